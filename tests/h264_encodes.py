@@ -1,0 +1,83 @@
+"""H.264 clips made when a test needs them, and what FFmpeg says about them: the oracle of the test_h264_* files."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+CLIPS = Path(os.environ.get("CODECMETA_CLIPS") or Path(__file__).resolve().parents[2] / "shared" / "clips")
+
+
+def clip(name: str) -> Path:
+    """A real clip that nobody on this project made; skips, saying so, where the folder is absent."""
+    path = CLIPS / name
+    if not path.exists():
+        pytest.skip(f"{name} is not here: set CODECMETA_CLIPS to the folder of real clips")
+    return path
+
+
+def pictures(count: int, width: int, height: int, *, depth: int = 8, seed: int = 0) -> np.ndarray:
+    """A textured background under a pan, two things that cross it, and noise; uint16 (count, height, width)."""
+    random = np.random.default_rng(seed)
+    coarse = random.normal(size=(height // 8 + 16, width // 8 + 32))
+    texture = np.kron(coarse, np.ones((8, 8))) * 30 + random.normal(size=(coarse.shape[0] * 8, coarse.shape[1] * 8)) * 6
+    texture = (texture + np.roll(texture, 1, 0) + np.roll(texture, 1, 1) + np.roll(texture, (1, 1), (0, 1))) / 4
+    peak = (1 << depth) - 1
+    result = np.empty((count, height, width), np.uint16)
+    for t in range(count):
+        picture = texture[(t // 2) % 64 : (t // 2) % 64 + height, 2 * t % 128 : 2 * t % 128 + width].copy() + 128
+        x, y = (7 * t + 10) % max(width - 24, 1), (3 * t) % max(height - 24, 1)
+        picture[y : y + 24, x : x + 24] = texture[40:64, 40:64] * 2 + 90
+        x = (width - 30 - 5 * t) % max(width - 16, 1)
+        picture[height // 2 : height // 2 + 16, x : x + 16] = 230 - 4 * np.arange(16)
+        picture += random.normal(size=picture.shape) * (1.5 if t % 5 else 0.2)
+        result[t] = np.clip(picture * (peak / 255), 0, peak)
+    return result
+
+
+@cache
+def encode(
+    options: str = "",
+    *,
+    codec: str = "libx264",
+    size: tuple[int, int] = (176, 144),
+    frames: int = 30,
+    pixel_format: str = "yuv420p",
+    container: str = "mp4",
+    gop: int = 250,
+    seed: int = 0,
+) -> bytes:
+    """A clip by PyAV's own encoder; `options` as "key=value key=value"."""
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    width, height = size
+    depth = 10 if "10" in pixel_format else 8
+    luma = pictures(frames, width, height, depth=depth, seed=seed)
+    sink = BytesIO()
+    with av.open(sink, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=25, options=dict(o.split("=", 1) for o in options.split()))
+        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+        stream.gop_size = gop
+        stream.thread_count = 1
+        for t in range(frames):
+            frame = av.VideoFrame(width, height, pixel_format)
+            planes = [luma[t]]
+            if pixel_format != "gray" and not pixel_format.startswith("gray"):
+                blurred = luma[t][::2, ::2]
+                planes += [np.roll(blurred, 3, 1), (1 << depth) - 1 - blurred]
+            for plane, values in zip(frame.planes, planes, strict=True):
+                kind = np.uint8 if depth == 8 else np.uint16
+                view = np.frombuffer(plane, kind).reshape(plane.height, -1)
+                view[:, : plane.width] = values[: plane.height, : plane.width]
+            frame.pts = t
+            for packet in stream.encode(frame):
+                output.mux(packet)
+        for packet in stream.encode():
+            output.mux(packet)
+    return sink.getvalue()
