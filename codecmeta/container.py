@@ -23,6 +23,7 @@ from codecmeta.metadata import UNKNOWN, Capability, Frames, Gops, I, Probe, Stre
 from codecmeta.picture_types import PictureTypeReader
 
 NO_PTS = -(2**63)
+PACKET_SIZES = "sizes of the packets of the stream"
 _CONTAINERS_THAT_ROTATE = ("mov", "matroska")
 
 
@@ -282,7 +283,7 @@ def _pair(fraction: Any) -> tuple[int, int]:
 
 
 def _capability(packets: PacketTable, facts: Stream) -> Capability:
-    note = "sizes of the packets of the stream"
+    note = PACKET_SIZES
     if not packets.timed:
         note += "; the stream has no usable time stamps, so rows are in stream order and times follow the frame rate"
     known = packets.picture_type[packets.shown] != UNKNOWN

@@ -74,7 +74,7 @@ class QpBlocks:
     blocks: NDArray[np.int32]
 
 
-def plan_segments(packets: PacketTable) -> list[Segment]:
+def plan_segments(packets: PacketTable, codec: str) -> list[Segment]:
     """Split a stream at its keyframes: one segment per GoP, or a single linear one.
 
     Linear are streams without usable time stamps (rows are only known after decoding) and intra-refresh streams, whose
@@ -93,7 +93,9 @@ def plan_segments(packets: PacketTable) -> list[Segment]:
             high, stop = len(order), len(packets)
         else:
             high = int(np.searchsorted(sorted_pts, packets.pts[following]))
-            stop = following + _leading_packets(packets, int(following))
+            # MPEG decoders export nothing for a frame that is flushed out, so they are pushed on by the next keyframe
+            pushed = 1 if codec in VECTOR_CODECS and codec != "h264" else 0
+            stop = following + max(pushed, _leading_packets(packets, int(following)))
         # packets before the first keyframe go with it: they are tried, and lost if they do not decode
         segments.append(Segment(int(first) if segments else 0, int(stop), range(low, high)))
     return segments
@@ -112,18 +114,16 @@ def linear_segment(packets: PacketTable) -> Segment:
 
 
 def decode_segment(
-    path: Path, stream: int, packets: PacketTable, segment: Segment, *, side_data: bool = True, stop_row: int | None = None
+    path: Path, stream: int, packets: PacketTable, segment: Segment, *, side_data: bool = True
 ) -> Iterator[Decoded]:
-    """Decode one segment in display order.
+    """Decode one segment in display order; stop iterating when the frames you need have come.
 
-    stop_row: the caller needs no frame at or after this row. Raises Damage if a segment that is not linear loses,
-    repeats or reorders a frame, reports corruption or an error. In a linear segment rows count the frames that come out, a
-    packet that fails is skipped, and nothing is raised.
+    Raises Damage if a segment that is not linear loses, repeats or reorders a frame, reports corruption or an error. In a
+    linear segment rows count the frames that come out, a packet that fails is skipped, and nothing is raised.
     """
-    wanted = range(segment.rows.start, min(segment.rows.stop, stop_row) if stop_row is not None else segment.rows.stop)
     order = display_order(packets)
     row_of = dict(zip(order[segment.rows.start : segment.rows.stop].tolist(), segment.rows, strict=True))
-    next_row = wanted.start
+    next_row = segment.rows.start
     for packet, frame, error in _frames(path, stream, packets, segment, side_data):
         if segment.linear:
             row: int | None = next_row
@@ -146,9 +146,9 @@ def decode_segment(
             _vectors(frame) if side_data else None,
             _qp(frame) if side_data else None,
         )
-        if next_row >= wanted.stop and not segment.linear:
+        if next_row >= segment.rows.stop and not segment.linear:
             return
-    if not segment.linear and next_row < wanted.stop:
+    if not segment.linear and next_row < segment.rows.stop:
         raise Damage
 
 

@@ -1,0 +1,515 @@
+"""From a video file to its metadata: plans which frames to cover, decodes them segment by segment, collects the signals.
+
+Decoding is done once for everything: vectors, QP, the residual estimate and, for `read`, the pictures themselves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta import residual
+from codecmeta.compiling import announce_compiling
+from codecmeta.container import PACKET_SIZES, display_order, frame_tables, probe_with_packets
+from codecmeta.decoder import (
+    QP_CODECS,
+    VECTOR_CODECS,
+    Damage,
+    Decoded,
+    Segment,
+    decode_segment,
+    has_b_vectors,
+    linear_segment,
+    plan_segments,
+)
+from codecmeta.display import (
+    BlockGrid,
+    Display,
+    cropped_vectors,
+    displayed_grid,
+    displayed_map,
+    displayed_vectors,
+    fitted_map,
+    qp_map,
+)
+from codecmeta.errors import VideoError
+from codecmeta.metadata import VECTOR, B, Capability, Frames, Gops, I, Maps, Metadata, Motion, Stream
+
+Selection = Literal["all", "keyframes"] | int
+"""Which frames get maps: all, the keyframes, or so many, evenly spread over time with both ends included."""
+
+_CHUNK = 64  # frames of a long segment that are handed on together: bounds memory where a GoP is the whole file
+
+
+@dataclass
+class Part:
+    """What a run of decoded frames gave, in display order. Every list that ends in `_rows` names the frame-table rows of
+    the list beside it."""
+
+    rows: list[int] = field(default_factory=list)
+    packets: list[int] = field(default_factory=list)
+    types: list[int] = field(default_factory=list)
+    corrupt: list[bool] = field(default_factory=list)
+    motion_rows: list[int] = field(default_factory=list)
+    vectors: list[NDArray[np.void]] = field(default_factory=list)
+    residual_rows: list[int] = field(default_factory=list)
+    residual: list[NDArray[np.float16]] = field(default_factory=list)
+    residual_source: list[int] = field(default_factory=list)
+    qp_rows: list[int] = field(default_factory=list)
+    qp: list[NDArray[np.int16]] = field(default_factory=list)
+    qp_blocks: int = 0
+    images: list[Any] = field(default_factory=list)
+
+
+class Sink(Protocol):
+    """Where the parts of one video go, in display order."""
+
+    def clear(self) -> None:
+        """Forget everything: the video is decoded again in another way."""
+
+    def add(self, part: Part) -> None:
+        """Take the next part."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a video when all its parts are collected; residual_grid and qp_grid place the maps."""
+
+    path: Path
+    stream: Stream
+    frames: Frames
+    gops: Gops
+    capability: Capability
+    settings: dict[str, Any]
+    residual_grid: BlockGrid
+    qp_grid: BlockGrid
+    has_motion: bool
+    has_qp: bool
+
+
+def extract(
+    path: str | PathLike[str], *, frames: Selection = "all", jobs: int = 1, stream: int | None = None
+) -> Metadata:
+    """Read the codec metadata of a video.
+
+    >>> meta = extract("clip.mp4", frames=16)
+    >>> meta.residual.values.shape, meta.motion.of(0)
+
+    frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a number for a
+    question about the video, "all" for a cache that serves every sampling. jobs: keyframe segments decoded at the same
+    time; the result is the same whatever the number. stream: which video stream, by default FFmpeg's best one.
+
+    Everything returned is in memory; `codecmeta.cache.extract_to_file` writes long videos to disk as they are read.
+    Raises VideoError for files that cannot be read, ValueError for arguments that make no sense.
+    """
+    collector = Collector()
+    found = scan(Path(path), collector, frames=frames, jobs=jobs, stream=stream)
+    return collector.metadata(found)
+
+
+def read(
+    path: str | PathLike[str],
+    frames: int = 16,
+    *,
+    transform: Callable[[NDArray[np.uint8]], Any] | None = None,
+    jobs: int = 1,
+    stream: int | None = None,
+) -> tuple[Metadata, NDArray[np.int64], Any]:
+    """Sampled pictures and their metadata in one pass over the file, each GoP decoded once.
+
+    >>> meta, rows, images = read("clip.mp4", 16)
+    >>> images.shape                                    # (16, height, width, 3), RGB
+
+    frames: so many, evenly spread over time with both ends included; fewer if the video is shorter. transform: called with each
+    displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that a list of
+    small tensors takes the place of full-size frames. Returns (metadata that covers these frames, their rows in the frame table int64 (T,),
+    uint8 (T, height, width, 3) or the list of what transform returned).
+    """
+    collector = Collector()
+    found = scan(Path(path), collector, frames=frames, jobs=jobs, stream=stream, transform=transform or _identity)
+    rows = np.array(collector.image_rows, np.int64)
+    images = collector.images if transform else np.stack(collector.images)
+    return collector.metadata(found), rows, images
+
+
+def sample_rows(time: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Rows of `count` frames evenly spread in time, both ends included; fewer where several would be the same frame."""
+    targets = np.linspace(time[0], time[-1], count)
+    after = np.clip(np.searchsorted(time, targets), 1, max(len(time) - 1, 1))
+    before = after - 1
+    nearer = np.where(targets - time[before] <= time[np.minimum(after, len(time) - 1)] - targets, before, after)
+    return np.unique(np.minimum(nearer, len(time) - 1)).astype(np.int64)
+
+
+def scan(
+    path: Path,
+    sink: Sink,
+    *,
+    frames: Selection,
+    jobs: int = 1,
+    stream: int | None = None,
+    transform: Callable[[NDArray[np.uint8]], Any] | None = None,
+) -> Found:
+    """Decode what a selection needs and give it to a sink in display order; returns the tables and how signals came about."""
+    check_selection(frames, jobs)
+    announce_compiling(residual.intra_error)
+    return _Scan(path, sink, frames, jobs, stream, transform).run()
+
+
+def check_selection(frames: Selection, jobs: int) -> None:
+    """Raise ValueError unless frames is "all", "keyframes" or a positive number, and jobs is positive."""
+    if frames not in ("all", "keyframes") and not (isinstance(frames, int) and not isinstance(frames, bool) and frames > 0):
+        raise ValueError(f'frames={frames!r}: expected "all", "keyframes" or a positive number of frames')
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs}: expected at least 1")
+
+
+class _Scan:
+    """One video on its way through the decoder."""
+
+    def __init__(
+        self,
+        path: Path,
+        sink: Sink,
+        selection: Selection,
+        jobs: int,
+        stream: int | None,
+        transform: Callable[[NDArray[np.uint8]], Any] | None,
+    ) -> None:
+        self.path, self.sink, self.selection, self.jobs, self.transform = path, sink, selection, jobs, transform
+        self.settings = {"frames": selection, "stream": stream}
+        self.probe, self.packets = probe_with_packets(path, stream=stream)
+        self.facts = self.probe.stream
+        self.crop = crop_of(self.facts, path)
+        self.has_vectors = self.facts.codec in VECTOR_CODECS
+        turned = self.facts.rotation in (90, 270)
+        width, height = (self.facts.height, self.facts.width) if turned else (self.facts.width, self.facts.height)
+        shape = Display(width, height, *self.crop, self.facts.rotation, self.facts.width, self.facts.height)
+        self.residual_grid = displayed_grid(shape, residual.BLOCK)
+        self.qp_grid = displayed_grid(shape, 16, *self.crop)
+
+    def run(self) -> Found:
+        segments = plan_segments(self.packets, self.facts.codec)
+        try:
+            if segments[0].linear:
+                return self._run_linear()
+            return self._run_segments(segments)
+        except Damage:
+            self.sink.clear()
+            return self._run_linear()
+
+    def _run_segments(self, segments: list[Segment]) -> Found:
+        frames = self.probe.frames
+        if self.selection == "all":
+            wanted = np.arange(len(frames))
+        elif self.selection == "keyframes":
+            wanted = np.flatnonzero(frames.keyframe)
+        else:
+            wanted = sample_rows(frames.time, int(self.selection))
+        keep = set(wanted.tolist())
+        tally = _Tally()
+        types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
+        work = [
+            (one, last)
+            for one in segments
+            if (last := max((row for row in one.rows if row in keep), default=-1)) >= 0
+        ]
+        tasks = [lambda one=one, last=last: self._parts(one, lambda row, packet: row in keep, last) for one, last in work]
+        for part in _in_order(tasks, self.jobs):
+            types[part.rows], corrupt[part.rows] = part.types, part.corrupt
+            tally.count(part)
+            self.sink.add(part)
+        order = display_order(self.packets)
+        return self._found(order, types, corrupt, tally, "")
+
+    def _run_linear(self) -> Found:
+        """Start to end with one decoder: rows are the frames that come out, whatever the packets promised."""
+        whole = linear_segment(self.packets)
+        want: Callable[[int, int], bool] = lambda row, packet: True  # noqa: E731
+        if self.selection == "keyframes":
+            want = lambda row, packet: bool(self.packets.key[packet])  # noqa: E731
+        elif self.selection != "all":
+            keep = set(self._delivered_sample(whole).tolist())
+            want = lambda row, packet: row in keep  # noqa: E731
+        tally = _Tally()
+        order: list[int] = []
+        types: list[int] = []
+        corrupt: list[bool] = []
+        for part in self._parts(whole, want, None):
+            order += part.packets
+            types += part.types
+            corrupt += part.corrupt
+            tally.count(part)
+            self.sink.add(part)
+        if not order:
+            raise VideoError(f"{self.path}: not one frame of {len(self.packets)} packets ({self.facts.codec}) could be decoded")
+        lost = int(self.packets.shown.sum()) - len(set(order))
+        note = f"; {lost} of {len(self.packets)} packets gave no frame" if lost > 0 else ""
+        return self._found(np.array(order), np.array(types, np.uint8), np.array(corrupt, bool), tally, note)
+
+    def _delivered_sample(self, whole: Segment) -> NDArray[np.int64]:
+        """Sampled rows of a stream whose frames are only known once decoded: a first pass without side data counts them."""
+        order = [one.packet for one in decode_segment(self.path, self.facts.stream_index, self.packets, whole, side_data=False)]
+        if not order:
+            return np.zeros(0, np.int64)
+        frames, _ = frame_tables(self.packets, np.array(order), self.facts)
+        return sample_rows(frames.time, int(self.selection))
+
+    def _parts(self, segment: Segment, want: Callable[[int, int], bool], last: int | None) -> Iterator[Part]:
+        """The parts of one segment; `last` is the last row that is wanted, where that is known."""
+        estimator = residual.ResidualEstimator(self.has_vectors)
+        part = Part()
+        displays: dict[int, Display] = {}
+        decoded = decode_segment(self.path, self.facts.stream_index, self.packets, segment)
+        with closing(decoded):  # type: ignore[type-var]
+            for one in decoded:
+                part.rows.append(one.row)
+                part.packets.append(one.packet)
+                part.types.append(one.picture_type)
+                part.corrupt.append(one.corrupt)
+                display = Display.of(one.frame, self.facts, self.crop)
+                vectors = self._known_vectors(one, display)
+                if want(one.row, one.packet):
+                    displays[one.row] = display
+                    self._record(part, one, vectors, display)
+                luma = residual.LumaFrame(one.row, one.picture_type, residual.luma_plane(one.frame), vectors)
+                self._record_residual(part, estimator.push(luma), displays)
+                if last is not None and one.row >= last and not displays:
+                    break
+                if len(part.rows) >= _CHUNK:
+                    yield part
+                    part = Part()
+        self._record_residual(part, estimator.finish(), displays)
+        yield part
+
+    def _known_vectors(self, one: Decoded, display: Display) -> NDArray[np.void] | None:
+        """Vectors in the cropped frame, empty for a picture that has none, None where the codec or FFmpeg hides them."""
+        if not self.has_vectors or (one.picture_type == B and not has_b_vectors(self.facts.codec)):
+            return None
+        if one.vectors is not None:
+            return cropped_vectors(one.vectors, display)
+        if one.picture_type == I or self.facts.codec == "h264":
+            return np.zeros(0, VECTOR)
+        return None  # the last frame of an MPEG stream with delay: flushed out of the decoder without its tables
+
+    def _record(self, part: Part, one: Decoded, vectors: NDArray[np.void] | None, display: Display) -> None:
+        if vectors is not None:
+            part.motion_rows.append(one.row)
+            part.vectors.append(displayed_vectors(vectors, display))
+        if one.qp is not None:
+            own = displayed_grid(display, 16, display.crop_left, display.crop_top)
+            values = displayed_map(qp_map(one.qp, display), display)
+            part.qp_rows.append(one.row)
+            part.qp.append(self._fit(values, own, display, self.qp_grid))
+            part.qp_blocks += len(one.qp.blocks)
+        if self.transform is not None:
+            part.images.append((one.row, self.transform(_picture(one.frame, display))))
+
+    def _record_residual(
+        self, part: Part, known: list[tuple[int, NDArray[np.float32], str]], displays: dict[int, Display]
+    ) -> None:
+        for row, rms, source in known:
+            display = displays.pop(row, None)
+            if display is None:
+                continue
+            values = displayed_map(stored_rms(rms), display)
+            part.residual_rows.append(row)
+            part.residual.append(self._fit(values, displayed_grid(display, residual.BLOCK), display, self.residual_grid))
+            part.residual_source.append(residual.SOURCES.index(source))
+
+    def _fit(self, values: NDArray[Any], own: BlockGrid, display: Display, grid: BlockGrid) -> NDArray[Any]:
+        return fitted_map(values, own, display.rotated_size, grid, (self.facts.width, self.facts.height))
+
+    def _found(
+        self, order: NDArray[np.int64], types: NDArray[np.uint8], corrupt: NDArray[np.bool_], tally: _Tally, note: str
+    ) -> Found:
+        frames, gops = frame_tables(self.packets, order, self.facts, types, corrupt)
+        capability = dict(self.probe.capability)
+        if not self.packets.timed:
+            note = "; the stream has no usable time stamps: rows in the decoder's display order, times from the frame rate" + note
+        capability["packets"] = {"level": "exact", "why": PACKET_SIZES + note}
+        if (types != 0).all():
+            capability["picture_types"] = {"level": "exact", "why": "the decoder's"}
+        capability.update(tally.capability(self.facts.codec, int(corrupt.sum())))
+        return Found(
+            self.path,
+            self.facts,
+            frames,
+            gops,
+            capability,
+            self.settings,
+            self.residual_grid,
+            self.qp_grid,
+            has_motion=capability["motion"]["level"] != "none",
+            has_qp=capability["qp"]["level"] != "none",
+        )
+
+
+@dataclass
+class _Tally:
+    """Counts over all parts that the capability report is made from."""
+
+    frames: int = 0
+    motion: int = 0
+    b_frames: int = 0
+    qp: int = 0
+    qp_blocks: int = 0
+    residual: dict[str, int] = field(default_factory=dict)
+
+    def count(self, part: Part) -> None:
+        self.frames += len(part.residual_rows)
+        self.motion += len(part.motion_rows)
+        self.b_frames += part.types.count(B)
+        self.qp += len(part.qp_rows)
+        self.qp_blocks += part.qp_blocks
+        for index in part.residual_source:
+            name = residual.SOURCES[index]
+            self.residual[name] = self.residual.get(name, 0) + 1
+
+    def capability(self, codec: str, corrupt: int) -> Capability:
+        damaged = f"; {corrupt} frames are marked corrupt, theirs are concealed" if corrupt else ""
+        sources = ", ".join(f"{name} {count}" for name, count in sorted(self.residual.items()))
+        return {
+            "motion": self._motion(codec, damaged),
+            "residual": {"level": "estimated", "why": f"from decoded luma, frames by source: {sources}{damaged}"},
+            "qp": self._qp(codec, damaged),
+            "bits": {"level": "none", "why": f"bits per block need the {codec} bitstream itself; not read here"},
+        }
+
+    def _motion(self, codec: str, damaged: str) -> dict[str, str]:
+        if codec not in VECTOR_CODECS:
+            return {"level": "none", "why": f"FFmpeg's {codec} decoder exports no motion vectors"}
+        why = "FFmpeg's export, one thread per keyframe segment"
+        if self.b_frames and not has_b_vectors(codec):
+            why += f"; B-frames not available, FFmpeg exports zeros for them in {codec}"
+        elif self.motion < self.frames:
+            why += f"; not available for {self.frames - self.motion} frame(s) flushed out of the decoder"
+        return {"level": "exported", "why": why + damaged}
+
+    def _qp(self, codec: str, damaged: str) -> dict[str, str]:
+        if codec not in QP_CODECS or not self.qp:
+            return {"level": "none", "why": f"FFmpeg's {codec} decoder exports no quantiser"}
+        why = "FFmpeg's export (venc_params)"
+        if not self.qp_blocks:
+            why += "; one value per frame, the stream has no segmentation"
+        if codec == "vp9":
+            why += "; VP9 quantiser index, 0 to 255"
+        return {"level": "exported", "why": why + damaged}
+
+
+def crop_of(facts: Stream, path: Path) -> tuple[int, int]:
+    """(left, top) pixels of the coded picture that cropping removes. Only H.264 among the codecs with vectors has any."""
+    return (0, 0)
+
+
+def stored_rms(rms: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Root mean square error as it is kept: float16 with five significant bits (3 % steps); below a quarter of a grey
+    level, which is less than the rounding of the pixels themselves, zero."""
+    mantissa, exponent = np.frexp(rms)
+    rounded = np.ldexp(np.rint(mantissa * 32) / 32, exponent)
+    return np.where(rms < 0.25, 0, rounded).astype(np.float16)
+
+
+def _picture(frame: Any, display: Display) -> NDArray[np.uint8]:
+    """The displayed picture as RGB, uint8 (height, width, 3), at the size of the stream."""
+    width, height = display.shown_width, display.shown_height
+    if display.rotation in (90, 270):
+        width, height = height, width
+    if (frame.width, frame.height) != (width, height):
+        frame = frame.reformat(width=width, height=height)
+    pixels = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(pixels, -display.rotation // 90))
+
+
+def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture
+
+
+def _in_order(tasks: list[Callable[[], Iterator[Part]]], jobs: int) -> Iterator[Part]:
+    """The parts of all tasks in order, `jobs` tasks at a time; at most one more is finished and waiting."""
+    if jobs == 1:
+        for task in tasks:
+            yield from task()
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        running: deque[Future[list[Part]]] = deque()
+        waiting = iter(tasks)
+        try:
+            while True:
+                while len(running) <= jobs and (task := next(waiting, None)) is not None:
+                    running.append(pool.submit(lambda task=task: list(task())))
+                if not running:
+                    return
+                yield from running.popleft().result()
+        finally:
+            for one in running:
+                one.cancel()
+
+
+class Collector:
+    """A sink that keeps everything in memory."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+
+    def clear(self) -> None:
+        self.parts = []
+
+    def add(self, part: Part) -> None:
+        self.parts.append(part)
+
+    @property
+    def image_rows(self) -> list[int]:
+        """Rows of `images`."""
+        return [row for part in self.parts for row, _ in part.images]
+
+    @property
+    def images(self) -> list[Any]:
+        """What the transform made of every covered picture."""
+        return [image for part in self.parts for _, image in part.images]
+
+    def metadata(self, found: Found) -> Metadata:
+        """Everything collected as one record."""
+        return Metadata(
+            found.path,
+            found.stream,
+            found.frames,
+            found.gops,
+            found.capability,
+            found.settings,
+            motion=self._motion() if found.has_motion else None,
+            residual=self._maps("residual", found.residual_grid, np.dtype(np.float16)),
+            qp=self._maps("qp", found.qp_grid, np.dtype(np.int16)) if found.has_qp else None,
+        )
+
+    def _motion(self) -> Motion:
+        counts = [len(vectors) for part in self.parts for vectors in part.vectors]
+        return Motion(
+            np.array([row for part in self.parts for row in part.motion_rows], np.int64),
+            np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
+            np.concatenate([np.zeros(0, VECTOR), *[one for part in self.parts for one in part.vectors]]),
+        )
+
+    def _maps(self, name: str, grid: BlockGrid, dtype: np.dtype) -> Maps:
+        rows = [row for part in self.parts for row in getattr(part, f"{name}_rows")]
+        values = [one for part in self.parts for one in getattr(part, name)]
+        stacked = np.stack(values).astype(dtype) if values else np.zeros((0, grid.rows, grid.columns), dtype)
+        source = [one for part in self.parts for one in part.residual_source] if name == "residual" else []
+        return Maps(
+            np.array(rows, np.int64),
+            stacked,
+            grid.block,
+            grid.origin_x,
+            grid.origin_y,
+            np.array(source, np.uint8),
+            residual.SOURCES if name == "residual" else (),
+        )
