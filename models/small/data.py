@@ -1,0 +1,209 @@
+"""Training batches: scenes rendered (some of them encoded and decoded), tokenised questions, and labels of the grid.
+
+The labels say where every object is. They feed auxiliary losses that exist in training only: what each patch shows,
+and which visual tokens a word such as "red" talks about.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+from transformers import PreTrainedTokenizerFast
+
+from codecmeta.models.small.encoding import draw_encoder, round_trip
+from codecmeta.models.small.model import FRAME_TOKENS, FRAMES, GRID, PATCH_GRID, PROMPT, SIZE
+from codecmeta.models.small.questions import TYPES, Question, draw_questions
+from codecmeta.models.small.scenes import (
+    COLOURS,
+    DIRECTIONS,
+    SHAPES,
+    Scene,
+    frame_times,
+    make_scene,
+    object_map,
+    render,
+    sample_indices,
+    shrink,
+)
+
+IGNORE = -100
+HEADS: dict[str, int] = {"shape": 1 + len(SHAPES), "colour": 1 + len(COLOURS), "direction": 5, "start": 4, "after": 2}
+FAST_PRESETS = ("ultrafast", "superfast", "veryfast")
+SIZES = ((64, 64), (96, 96), (128, 128))
+
+
+@dataclass
+class Sample:
+    """One clip, its questions and its labels.
+
+    Attributes:
+        pixels: uint8 (frames, 64, 64, 3).
+        frames: int64 (frames,), which of the 16 frames these are.
+        questions: what is asked.
+        patches: int64 (2, frames, 8, 8), shape and colour of every patch; IGNORE on outlines.
+        tokens: int64 (5, frames, 4, 4), the `HEADS` of every visual token; IGNORE where undecided.
+        owners: bool (objects, frames, 4, 4), the visual tokens that show each object.
+    """
+
+    pixels: np.ndarray
+    frames: np.ndarray
+    questions: list[Question]
+    patches: np.ndarray
+    tokens: np.ndarray
+    owners: np.ndarray
+
+
+class Batches(IterableDataset):
+    """An endless stream of batches (dicts of tensors); batch n holds the training seeds n*clips .. (n+1)*clips."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        clips: int,
+        questions: int,
+        frames: int,
+        encoded: float,
+        start: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        """Args: clips per batch, questions per clip, frames fed, share of encoded clips, first batch, last batch."""
+        self.tokenizer, self.clips, self.questions = tokenizer, clips, questions
+        self.frames, self.encoded, self.start, self.limit = frames, encoded, start, limit
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        torch.set_num_threads(1)
+        step = self.start
+        while self.limit is None or step < self.limit:
+            seeds = range(step * self.clips, (step + 1) * self.clips)
+            samples = [make_sample(seed, self.questions, self.frames, self.encoded) for seed in seeds]
+            yield collate(samples, self.tokenizer)
+            step += 1
+
+
+def make_sample(seed: int, questions: int, frames: int, encoded: float) -> Sample:
+    """The training sample of a seed.
+
+    Args:
+        seed: the scene's seed; everything else about the sample follows from it too.
+        questions: how many questions to ask.
+        frames: how many of the 16 frames to keep (one drawn from each of `frames` equal runs).
+        encoded: the chance that the pixels go through H.264.
+    """
+    scene = make_scene(seed)
+    rng = np.random.default_rng([seed, 1])
+    times, pixels = _film(scene, rng, encoded)
+    numbers = np.arange(0, FRAMES, FRAMES // frames) + rng.integers(FRAMES // frames, size=frames)
+    labels = object_map(scene, times[numbers], width=SIZE, height=SIZE)
+    chosen = draw_questions(scene, rng, questions)
+    return Sample(pixels[numbers], numbers, chosen, *_labels(scene, labels, times[numbers], times))
+
+
+def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
+    """Samples into tensors. Text is int64 (clips, questions, length), padded on the right.
+
+    `answers` int64 (clips, questions) is the place of the answer in its text. `words` int64 (named, 3) holds the
+    (clip, question, place) of every word that names an object, `owners` bool (named, frames*16) that object's tokens.
+    """
+    texts = [[_tokenise(question, tokenizer) for question in sample.questions] for sample in samples]
+    length = max(len(ids) for row in texts for ids, _ in row)
+    text = torch.full((len(samples), len(texts[0]), length), tokenizer.pad_token_id)
+    answers = torch.zeros(text.shape[:2], dtype=torch.long)
+    words, owners = [], []
+    for clip, (sample, row) in enumerate(zip(samples, texts, strict=True)):
+        for number, (ids, named) in enumerate(row):
+            text[clip, number, : len(ids)] = torch.tensor(ids)
+            answers[clip, number] = len(ids) - 2
+            words += [(clip, number, place) for place, _ in named]
+            owners += [sample.owners[which].reshape(-1) for _, which in named]
+    return {
+        "pixels": torch.from_numpy(np.stack([sample.pixels for sample in samples])),
+        "frames": torch.from_numpy(np.stack([sample.frames for sample in samples])),
+        "patches": torch.from_numpy(np.stack([sample.patches for sample in samples], axis=1)),
+        "tokens": torch.from_numpy(np.stack([sample.tokens for sample in samples], axis=1)),
+        "text": text,
+        "answers": answers,
+        "types": torch.tensor([[TYPES.index(question.type) for question in sample.questions] for sample in samples]),
+        "words": torch.tensor(words),
+        "owners": torch.from_numpy(np.stack(owners)),
+    }
+
+
+def _film(scene: Scene, rng: np.random.Generator, encoded: float) -> tuple[np.ndarray, np.ndarray]:
+    """The 16 sampled times, float64 (16,), and their pixels, uint8 (16, 64, 64, 3)."""
+    width, height = SIZES[int(rng.integers(3))]
+    if rng.random() < encoded:
+        count = int(rng.integers(FRAMES, 41))
+        times = frame_times(count)
+        picked = sample_indices(count, FRAMES)
+        frames = round_trip(render(scene, times, width=width, height=height), draw_encoder(rng, presets=FAST_PRESETS))
+        return times[picked], shrink(frames[picked], SIZE)
+    count = int(rng.integers(FRAMES, 97))
+    times = frame_times(count)[sample_indices(count, FRAMES)]
+    return times, shrink(render(scene, times, width=width, height=height), SIZE)
+
+
+def _labels(
+    scene: Scene, labels: np.ndarray, times: np.ndarray, all_times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patch labels, token labels and owners (see `Sample`) from an object map of the fed frames."""
+    objects = len(scene.objects)
+    shapes = np.array([0, *(1 + SHAPES.index(item.shape) for item in scene.objects)])
+    colours = np.array([0, *(1 + list(COLOURS).index(item.colour) for item in scene.objects)])
+
+    cover = _cover(labels, objects, PATCH_GRID)
+    best = cover.argmax(0) + 1
+    shown = np.where(cover.max(0) >= 0.3, best, np.where(cover.max(0) == 0, 0, IGNORE))
+    patches = np.stack([_look_up(table, shown) for table in (shapes, colours)])
+
+    cover = _cover(labels, objects, GRID)
+    owners = cover >= 0.12
+    shown = np.where(owners.any(0), cover.argmax(0) + 1, np.where(cover.max(0) == 0, 0, IGNORE))
+    start = np.array([0, *(1 + int(np.digitize(item.appears, (0.01, 0.35, 0.5))) for item in scene.objects)]) - 1
+    directions = np.array([IGNORE, *(DIRECTIONS.index(item.direction) for item in scene.objects)])
+    since = [(all_times[None] <= times[:, None]) & item.visible(all_times)[None] for item in scene.objects]
+    seen = np.stack([np.zeros(len(times), int), *(rows.sum(1) for rows in since)], axis=1)
+    moved = np.take_along_axis(seen, np.maximum(shown, 0).reshape(len(times), -1), axis=1).reshape(shown.shape) >= 5
+    after = (times >= (scene.cut or 2.0))[:, None, None] + np.zeros_like(shown)
+    tokens = np.stack(
+        [
+            _look_up(shapes, shown),
+            _look_up(colours, shown),
+            np.where(moved, _look_up(directions, shown), IGNORE),
+            np.where(shown > 0, _look_up(start, shown), IGNORE),
+            after,
+        ]
+    )
+    return patches.astype(np.int64), tokens.astype(np.int64), owners
+
+
+def _look_up(table: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """table[shown], and IGNORE where nothing is known."""
+    return np.where(shown == IGNORE, IGNORE, table[np.maximum(shown, 0)])
+
+
+def _cover(labels: np.ndarray, objects: int, grid: int) -> np.ndarray:
+    """float64 (objects, frames, grid, grid): the share of every cell's pixels that shows each object."""
+    cells = labels.reshape(len(labels), grid, SIZE // grid, grid, SIZE // grid)
+    return np.stack([(cells == number).mean(axis=(2, 4)) for number in range(1, objects + 1)])
+
+
+def _tokenise(question: Question, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token numbers of what follows the video (question, answer, end), and (place, object) of its naming words."""
+    prompt = PROMPT.format(question=question.text).split("<video>")[1]
+    ids = tokenizer(prompt + question.answer + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+    places = []
+    for word, which in question.names:
+        number = tokenizer.convert_tokens_to_ids("Ġ" + word)
+        places.append((ids.index(number), which))
+    return ids, places
+
+
+def prefix_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Token numbers of what precedes the video."""
+    return tokenizer(PROMPT.split("<video>")[0], add_special_tokens=False)["input_ids"]
+
+
+VISUAL_TOKENS = FRAMES * FRAME_TOKENS

@@ -1,0 +1,224 @@
+"""The training forward: many questions about one clip at once, and the losses.
+
+The sequence of one clip is prefix, visual tokens, newline, then blocks of one question and its answer each. A block
+sees everything before the blocks and itself, and every block starts at the same position: to each question the clip
+looks exactly as it does in `generate()`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import LlavaOnevisionForConditionalGeneration
+from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+from codecmeta.models.small.data import HEADS, IGNORE, VISUAL_TOKENS
+from codecmeta.models.small.model import FRAME_TOKENS, IMAGE_MEAN, IMAGE_STD
+from codecmeta.models.small.thinning import Thinning
+
+SEEING_LAYER = 3  # what a visual token shows must be readable before this layer ...
+NAMING_LAYER = 3  # ... in which the words of a question find the tokens that they talk about
+NAMING_HEADS = 2
+
+
+class Auxiliary(nn.Module):
+    """Linear read-outs that exist in training only: what every patch and every visual token shows."""
+
+    def __init__(self, vision_size: int, text_size: int) -> None:
+        super().__init__()
+        self.patch = nn.ModuleList([nn.Linear(vision_size, HEADS["shape"]), nn.Linear(vision_size, HEADS["colour"])])
+        self.token = nn.ModuleList([nn.Linear(text_size, size) for size in HEADS.values()])
+
+
+@dataclass
+class Losses:
+    """Scalars to add up, and what to log."""
+
+    answer: Tensor
+    patch: Tensor
+    token: Tensor
+    naming: Tensor
+    correct: Tensor
+
+    def total(self) -> Tensor:
+        """The training loss."""
+        return self.answer + 0.3 * self.patch + 0.3 * self.token + 0.3 * self.naming
+
+
+def losses(
+    model: LlavaOnevisionForConditionalGeneration,
+    auxiliary: Auxiliary,
+    batch: dict[str, Tensor],
+    prefix: Tensor,
+    thinning: Thinning | None = None,
+) -> Losses:
+    """All losses of a batch made by `data.collate`; `prefix` int64 (length,) is the text before the video."""
+    pixels = _normalise(batch["pixels"])
+    patches = _encode(model, pixels, thinning)
+    visual = _project(model, patches, clips=len(batch["text"]))
+    places = (batch["frames"][:, :, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)).flatten(1)
+    kept = torch.arange(visual.shape[1]).expand(len(visual), -1)
+    if thinning is not None:
+        visual, kept = thinning.reduce(visual)
+        places = places.gather(1, kept)
+    contiguous = thinning is not None and thinning.contiguous
+    hidden, seeing, naming = _language_model(model, visual, places, contiguous, batch, prefix)
+
+    answers, correct = _answer_loss(model, hidden, batch)
+    labels = batch["tokens"].flatten(2).gather(2, kept.expand(len(HEADS), -1, -1))
+    weights = None
+    token = _read_out(auxiliary.token, seeing, labels, weights)
+    patch = _read_out(auxiliary.patch, patches, batch["patches"].flatten(3).flatten(1, 2), weights)
+    return Losses(answers, patch, token, _naming_loss(naming, batch, kept), correct)
+
+
+def _normalise(pixels: Tensor) -> Tensor:
+    """uint8 (clips, frames, height, width, 3) to float32 (clips*frames, 3, height, width)."""
+    mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
+    return ((pixels.flatten(0, 1).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+def _encode(model: LlavaOnevisionForConditionalGeneration, pixels: Tensor, thinning: Thinning | None) -> Tensor:
+    """The vision tower up to its last layer: float (clips*frames, patches, vision size)."""
+    tower = model.model.vision_tower
+    hidden = tower.embeddings(pixels)
+    if thinning is not None:
+        hidden = thinning.blur(hidden)
+    for layer in tower.encoder.layers:
+        hidden = layer(hidden, None)
+    return hidden
+
+
+def _project(model: LlavaOnevisionForConditionalGeneration, patches: Tensor, clips: int) -> Tensor:
+    """Projector and pooling: float (clips, frames*16, text size)."""
+    pooled = model.model.apply_pooling(model.model.multi_modal_projector(patches))
+    return pooled.reshape(clips, -1, pooled.shape[-1])
+
+
+def _language_model(
+    model: LlavaOnevisionForConditionalGeneration,
+    visual: Tensor,
+    places: Tensor,
+    contiguous: bool,
+    batch: dict[str, Tensor],
+    prefix: Tensor,
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Run the decoder layers.
+
+    Returns: the final hidden states of the blocks (clips, questions, length, size), the visual tokens' hidden states
+    before `SEEING_LAYER` (clips, visual, size), and the naming words' log attention (named, heads, visual).
+    """
+    decoder = model.model.language_model
+    clips, count, length = batch["text"].shape
+    seen = len(prefix) + visual.shape[1] + 1
+    parts = (
+        decoder.embed_tokens(prefix).expand(clips, -1, -1),
+        visual,
+        model.model.image_newline.expand(clips, 1, -1).to(visual.dtype),
+        decoder.embed_tokens(batch["text"].flatten(1)),
+    )
+    hidden = torch.cat([part.to(visual.dtype) for part in parts], dim=1)
+    positions = _positions(places, contiguous, clips, count, length, len(prefix))
+    rotary = decoder.rotary_emb(hidden, positions)
+    mask = _mask(seen, count, length, hidden.dtype)
+    seeing, naming = hidden, (hidden, hidden)
+    for number, layer in enumerate(decoder.layers):
+        if number == SEEING_LAYER:
+            seeing = hidden[:, len(prefix) : seen - 1]
+        if number == NAMING_LAYER:
+            naming = _naming_attention(layer, hidden, rotary, batch, len(prefix), seen)
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+    return decoder.norm(hidden[:, seen:]).unflatten(1, (count, length)), seeing, naming
+
+
+def _positions(places: Tensor, contiguous: bool, clips: int, count: int, length: int, prefix: int) -> Tensor:
+    """int64 (clips, sequence): kept tokens keep their place in the full clip, or close ranks if `contiguous`."""
+    tokens = places.shape[1]
+    newline = tokens if contiguous else VISUAL_TOKENS
+    visual = torch.arange(tokens).expand(clips, -1) if contiguous else places
+    block = (newline + 1 + torch.arange(length)).repeat(count)
+    tail = torch.cat([torch.tensor([newline]), block]).expand(clips, -1)
+    return torch.cat([torch.arange(prefix).expand(clips, -1), visual + prefix, tail + prefix], dim=1)
+
+
+def _mask(seen: int, count: int, length: int, dtype: torch.dtype) -> Tensor:
+    """Additive (1, 1, sequence, sequence): causal, and no block sees another block."""
+    total = seen + count * length
+    block = torch.cat([torch.zeros(seen, dtype=torch.long), 1 + torch.arange(count).repeat_interleave(length)])
+    allowed = (block[:, None] == block[None]) | (block[None] == 0)
+    allowed &= torch.ones(total, total, dtype=torch.bool).tril()
+    return torch.zeros(total, total, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)[None, None]
+
+
+def _answer_loss(
+    model: LlavaOnevisionForConditionalGeneration, hidden: Tensor, batch: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Cross entropy of the answer and the end token, and which answers are right, bool (clips, questions)."""
+    where = batch["answers"][..., None] + torch.tensor([-1, 0])
+    states = hidden.gather(2, where[..., None].expand(-1, -1, -1, hidden.shape[-1]))
+    logits = model.lm_head(states).float()
+    targets = batch["text"].gather(2, where + 1)
+    loss = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view_as(targets)
+    return loss[..., 0].mean() + 0.1 * loss[..., 1].mean(), logits[..., 0, :].argmax(-1) == targets[..., 0]
+
+
+def _read_out(heads: nn.ModuleList, hidden: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Summed cross entropy of linear heads; labels (heads, ...) shaped like hidden without its last axis."""
+    total = hidden.new_zeros((), dtype=torch.float32)
+    for head, target in zip(heads, labels, strict=True):
+        logits = head(hidden).float().flatten(0, -2)
+        flat = target.flatten()
+        loss = F.cross_entropy(logits, flat, ignore_index=IGNORE, reduction="none")
+        # Most cells are background, which is easy: they share a tenth of the weight.
+        weight = torch.where(flat > 0, 1.0, 0.1) if len(head.bias) > 5 or len(head.bias) == 5 else 1.0
+        weight = weight * (flat != IGNORE)
+        total = total + (loss * weight).sum() / weight.sum().clamp(min=1)
+    return total
+
+
+def _naming_attention(
+    layer: nn.Module,
+    hidden: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    batch: dict[str, Tensor],
+    prefix: int,
+    seen: int,
+) -> tuple[Tensor, Tensor]:
+    """Log attention of every naming word's first heads: float (named, heads, visual), and unused padding."""
+    attention = layer.self_attn
+    clip, block, place = batch["words"].unbind(1)
+    length = batch["text"].shape[2]
+    states = layer.input_layernorm(hidden)
+    size = attention.head_dim
+    keys = attention.k_proj(states)[:, None]
+    rows = states[clip, seen + block * length + place]
+    queries = attention.q_proj(rows)[:, : NAMING_HEADS * size].unflatten(1, (NAMING_HEADS, size))
+    cos, sin = rotary
+    keys, _ = apply_rotary_pos_emb(keys, keys, cos, sin)
+    at = seen + block * length + place
+    queries, _ = apply_rotary_pos_emb(
+        queries[:, :, None], queries[:, :, None], cos[clip, at][:, None], sin[clip, at][:, None]
+    )
+    own = seen + block[:, None] * length + torch.arange(length)
+    every = torch.cat([torch.arange(seen).expand(len(clip), -1), own], dim=1)
+    near = keys[:, 0][clip[:, None], every]
+    scores = (queries[:, :, 0] @ near.transpose(1, 2)).float() * attention.scaling
+    future = torch.cat([torch.zeros(len(clip), seen, dtype=torch.bool), torch.arange(length) > place[:, None]], dim=1)
+    scores = scores.masked_fill(future[:, None], float("-inf")).log_softmax(-1)
+    return scores[..., prefix : seen - 1], clip
+
+
+def _naming_loss(naming: tuple[Tensor, Tensor], batch: dict[str, Tensor], kept: Tensor) -> Tensor:
+    """How little of a naming word's attention rests on its object's tokens: -log of the share."""
+    attention, clip = naming
+    owners = batch["owners"].gather(1, kept[clip])
+    shown = owners.any(1)
+    share = attention.masked_fill(~owners[:, None], float("-inf"))[shown].logsumexp(-1)
+    return -share.mean() if len(share) else attention.new_zeros(())
+
+
+def parameters(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """All parameters of several modules, each once."""
+    return list({id(value): value for module in modules for value in module.parameters()}.values())
