@@ -412,11 +412,14 @@ def crop_of(facts: Stream, path: Path) -> tuple[int, int]:
 
 
 def stored_rms(rms: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Root mean square error as it is kept: float16 with five significant bits (3 % steps); below a quarter of a grey
-    level, which is less than the rounding of the pixels themselves, zero."""
+    """Root mean square error as it is kept: float16 in four steps per power of two, and zero below one grey level.
+
+    One level is what rounding the picture and its prediction to integers can add up to, and the assumptions of the
+    estimate cost more than the steps. Finer values would only make the cache larger than the video.
+    """
     mantissa, exponent = np.frexp(rms)
-    rounded = np.ldexp(np.rint(mantissa * 32) / 32, exponent)
-    return np.where(rms < 0.25, 0, rounded).astype(np.float16)
+    rounded = np.ldexp(np.rint(mantissa * 8) / 8, exponent)
+    return np.where(rms < 1, 0, rounded).astype(np.float16)
 
 
 def _picture(frame: Any, display: Display) -> NDArray[np.uint8]:
