@@ -4,3 +4,30 @@ if __name__ == "compression":  # started in a checkout on Python 3.14+, whose st
     from pkgutil import extend_path
 
     __path__ = extend_path(__path__, __name__)
+else:
+    from codecmeta.compression.adapter import FAMILIES, Adapter, adapter_for
+    from codecmeta.compression.base import Layout, Plan, Reduced, Strategy
+    from codecmeta.compression.methods import METHODS, make
+    from codecmeta.compression.metom import Metom
+    from codecmeta.compression.plain import Plain
+    from codecmeta.compression.random_keep import RandomKeep
+    from codecmeta.compression.session import Session, apply
+    from codecmeta.compression.uniform import Uniform
+
+    __all__ = [
+        "FAMILIES",
+        "METHODS",
+        "Adapter",
+        "Layout",
+        "Metom",
+        "Plain",
+        "Plan",
+        "RandomKeep",
+        "Reduced",
+        "Session",
+        "Strategy",
+        "Uniform",
+        "adapter_for",
+        "apply",
+        "make",
+    ]

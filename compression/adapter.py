@@ -1,0 +1,64 @@
+"""What a model family tells the strategies about itself: one small class per family, one row in `FAMILIES`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from codecmeta.compression.base import Layout
+from codecmeta.metadata import Stream
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.hooks import RemovableHandle
+
+    from codecmeta.compression.rpm import Packing
+
+FAMILIES: dict[str, str] = {
+    "LlavaOnevisionForConditionalGeneration": "codecmeta.models.llava_onevision:LlavaOnevision",
+}
+"""Model class -> where its adapter is. Found by name when a model arrives: nothing here imports a model."""
+
+ATTENTION = ("sdpa", "eager", "flash_attention_2")
+
+
+class Adapter(ABC):
+    """Where one loaded model keeps what strategies touch.
+
+    video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
+    last visual token that carry no picture. keep_ids: whether position ids of kept tokens are preserved by default.
+    inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
+    vision: modules whose run is timed, first and last.
+    """
+
+    video_token: int
+    image_token: int
+    separators: ClassVar[int] = 0
+    keep_ids: bool
+    inner: nn.Module
+    language_model: nn.Module
+    layers: list[nn.Module]
+    vision: tuple[nn.Module, nn.Module]
+
+    @abstractmethod
+    def layout(self, pictures: int, stream: Stream | None) -> Layout:
+        """The token grid of a clip of so many sampled pictures; stream gives the size of the displayed picture."""
+
+    @abstractmethod
+    def pictures(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """How many pictures a call of `vision[0]` holds."""
+
+    @abstractmethod
+    def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
+        """Hook RPM into the vision encoder: `packing()` says at call time what to merge, None leaves the call alone."""
+
+
+def adapter_for(model: nn.Module) -> Adapter:
+    """The adapter of a transformers model. Raises ValueError, listing what is supported, for any other class."""
+    name = type(model).__name__
+    if name not in FAMILIES:
+        raise ValueError(f"{name} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
+    module, attribute = FAMILIES[name].split(":")
+    return getattr(import_module(module), attribute)(model)

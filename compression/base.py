@@ -1,0 +1,146 @@
+"""What a strategy is: a small frozen dataclass that plans from metadata alone, then reduces tensors by its plan.
+
+A plan is made of arrays and is known before any feature exists; the tensor side only carries it out. A new method is
+one file with one dataclass, and one row in `METHODS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.compression.options import check_literals
+from codecmeta.metadata import Metadata
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a plan must know of a model: how one video becomes a grid of tokens.
+
+    frames: temporal positions T of the token grid. patches: (rows, columns) of one frame in the vision encoder.
+    tokens: (rows, columns) of one frame in the language model. view: rectangle (x0, y0, x1, y1) of displayed pixels
+    that both grids cover, None where no metadata is at hand. pictures: sampled pictures per temporal position (2 where
+    a model encodes pairs). depth: layers of the language model.
+    """
+
+    frames: int
+    patches: tuple[int, int]
+    tokens: tuple[int, int]
+    view: tuple[float, float, float, float] | None = None
+    pictures: int = 1
+    depth: int = 0
+
+    @property
+    def patches_per_frame(self) -> int:
+        """Tokens of one frame in the vision encoder."""
+        return self.patches[0] * self.patches[1]
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Tokens of one frame in the language model (N in MeToM)."""
+        return self.tokens[0] * self.tokens[1]
+
+    @property
+    def tokens_full(self) -> int:
+        """Tokens of the whole clip in the language model, separators not counted."""
+        return self.frames * self.tokens_per_frame
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen to one clip, decided before any feature exists.
+
+    counts: int64 (T,), tokens that each frame brings to the language model. exact: whether `counts` is what will come
+    out, or what can come out at most (temporal merging depends on the features). regions: int32 (T, rows, columns),
+    which encoder token stands for each patch, numbered 0.. within a frame; None leaves the encoder alone. slots: bool
+    (T, tokens per frame), the places of the token grid that stay occupied; None leaves the tokens alone.
+    """
+
+    layout: Layout
+    counts: NDArray[np.int64]
+    exact: bool = True
+    regions: NDArray[np.int32] | None = None
+    slots: NDArray[np.bool_] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the clip that enter the language model (at most, unless `exact`)."""
+        return int(self.counts.sum())
+
+    @property
+    def encoder_tokens(self) -> NDArray[np.int64]:
+        """int64 (T,): tokens of each frame in the vision encoder."""
+        if self.regions is None:
+            return np.full(self.layout.frames, self.layout.patches_per_frame, np.int64)
+        return self.regions.reshape(len(self.regions), -1).max(axis=1).astype(np.int64) + 1
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """The tokens that enter the language model: (n, width), and the slot of the clip's token grid that each one takes.
+
+    slots: int64 (n,) ascending, frame * tokens per frame + raster number.
+    """
+
+    tokens: Tensor
+    slots: NDArray[np.int64]
+
+    def counts(self, layout: Layout) -> NDArray[np.int64]:
+        """int64 (T,): how many tokens came out of each frame."""
+        return np.bincount(self.slots // layout.tokens_per_frame, minlength=layout.frames).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """Base of all methods.
+
+    keep_ids: give every kept token the position id that it has in the full sequence (True), or number the kept ones
+    without gaps (False). The default, None, takes what the model prefers: its configuration's entry
+    {"codecmeta": {"keep_ids": ...}} if it has one, else without gaps for one-dimensional positions. Set it to compare
+    the two, which published methods do not agree on.
+    """
+
+    name: ClassVar[str]
+    needs_metadata: ClassVar[bool] = False
+    keep_ids: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_literals(self)
+        budget = getattr(self, "budget", 1.0)
+        if not 0 < budget <= 1:
+            raise ValueError(f"budget must be more than 0 and at most 1; got {budget}")
+
+    def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
+        """Decide from metadata what to keep. Pure: no tensors, no model.
+
+        rows: int64 (T * pictures,), the frame-table rows of the sampled pictures. Raises ValueError where the method
+        needs metadata and there is none.
+        """
+        return Plan(layout, np.full(layout.frames, layout.tokens_per_frame, np.int64))
+
+    def reduce(self, plan: Plan, tokens: Tensor) -> Reduced:
+        """Carry the plan out on projected, pooled tokens: float (T, tokens per frame, width).
+
+        Called only where the plan has slots. The default keeps exactly the tokens at these slots.
+        """
+        assert plan.slots is not None
+        slots = np.flatnonzero(plan.slots)
+        return Reduced(tokens.flatten(0, 1)[slots], slots.astype(np.int64))
+
+
+def budget_tokens(layout: Layout, budget: float) -> int:
+    """Whole tokens of a clip within a share: floor(budget * T * N), at least 1."""
+    return max(1, int(budget * layout.tokens_full + 1e-9))
+
+
+def require(meta: Metadata | None, rows: Any, strategy: Strategy) -> tuple[Metadata, NDArray[np.int64]]:
+    """The metadata and rows that a strategy cannot do without."""
+    if meta is None or rows is None:
+        raise ValueError(f"method {strategy.name!r} plans from codec metadata: pass meta and the sampled frame rows")
+    return meta, np.asarray(rows, np.int64)

@@ -1,0 +1,204 @@
+"""Budgeted tokens per frame -> a core that is merged over time and absorbs the rest.
+
+MeToM's budget-adaptive token merging (BTM) between projector and language model: (1) the core of a frame are its
+densest tokens, as many as its budget; (2) similar core tokens of neighbouring frames are averaged, best pair first;
+(3) every token outside the core is folded into the most similar core token of its own frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+FoldRule = Literal["half", "sequential", "size_weighted", "drop"]
+
+
+def choose_core(density: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The counts[t] densest cells of each frame: density float (T, N) -> bool (T, N).
+
+    Equal cells in raster order; a frame of one density throughout gives an evenly spread subset, not a corner.
+    """
+    frames, cells = density.shape
+    core = np.zeros((frames, cells), bool)
+    for t, count in enumerate(counts):
+        values = density[t]
+        if values.max() - values.min() <= 1e-6 * np.abs(values).max():
+            chosen = (np.arange(count) * cells + cells // 2) // max(count, 1)
+        else:
+            chosen = np.argsort(-values, kind="stable")[:count]
+        core[t, chosen] = True
+    return core
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Core tokens after merging over time.
+
+    home: int64 (T * N,), for each slot of the token grid the slot in which its token now lives (itself where nothing
+    happened), -1 outside the core. values: (T * N, width), right at the slots that are their own home. size: int64
+    (T * N,), tokens averaged in each home.
+    """
+
+    home: NDArray[np.int64]
+    values: Tensor
+    size: NDArray[np.int64]
+
+
+def merge_over_time(
+    tokens: Tensor,
+    core: NDArray[np.bool_],
+    tau: float = 0.80,
+    *,
+    span: int = 1,
+    radius: int | None = None,
+    columns: int = 0,
+    chain: bool = False,
+) -> Merged:
+    """Average pairs of core tokens of different frames whose cosine is above `tau`, most similar pairs first.
+
+    Every token enters at most one merge; the result lives in the earlier frame's slot. tokens: (T, N, width). core:
+    bool (T, N). span: frames at most this far apart are compared. radius: only cells at most this far apart on the
+    grid (Chebyshev; needs `columns`). chain: a token may have one earlier and one later partner, and everything so
+    linked becomes one mean, in the slot of its first member.
+    """
+    frames, cells, _ = tokens.shape
+    home = np.where(core.ravel(), np.arange(frames * cells), -1)
+    size = (home >= 0).astype(np.int64)
+    flat = tokens.flatten(0, 1)
+    left, right = _pairs(tokens, core, tau, span, radius, columns)
+    taken = _match(left, right, frames * cells, chain)
+    if not len(taken):
+        return Merged(home, flat, size)
+    left, right = left[taken], right[taken]
+    for a, b in sorted(zip(left, right, strict=True)):  # earliest first, so that chains hang on their first member
+        home[b] = home[a]
+    members = np.unique(np.concatenate((left, right)))
+    roots = home[members]
+    sums = torch.zeros_like(flat, dtype=torch.float32)
+    sums.index_add_(0, _index(roots, flat), flat[_index(members, flat)].float())
+    size = np.bincount(home[home >= 0], minlength=frames * cells)
+    changed = np.unique(roots)
+    values = flat.clone()
+    means = sums[_index(changed, flat)] / _index(size[changed], flat)[:, None]
+    values[_index(changed, flat)] = means.to(flat.dtype)
+    return Merged(home, values, size)
+
+
+def fold(tokens: Tensor, core: NDArray[np.bool_], merged: Merged, rule: FoldRule = "half") -> Tensor:
+    """Fold every token outside the core into the most similar core token of its frame: (T * N, width).
+
+    Core tokens of a frame are those in its own slots and those that took one of its tokens in. rule "half": the core
+    token keeps half of the weight, the mean of all that is folded into it gets the other half. "sequential": one after
+    the other in raster order, each time the average of both. "size_weighted": the mean of everything. "drop": lose
+    them. A frame without core folds into the nearest earlier frame that has one, else the nearest later one.
+    Similarities are taken before anything is folded, in float32.
+    """
+    if rule == "drop" or core.all():
+        return merged.values
+    frames, cells, _ = tokens.shape
+    units = normalize(tokens.flatten(0, 1).float(), dim=-1)
+    core_units = normalize(merged.values.float(), dim=-1)
+    with_core = np.flatnonzero(core.any(axis=1))
+    if not len(with_core):
+        return merged.values
+    sources, targets = [], []
+    for t in range(frames):
+        loose = np.flatnonzero(~core[t]) + t * cells
+        if not len(loose):
+            continue
+        before, after = with_core[with_core <= t], with_core[with_core > t]
+        nearest = before[-1] if len(before) else after[0]
+        homes = np.unique(merged.home[nearest * cells : (nearest + 1) * cells])
+        homes = homes[homes >= 0]
+        similar = units[_index(loose, tokens)] @ core_units[_index(homes, tokens)].T
+        sources.append(loose)
+        targets.append(homes[similar.argmax(dim=1).cpu().numpy()])
+    if not sources:
+        return merged.values
+    return _combine(tokens.flatten(0, 1), merged, np.concatenate(sources), np.concatenate(targets), rule)
+
+
+def _combine(
+    flat: Tensor, merged: Merged, sources: NDArray[np.int64], targets: NDArray[np.int64], rule: FoldRule
+) -> Tensor:
+    """Put folded tokens and their core tokens together; core tokens that get nothing stay as they are."""
+    into = np.unique(targets)
+    index = _index(into, flat)
+    count = _index(np.bincount(targets, minlength=len(flat))[into], flat)[:, None]
+    old = merged.values[index].float()
+    if rule == "sequential":
+        # ((h + a) / 2 + b) / 2: the last of n weighs 1/2, the first 1/2^n, the core 1/2^n.
+        later = np.zeros(len(sources), np.int64)
+        seen = np.zeros(len(flat), np.int64)
+        for i in range(len(sources) - 1, -1, -1):
+            later[i] = seen[targets[i]]
+            seen[targets[i]] += 1
+        weight = torch.as_tensor(0.5 ** (later + 1.0), dtype=torch.float32, device=flat.device)
+    else:
+        weight = torch.ones(len(sources), device=flat.device)
+    sums = torch.zeros_like(flat, dtype=torch.float32)
+    sums.index_add_(0, _index(targets, flat), flat[_index(sources, flat)].float() * weight[:, None])
+    gathered = sums[index]
+    if rule == "half":
+        new = (old + gathered / count) / 2
+    elif rule == "sequential":
+        new = old * 0.5**count + gathered
+    else:
+        size = _index(merged.size[into], flat)[:, None]
+        new = (old * size + gathered) / (size + count)
+    values = merged.values.clone()
+    values[index] = new.to(values.dtype)
+    return values
+
+
+def _pairs(
+    tokens: Tensor, core: NDArray[np.bool_], tau: float, span: int, radius: int | None, columns: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All pairs of slots (earlier, later) above tau, most similar first, ties by slot."""
+    frames, cells, _ = tokens.shape
+    units = normalize(tokens.float(), dim=-1)
+    left, right, similarity = [], [], []
+    for t in range(frames):
+        for u in range(t + 1, min(t + span, frames - 1) + 1):
+            a, b = np.flatnonzero(core[t]), np.flatnonzero(core[u])
+            cosine = units[t][_index(a, tokens)] @ units[u][_index(b, tokens)].T
+            close = cosine > tau
+            if radius is not None:
+                rows = np.abs(a[:, None] // columns - b[None] // columns)
+                apart = np.maximum(rows, np.abs(a[:, None] % columns - b[None] % columns))
+                close &= torch.as_tensor(apart <= radius, device=close.device)
+            i, j = close.nonzero(as_tuple=True)
+            similarity.append(cosine[i, j].cpu().numpy())
+            left.append(a[i.cpu().numpy()] + t * cells)
+            right.append(b[j.cpu().numpy()] + u * cells)
+    if not left:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    first, second, score = np.concatenate(left), np.concatenate(right), np.concatenate(similarity)
+    order = np.lexsort((second, first, -score))
+    return first[order], second[order]
+
+
+@njit(cache=True)
+def _match(left, right, slots, chain):  # type: ignore[no-untyped-def]
+    """Greedy matching: indices of the pairs taken, in order; a slot is used once (once per side for chains)."""
+    used_left = np.zeros(slots, np.bool_)
+    used_right = np.zeros(slots, np.bool_)
+    taken = np.zeros(len(left), np.bool_)
+    for k in range(len(left)):
+        a, b = left[k], right[k]
+        free = not used_left[a] and not used_right[b]
+        if free and (chain or (not used_right[a] and not used_left[b])):
+            used_left[a] = used_right[b] = True
+            taken[k] = True
+    return np.flatnonzero(taken)
+
+
+def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:
+    return torch.as_tensor(np.ascontiguousarray(values), device=like.device)

@@ -1,0 +1,132 @@
+"""Method `metom`: merge where the codec found nothing new (MeToM, CVPR 2026)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.budget import frame_budgets, gop_weights
+from codecmeta.compression.base import Layout, Plan, Reduced, Strategy, budget_tokens, require
+from codecmeta.compression.btm import choose_core, fold, merge_over_time
+from codecmeta.density import merge_regions, patch_density
+from codecmeta.metadata import Metadata
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metom(Strategy):
+    """MeToM: codec metadata decides what is merged, in stages that can be switched off one by one.
+
+    RPM (`rpm`), before the vision encoder: connected patches of low residual density enter it as one token; the
+    results are scattered back to the patch grid, so the model's own pooling sees a complete grid. BTM (`btm`), between
+    projector and language model: each frame gets a number of tokens by the packet sizes of its group of pictures; its
+    densest tokens are kept, merged over time where alike, and absorb the others. The paper prints neither tau nor
+    tau_tem nor the minimum per frame; the defaults here are choices, to be calibrated per model.
+
+    budget: rho, share of visual tokens that may enter the language model (BTM's M_v = rho T N). Merging over time can
+    only lower it. 1.0 switches BTM off.
+
+    tau_mode, q, share, tau, connectivity, max_region, min_keep: which patches may merge, see
+    `codecmeta.merge_regions`. The defaults take the lowest fifth of each frame. window_density, robust, signal: see
+    `codecmeta.patch_density`. pos: position embedding of a region, the "mean" of its patches' or that of its
+    "centroid". proportional: let a region weigh in attention as much as its patches did.
+
+    gop_mode, alloc, minimum: see `codecmeta.gop_weights` and `codecmeta.frame_budgets`. tau_tem: cosine above which
+    core tokens of neighbouring frames merge; above 1 none do, and the number of tokens is then known exactly
+    beforehand. temporal_span: frames at most this far apart are compared. temporal_radius: only cells at most this
+    far apart on the grid. chain: let merges link up over more than two frames. fold: how tokens outside the core are
+    absorbed, see `codecmeta.compression.btm.fold`.
+    """
+
+    name: ClassVar[str] = "metom"
+    needs_metadata: ClassVar[bool] = True
+
+    budget: float = 0.5
+    rpm: bool = True
+    btm: bool = True
+
+    tau_mode: Literal["quantile", "target", "fixed"] = "quantile"
+    q: float = 0.20
+    share: float = 0.14
+    tau: float | None = None
+    connectivity: Literal[4, 8] = 4
+    max_region: int | None = None
+    min_keep: float = 0.25
+    window_density: bool = False
+    robust: bool = False
+    signal: Literal["auto", "residual", "bits"] = "auto"
+    pos: Literal["mean", "centroid"] = "mean"
+    proportional: bool = False
+
+    gop_mode: Literal["auto", "gop", "window"] = "auto"
+    alloc: Literal["exact", "paper"] = "exact"
+    minimum: int | None = None
+    tau_tem: float = 0.80
+    temporal_span: int = 1
+    temporal_radius: int | None = None
+    chain: bool = False
+    fold: Literal["half", "sequential", "size_weighted", "drop"] = "half"
+
+    def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
+        """Regions from residual density, tokens per frame from packet sizes: MeToM's eqs. of RPM and BTM.
+
+        A temporal position that stands for several pictures takes the mean of their densities and weights. Raises
+        ValueError without metadata.
+        """
+        total = budget_tokens(layout, self.budget)
+        meta, rows = require(meta, rows, self)
+        regions = self._regions(layout, meta, rows) if self.rpm else None
+        full = np.full(layout.frames, layout.tokens_per_frame, np.int64)
+        if not self.btm or self.budget >= 1:
+            return Plan(layout, full, regions=regions)
+        weights = gop_weights(meta, rows, self.gop_mode).reshape(layout.frames, -1).mean(axis=1)
+        counts = frame_budgets(weights, total, layout.tokens_per_frame, self.minimum, rule=self.alloc)
+        counts = np.clip(counts, 0, layout.tokens_per_frame)  # the printed formula knows no capacity
+        slots = choose_core(self._density(layout, layout.tokens, meta, rows).reshape(layout.frames, -1), counts)
+        return Plan(layout, counts, exact=self.tau_tem >= 1 or layout.frames == 1, regions=regions, slots=slots)
+
+    def reduce(self, plan: Plan, tokens: Tensor) -> Reduced:
+        """BTM: merge the core over time, fold the rest into it, keep what is left in ascending order."""
+        core = plan.slots
+        assert core is not None
+        merged = merge_over_time(
+            tokens,
+            core,
+            self.tau_tem,
+            span=self.temporal_span,
+            radius=self.temporal_radius,
+            columns=plan.layout.tokens[1],
+            chain=self.chain,
+        )
+        values = fold(tokens, core, merged, self.fold)
+        slots = np.flatnonzero(merged.home == np.arange(len(merged.home))).astype(np.int64)
+        return Reduced(values[slots], slots)
+
+    def _regions(self, layout: Layout, meta: Metadata, rows: NDArray[np.int64]) -> NDArray[np.int32] | None:
+        """int32 (T, rows, columns), or None where no two patches may merge."""
+        regions = merge_regions(
+            self._density(layout, layout.patches, meta, rows),
+            tau_mode=self.tau_mode,
+            q=self.q,
+            share=self.share,
+            tau=self.tau,
+            connectivity=self.connectivity,
+            max_region=self.max_region,
+            min_keep=self.min_keep,
+        )
+        tokens = regions.reshape(len(regions), -1).max(axis=1) + 1
+        return None if (tokens == layout.patches_per_frame).all() else regions
+
+    def _density(
+        self, layout: Layout, grid: tuple[int, int], meta: Metadata, rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """float32 (T, rows, columns): mean density of the pictures of each temporal position."""
+        density = patch_density(
+            meta, rows, grid, view=layout.view, window=self.window_density, robust=self.robust, signal=self.signal
+        )
+        return density.reshape(layout.frames, -1, *grid).mean(axis=1)

@@ -1,0 +1,79 @@
+"""Options of a strategy from text: `--set tau_mode=target` -> the value that the dataclass field expects."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+def parse_options(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Turn option texts into values by the type hints of a dataclass.
+
+    >>> parse_options(Metom, {"tau_mode": "target", "temporal_span": "2", "keep_ids": "true"})
+    {'tau_mode': 'target', 'temporal_span': 2, 'keep_ids': True}
+
+    Raises ValueError for an unknown name or a text that does not fit, naming what would.
+    """
+    hints = get_type_hints(cls)
+    known = [field.name for field in fields(cls) if field.init]
+    values = {}
+    for name, text in texts.items():
+        if name not in known:
+            raise ValueError(f"method {cls.name!r} has no option {name!r}; it has: {', '.join(known)}")  # type: ignore[attr-defined]
+        try:
+            values[name] = _parse(hints[name], text)
+        except ValueError:
+            raise ValueError(f"option {name}={text}: expected {_describe(hints[name])}") from None
+    return values
+
+
+def check_literals(instance: Any) -> None:
+    """Raise ValueError where a field that has a closed list of values holds another one."""
+    for name, hint in get_type_hints(type(instance)).items():
+        if get_origin(hint) is Literal and getattr(instance, name) not in get_args(hint):
+            raise ValueError(f"{name} must be {_describe(hint)}; got {getattr(instance, name)!r}")
+
+
+def _parse(hint: Any, text: str) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        choices = get_args(hint)
+        if type(None) in choices and text.lower() in ("none", ""):
+            return None
+        for choice in choices:
+            if choice is not type(None):
+                try:
+                    return _parse(choice, text)
+                except ValueError:
+                    continue
+        raise ValueError(text)
+    if origin is Literal:
+        for value in get_args(hint):
+            if str(value) == text:
+                return value
+        raise ValueError(text)
+    if origin is tuple:
+        inner = get_args(hint)[0]
+        return tuple(_parse(inner, part.strip()) for part in text.split(",") if part.strip())
+    if hint is bool:
+        if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
+            raise ValueError(text)
+        return text.lower() in ("true", "1", "yes")
+    return hint(text)
+
+
+def _describe(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(choice) for choice in get_args(hint))
+    if origin is Literal:
+        return " or ".join(str(value) for value in get_args(hint))
+    if origin is tuple:
+        return f"a comma-separated list of {_describe(get_args(hint)[0])}"
+    if hint is type(None):
+        return "none"
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(
+        hint, getattr(hint, "__name__", "text")
+    )

@@ -1,0 +1,333 @@
+"""A strategy at work on one model: hooks that shorten what the model sees, and the record of what they did.
+
+    with apply(model, Metom(budget=0.5), meta, frames=rows) as session:
+        output = model.generate(**inputs)
+    print(session.tokens_full, session.tokens_kept, session.kv_bytes)
+
+Nothing outside the model instance is touched, and when the block ends, also by an exception, the hooks are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import DynamicCache
+
+from codecmeta.compression.adapter import Adapter, adapter_for
+from codecmeta.compression.base import Plan, Reduced, Strategy
+from codecmeta.compression.rpm import Packing
+from codecmeta.metadata import Metadata
+
+
+@contextmanager
+def apply(
+    model: nn.Module, strategy: Strategy, meta: Metadata | None = None, *, frames: ArrayLike | None = None
+) -> Iterator[Session]:
+    """Run a transformers video model with fewer tokens, as long as the block lasts.
+
+    >>> with apply(model, Metom(budget=0.5), meta, frames=rows) as session:
+    ...     output = model.generate(**inputs, max_new_tokens=20)
+
+    The inputs are those of the plain model, with all placeholders of the video in the prompt, and generate() returns
+    what it always returns: prompt ids and new ids. One sequence with one video at a time; the cache grows dynamically.
+
+    model: a supported class, see `codecmeta.compression.FAMILIES`. meta: codec metadata of the video, for methods that
+    plan from it. frames: int (pictures,), frame-table rows of the pictures in the inputs; default: the rows for which
+    `meta` holds residual maps, as after `codecmeta.extract(path, frames=16)`.
+
+    Raises ValueError, there or when the model runs, for what a method cannot do on this model or with these inputs.
+    """
+    session = Session(adapter_for(model), strategy, meta, frames)
+    try:
+        session.attach(model)
+        yield session
+    finally:
+        session.detach()
+
+
+@dataclass
+class Compressed:
+    """One sequence whose prompt was shortened: which of its `length` tokens were kept, and its last position ids."""
+
+    keep: Tensor
+    length: int
+    last: Tensor
+
+    @property
+    def removed(self) -> int:
+        """Tokens that the cache lacks."""
+        return self.length - len(self.keep)
+
+
+class Session:
+    """What a strategy did; filled while the model runs, and about its latest prompt.
+
+    plan: the `Plan`, made when the block begins, or with the first picture where only the inputs tell how many there
+    are. tokens_full: visual tokens of the plain model (separators not counted). tokens_kept: those that entered the
+    language model. counts: int64 (T,), the same by frame. layer_tokens: visual tokens that enter each layer.
+    encoder_tokens, encoder_full: tokens in the vision encoder. kv_bytes: measured on the cache after the prompt.
+    seconds: vision (encoder and projector), strategy (planning and reducing), prefill (the language model over the
+    prompt). first_token_at: `time.perf_counter()` when the first scores were there.
+    """
+
+    def __init__(self, adapter: Adapter, strategy: Strategy, meta: Metadata | None, frames: ArrayLike | None) -> None:
+        self.adapter = adapter
+        self.strategy = strategy
+        self.plan: Plan | None = None
+        self.counts: NDArray[np.int64] | None = None
+        self.layer_tokens: list[int] = []
+        self.kv_bytes = 0
+        self.seconds = {"vision": 0.0, "strategy": 0.0, "prefill": 0.0}
+        self.first_token_at: float | None = None
+        self._meta = meta
+        self._rows = _rows(strategy, meta, frames)
+        self._planning = 0.0
+        self._packing: Packing | None = None
+        self._encoded = False
+        self._ids: Tensor | None = None
+        self._started = 0.0
+        self._sequences: WeakKeyDictionary[Any, Compressed] = WeakKeyDictionary()
+        self._shortened: Compressed | None = None
+        self._prefilling = False
+        self._handles: list[RemovableHandle] = []
+
+    @property
+    def tokens_full(self) -> int:
+        """Visual tokens of the plain model."""
+        return self.plan.layout.tokens_full if self.plan else 0
+
+    @property
+    def tokens_kept(self) -> int:
+        """Visual tokens that entered the language model."""
+        return 0 if self.counts is None else int(self.counts.sum())
+
+    @property
+    def encoder_full(self) -> int:
+        """Tokens of the clip in the plain vision encoder."""
+        return self.plan.layout.frames * self.plan.layout.patches_per_frame if self.plan else 0
+
+    @property
+    def encoder_tokens(self) -> int:
+        """Tokens of the clip in the vision encoder."""
+        return int(self.plan.encoder_tokens.sum()) if self.plan else 0
+
+    @property
+    def keep_ids(self) -> bool:
+        """Whether kept tokens preserve their position ids."""
+        return self.adapter.keep_ids if self.strategy.keep_ids is None else self.strategy.keep_ids
+
+    def attach(self, model: nn.Module) -> None:
+        """Hook into the model; plan already, where the number of pictures is known."""
+        language_model = self.adapter.language_model
+        for hook in language_model._forward_pre_hooks.values():
+            if isinstance(getattr(hook, "__self__", None), Session):
+                raise RuntimeError("a strategy is already applied to this model; leave its `with` block first")
+        if self._rows is not None:
+            self._make_plan(len(self._rows))
+        add, first, last = self._handles.append, *self.adapter.vision
+        add(first.register_forward_pre_hook(self._before_vision, with_kwargs=True))
+        for handle in self.adapter.merge_patches(lambda: self._packing, self.strategy):
+            add(handle)
+        add(last.register_forward_hook(self._after_vision))
+        add(self.adapter.inner.register_forward_pre_hook(self._before_inner, with_kwargs=True))
+        add(language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True))
+        add(language_model.register_forward_hook(self._after_language_model, with_kwargs=True))
+        add(model.register_forward_hook(self._after_model))
+
+    def detach(self) -> None:
+        """Take every hook away again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._packing = None
+
+    def _make_plan(self, pictures: int) -> Plan:
+        start = perf_counter()
+        stream = self._meta.stream if self._meta else None
+        layout = self.adapter.layout(pictures, stream)
+        self.plan = self.strategy.plan(layout, self._meta, self._rows)
+        self._planning = perf_counter() - start
+        return self.plan
+
+    def _before_vision(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        pictures = self.adapter.pictures(args, kwargs)
+        plan = self.plan
+        if self._rows is not None and pictures != len(self._rows):
+            raise ValueError(
+                f"the inputs hold {pictures} pictures, but {len(self._rows)} frame rows were given; "
+                "one video per prompt, and one row per picture"
+            )
+        if plan is None or self._rows is None:
+            plan = self._make_plan(pictures)
+        self._packing = None if plan.regions is None else Packing(plan.regions, next(module.parameters()).device)
+        self._encoded = True
+        self._started = self._now()
+
+    def _after_vision(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._packing = None
+        self.seconds["vision"] = self._now() - self._started
+
+    def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._ids = args[0] if args else kwargs.get("input_ids")
+
+    def _before_language_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        cache = kwargs.get("past_key_values")
+        ids, self._ids = self._ids, None
+        sequence = None if cache is None else self._sequences.get(cache)
+        if sequence is not None:
+            return args, self._continue(sequence, kwargs)
+        if ids is None:
+            raise ValueError("the prompt came as inputs_embeds; pass input_ids, so that the video's place is known")
+        places = (ids == self.adapter.video_token).nonzero()
+        if not len(places):
+            return None
+        start = self._now()
+        kwargs = self._shorten(ids, places, cache, kwargs)
+        self._prefilling, self._started = True, self._now()
+        self.seconds["strategy"] = self._planning + self._started - start
+        return args, kwargs
+
+    def _shorten(self, ids: Tensor, places: Tensor, cache: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Replace the prompt by the one that the strategy leaves over."""
+        plan = self.plan
+        if plan is None or not self._encoded:
+            raise ValueError(
+                "the prompt's video did not pass through the vision encoder inside this block: pass pixel values "
+                "(no features computed before, no chunked prefill)"
+            )
+        full = plan.layout.tokens_full
+        self.counts = np.full(plan.layout.frames, plan.layout.tokens_per_frame, np.int64)
+        self.layer_tokens = [full] * plan.layout.depth
+        if plan.slots is None:
+            return kwargs
+        self._check_prompt(ids, places, cache, kwargs, full)
+        first = int(places[0, 1])
+        embeddings = kwargs["inputs_embeds"]
+        grid = embeddings[0, first : first + full].unflatten(0, (plan.layout.frames, -1))
+        reduced = self.strategy.reduce(plan, grid)
+        self.counts = _realised(plan, reduced)
+        self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
+        length = embeddings.shape[1]
+        every = torch.arange(length, device=embeddings.device)
+        slots = torch.as_tensor(reduced.slots, device=embeddings.device)
+        keep = torch.cat((every[:first], first + slots, every[first + full :]))
+        embeddings = embeddings[:, keep]
+        embeddings[0, first : first + len(slots)] = reduced.tokens
+        kwargs = {**kwargs, "inputs_embeds": embeddings}
+        positions = kwargs.get("position_ids")
+        positions = every[None] if positions is None else positions
+        self._shortened = Compressed(keep, length, positions[..., -1:])
+        positions = positions[..., keep]
+        mask = kwargs.get("attention_mask")
+        if self.keep_ids and mask is None and cache is None:
+            mask = keep.new_ones(1, length)  # without it, gaps in the positions are taken for packed sequences
+        if not self.keep_ids:
+            positions = positions - (keep - every[: len(keep)])
+        return {**kwargs, "position_ids": positions, "attention_mask": None if mask is None else mask[:, keep]}
+
+    def _check_prompt(self, ids: Tensor, places: Tensor, cache: Any, kwargs: dict[str, Any], full: int) -> None:
+        """Refuse what would come out wrong, with the reason."""
+        expected = full + self.adapter.separators
+        if len(ids) != 1:
+            raise ValueError(
+                f"{len(ids)} sequences at once (a batch, beams or several return sequences): every sequence would keep "
+                "another number of tokens; run them one by one"
+            )
+        if (ids == self.adapter.image_token).any():
+            raise ValueError("the prompt holds images beside the video; only one video per prompt is supported")
+        if len(places) != expected or int(places[-1, 1] - places[0, 1]) + 1 != expected:
+            raise ValueError(
+                f"the prompt holds {len(places)} video placeholders, expected {expected} in one piece "
+                f"({full} tokens and {self.adapter.separators} separators): one video per prompt, entered in one piece "
+                "(no chunked prefill)"
+            )
+        if cache is not None and not isinstance(cache, DynamicCache):
+            raise ValueError(f"the cache is a {type(cache).__name__}; only DynamicCache can hold a shortened prompt")
+        if cache is not None and cache.get_seq_length():
+            raise ValueError("the cache already holds tokens; the video must be in the first prompt that enters it")
+        mask = kwargs.get("attention_mask")
+        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
+            raise ValueError("attention_mask must be two-dimensional (sequences, tokens) or None")
+
+    def _continue(self, sequence: Compressed, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Tokens after the prompt: positions and mask of the full sequence -> those of the shortened one."""
+        count = kwargs["inputs_embeds"].shape[1]
+        positions = kwargs.get("position_ids")
+        expected = sequence.last + 1 + torch.arange(count, device=sequence.last.device)
+        if positions is None:
+            positions = expected
+        elif not torch.equal(positions, expected.expand_as(positions)):
+            raise RuntimeError(
+                f"new tokens at positions {positions.flatten().tolist()} do not follow the prompt, which ended at "
+                f"{sequence.last.flatten().tolist()}: the cache holds a shortened prompt and cannot be cut or refilled"
+            )
+        sequence.last = expected[..., -1:]
+        kwargs = {**kwargs, "position_ids": positions if self.keep_ids else positions - sequence.removed}
+        mask = kwargs.get("attention_mask")
+        if mask is not None:
+            kwargs["attention_mask"] = torch.cat((mask[:, sequence.keep], mask[:, sequence.length :]), dim=1)
+        return kwargs
+
+    def _after_language_model(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._prefilling:
+            self._prefilling = False
+            self.seconds["prefill"] = self._now() - self._started
+            cache = getattr(output, "past_key_values", None)
+            self.kv_bytes = cache_bytes(cache)
+            if cache is not None and self._shortened is not None:
+                self._sequences[cache] = self._shortened
+            self._shortened = None
+
+    def _after_model(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.first_token_at is None:
+            self.first_token_at = self._now()
+
+    def _now(self) -> float:
+        """The clock, after everything that was asked of the device is done."""
+        if torch.cuda.is_available() and next(self.adapter.language_model.parameters()).is_cuda:
+            torch.cuda.synchronize()
+        return perf_counter()
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of all keys and values that a transformers cache holds."""
+    total = 0
+    for layer in getattr(cache, "layers", ()):
+        for tensor in (layer.keys, layer.values):
+            total += 0 if tensor is None else tensor.numel() * tensor.element_size()
+    return total
+
+
+def _rows(strategy: Strategy, meta: Metadata | None, frames: ArrayLike | None) -> NDArray[np.int64] | None:
+    """Rows of the pictures in the inputs, None where the strategy can do without."""
+    if frames is not None:
+        return np.asarray(frames, np.int64)
+    if not strategy.needs_metadata:
+        return None
+    if meta is None or meta.residual is None:
+        raise ValueError(
+            f"method {strategy.name!r} plans from codec metadata: pass meta, and as frames the frame-table rows of the "
+            "pictures in the inputs"
+        )
+    return np.asarray(meta.residual.frame, np.int64)
+
+
+def _realised(plan: Plan, reduced: Reduced) -> NDArray[np.int64]:
+    """Tokens by frame as they came out; never silently other than planned."""
+    counts = reduced.counts(plan.layout)
+    kept, planned = int(counts.sum()), plan.tokens
+    if len(reduced.tokens) != kept or (plan.exact and (counts != plan.counts).any()) or kept > planned:
+        raise RuntimeError(f"planned {planned} tokens ({'exactly' if plan.exact else 'at most'}), got {kept}")
+    if (np.diff(reduced.slots) <= 0).any():
+        raise RuntimeError("kept tokens must be in ascending order")
+    return counts

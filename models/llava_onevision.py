@@ -1,0 +1,98 @@
+"""LLaVA-OneVision (SigLIP tower, Qwen2 language model): where its parts are and how a video becomes its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from codecmeta.compression.adapter import ATTENTION, Adapter
+from codecmeta.compression.base import Layout
+from codecmeta.compression.rpm import Packing, merge_embeddings
+from codecmeta.metadata import Stream
+
+
+class LlavaOnevision(Adapter):
+    """Adapter of `LlavaOnevisionForConditionalGeneration`.
+
+    Every frame is resized to a square and cut into patches; the projected patch grid is halved by bilinear pooling;
+    one newline token follows the last frame. Positions are one-dimensional.
+    """
+
+    separators: ClassVar[int] = 1
+
+    def __init__(self, model: nn.Module) -> None:
+        config: Any = model.config
+        vision = config.vision_config
+        if vision.model_type != "siglip_vision_model" or config.vision_feature_select_strategy != "full":
+            raise ValueError(
+                f"LLaVA-OneVision with a {vision.model_type} tower and feature selection "
+                f"{config.vision_feature_select_strategy!r} is not supported; expected siglip_vision_model, 'full'"
+            )
+        inner: Any = model.model
+        self.inner = inner
+        self.language_model = inner.language_model
+        self.layers = list(inner.language_model.layers)
+        self.video_token = config.video_token_id
+        self.image_token = config.image_token_id
+        self.keep_ids = bool((getattr(config, "codecmeta", None) or {}).get("keep_ids", False))
+        self.size, self.patch = vision.image_size, vision.patch_size
+        tower = inner.vision_tower
+        self.tower = getattr(tower, "vision_model", tower)
+        self.projector = inner.multi_modal_projector
+        self.vision = (tower, self.projector)
+        for part in (self.tower, self.language_model):
+            if part.config._attn_implementation not in ATTENTION:
+                raise ValueError(
+                    f"attention implementation {part.config._attn_implementation!r} is not supported; "
+                    f"load the model with attn_implementation='sdpa' (or one of {', '.join(ATTENTION)})"
+                )
+
+    def layout(self, pictures: int, stream: Stream | None) -> Layout:
+        """Patches that fit into the square, halved and rounded up; pixels that no patch covers are cut off."""
+        side = self.size // self.patch
+        covered = side * self.patch / self.size
+        view = None if stream is None else (0.0, 0.0, stream.width * covered, stream.height * covered)
+        half = -(-side // 2)
+        return Layout(pictures, (side, side), (half, half), view, depth=len(self.layers))
+
+    def pictures(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """Frames arrive as (pictures, 3, height, width)."""
+        return len(args[0] if args else kwargs["pixel_values"])
+
+    def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
+        """Merge after the embeddings, set frames apart inside every attention, scatter back after the projector."""
+        implementation = self.tower.config._attn_implementation
+        if implementation == "flash_attention_2":
+            raise ValueError("RPM needs the vision tower on 'sdpa' or 'eager' attention; it is on 'flash_attention_2'")
+        positions = self.tower.embeddings.position_embedding.weight
+
+        def merge(module: nn.Module, args: Any, embedded: Any) -> Any:
+            packed = packing()
+            return None if packed is None else merge_embeddings(packed, embedded, positions, strategy.pos)
+
+        def set_apart(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            packed = packing()
+            if packed is None:
+                return None
+            names = ("hidden_states", "attention_mask")
+            kwargs = {**kwargs, **dict(zip(names, args, strict=False))}
+            hidden = kwargs["hidden_states"]
+            mask = packed.attention_mask(hidden.dtype, strategy.proportional)
+            return (), {**kwargs, "hidden_states": packed.pad(hidden), "attention_mask": mask}
+
+        def join(module: nn.Module, args: Any, output: Any) -> Any:
+            packed = packing()
+            return None if packed is None else (packed.unpad(output[0]), *output[1:])
+
+        def scatter(module: nn.Module, args: Any, projected: Any) -> Any:
+            packed = packing()
+            return None if packed is None else packed.scatter(projected)
+
+        yield self.tower.embeddings.register_forward_hook(merge)
+        for layer in self.tower.encoder.layers:
+            yield layer.self_attn.register_forward_pre_hook(set_apart, with_kwargs=True)
+            yield layer.self_attn.register_forward_hook(join)
+        yield self.projector.register_forward_hook(scatter)

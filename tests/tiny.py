@@ -1,0 +1,87 @@
+"""Tiny video models with random weights, and codec metadata of a video that never was."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, Qwen2Config, SiglipVisionConfig
+
+from codecmeta.metadata import Frames, Gops, Maps, Metadata, Stream
+
+FRAMES, SIDE, TOKENS = 5, 6, 3
+"""Frames of a clip; patches and tokens along a side of a frame."""
+BEFORE, AFTER = 4, 6
+"""Text tokens before and after the video."""
+VIDEO, IMAGE = 90, 91
+
+
+def llava(seed: int = 0, attention: str = "sdpa", layers: int = 4) -> LlavaOnevisionForConditionalGeneration:
+    """LLaVA-OneVision with 6x6 patches and 3x3 tokens per frame; attention is peaked, so that lost tokens show."""
+    torch.manual_seed(seed)
+    vision = SiglipVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=49, patch_size=8,
+        vision_use_head=False,
+    )  # fmt: skip
+    text = Qwen2Config(
+        vocab_size=96, hidden_size=48, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=False, bos_token_id=None,
+        eos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    config = LlavaOnevisionConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE, video_token_index=VIDEO,
+        vision_feature_layer=-1, vision_feature_select_strategy="full", tie_word_embeddings=False,
+    )  # fmt: skip
+    model = LlavaOnevisionForConditionalGeneration._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def sharpen(model: torch.nn.Module) -> None:
+    """Weights as large as training makes them: fresh ones attend to everything alike and always say the same."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1 and "embed" not in name:
+                weight.normal_(0, weight[0].numel() ** -0.5)
+                weight.mul_(2 if name.endswith(("q_proj.weight", "k_proj.weight", "qkv.weight")) else 1)
+            elif weight.dim() > 1:
+                weight.normal_(0, 1)
+
+
+def llava_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Prompt ids with every placeholder of the video, its mask, and pixels."""
+    rng = torch.Generator().manual_seed(seed)
+    text = torch.randint(1, 80, (BEFORE + AFTER,), generator=rng)
+    video = torch.full((frames * TOKENS**2 + 1,), VIDEO)
+    ids = torch.cat((text[:BEFORE], video, text[BEFORE:]))[None]
+    pixels = torch.randn(1, frames, 3, 49, 49, generator=rng)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values_videos": pixels}
+
+
+def generate(model: Any, inputs: dict[str, torch.Tensor], new: int = 8, **kwargs: Any) -> tuple[torch.Tensor, Any]:
+    """Greedy: the new ids (new,), and the logits of every step (new, vocabulary)."""
+    out = model.generate(
+        **inputs, max_new_tokens=new, min_new_tokens=new, do_sample=False, output_logits=True,
+        return_dict_in_generate=True, suppress_tokens=[VIDEO, IMAGE], **kwargs,
+    )  # fmt: skip
+    return out.sequences[0, inputs["input_ids"].shape[1] :], torch.cat(out.logits)
+
+
+def metadata(frames: int = FRAMES, seed: int = 2, rows: int | None = None) -> Metadata:
+    """A 98x98 video of `rows` frames, GoPs of two frames, residual maps of 8x8 blocks at random strength."""
+    rng = np.random.default_rng(seed)
+    n = rows or frames
+    key = np.arange(n) % 2 == 0
+    bytes_ = rng.integers(100, 4000, n)
+    gop = np.cumsum(key) - 1
+    starts = np.flatnonzero(key)
+    mean = np.bincount(gop, weights=bytes_) / np.bincount(gop)
+    table = Frames(
+        np.arange(n), np.arange(n) / 25, np.where(key, ord("I"), ord("P")).astype(np.uint8), key, bytes_,
+        gop.astype(np.int32), np.zeros(n, bool),
+    )  # fmt: skip
+    residual = Maps(np.arange(n), rng.gamma(0.5, 4, (n, 13, 13)).astype(np.float16), 8)
+    return Metadata(
+        Path("clip.mp4"), Stream("h264", "High", "yuv420p", 98, 98, 0, (1, 25), (25, 1), n / 25, 0), table,
+        Gops(starts, np.append(starts[1:], n), mean), {}, {}, residual=residual,
+    )  # fmt: skip
