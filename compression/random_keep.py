@@ -24,8 +24,8 @@ class RandomKeep(Strategy):
 
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Draw the tokens; metadata is not used."""
-        slots = np.zeros(layout.tokens_full, bool)
+        chosen = np.zeros(layout.tokens_full, bool)
         drawn = np.random.default_rng(self.seed).permutation(layout.tokens_full)
-        slots[drawn[: budget_tokens(layout, self.budget)]] = True
-        slots = slots.reshape(layout.frames, -1)
+        chosen[drawn[: budget_tokens(layout, self.budget)]] = True
+        slots = chosen.reshape(layout.frames, -1)
         return Plan(layout, slots.sum(axis=1), slots=None if slots.all() else slots)

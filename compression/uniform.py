@@ -32,15 +32,15 @@ class Uniform(Strategy):
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Choose the frames, or the cells; metadata is not used."""
         total = budget_tokens(layout, self.budget)
-        slots = np.zeros((layout.frames, *layout.tokens), bool)
+        grid = np.zeros((layout.frames, *layout.tokens), bool)
         if self.mode == "temporal":
             frames = max(1, total // layout.tokens_per_frame)
-            slots[np.round(np.linspace(0, layout.frames - 1, frames)).astype(int)] = True
+            grid[np.round(np.linspace(0, layout.frames - 1, frames)).astype(int)] = True
         else:
             cells = coarse_grid(layout.tokens, max(1, total // layout.frames))
             starts = [np.arange(count) * side // count for side, count in zip(layout.tokens, cells, strict=True)]
-            slots[:, starts[0][:, None], starts[1]] = True
-        slots = slots.reshape(layout.frames, -1)
+            grid[:, starts[0][:, None], starts[1]] = True
+        slots = grid.reshape(layout.frames, -1)
         return Plan(layout, slots.sum(axis=1), slots=None if slots.all() else slots)
 
     def reduce(self, plan: Plan, tokens: Tensor) -> Reduced:

@@ -43,6 +43,7 @@ class LlavaOnevision(Adapter):
         self.tower = getattr(tower, "vision_model", tower)
         self.projector = inner.multi_modal_projector
         self.vision = (tower, self.projector)
+        part: Any
         for part in (self.tower, self.language_model):
             if part.config._attn_implementation not in ATTENTION:
                 raise ValueError(

@@ -1,0 +1,145 @@
+"""`codecmeta run`: a question about a video, answered with fewer tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from codecmeta.errors import CacheError, VideoError
+
+STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
+
+
+@click.command()
+@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("question")
+@click.option(
+    "--model",
+    default="small",
+    show_default=True,
+    help="small (built in), a folder, or a Hugging Face id of a supported architecture.",
+)
+@click.option("--method", default="metom", show_default=True, help="none, uniform, random, metom, ...")
+@click.option(
+    "--budget",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=None,
+    help="Share of visual tokens that may enter the language model. Default: the method's own.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=None,
+    help="Pictures shown to the model, evenly spread over time. Default: what the model was made for, else 16.",
+)
+@click.option("--set", "options", metavar="NAME=VALUE", multiple=True, help="An option of the method; may be repeated.")
+@click.option("--compare", is_flag=True, help="Run the plain model too, and print both.")
+@click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at once.")
+@click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest answer.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def run(
+    video: Path,
+    question: str,
+    model: str,
+    method: str,
+    budget: float | None,
+    frames: int | None,
+    options: tuple[str, ...],
+    compare: bool,
+    device: str,
+    jobs: int,
+    max_new_tokens: int,
+    as_json: bool,
+) -> None:
+    """Answer QUESTION about VIDEO with a video language model that reads fewer tokens.
+
+    The answer comes first, then what it cost. Exit code 0: answered; 1: failed; 2: wrong usage.
+    """
+    try:
+        compression, models = _libraries()
+        strategy = compression.make(method, budget=budget, options=_pairs(options))
+        if not video.exists():
+            raise VideoError(f"{video}: no such file")
+        loaded = models.load(model, device)
+        _warn(model, question)
+        strategies = [strategy, compression.Plain()] if compare and method != "none" else [strategy]
+        if compare:  # warm up, so that the first one does not pay for compiling and starting
+            for one in strategies:
+                loaded.ask(video, question, strategy=one, frames=frames, jobs=jobs, max_new_tokens=1)
+        answers = [
+            loaded.ask(video, question, strategy=one, frames=frames, jobs=jobs, max_new_tokens=max_new_tokens)
+            for one in strategies
+        ]
+    except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+    if as_json:
+        row = {"video": str(video), **answers[0].as_dict()}
+        if compare:
+            row["plain"] = answers[-1].as_dict()
+        click.echo(json.dumps(row))
+    else:
+        for answer in answers:
+            click.echo(f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text)
+        click.echo()
+        click.echo(_table(answers))
+
+
+def _libraries() -> tuple[Any, Any]:
+    """The strategies and the models; both need the extra that a plain install does not bring."""
+    try:
+        import transformers
+
+        from codecmeta import compression, models
+
+        transformers.utils.logging.disable_progress_bar()
+        transformers.logging.set_verbosity_error()
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f'`codecmeta run` needs {error.name}, which is not installed: pip install "codecmeta[models]"'
+        ) from error
+    return compression, models
+
+
+def _pairs(options: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE texts -> {name: value}."""
+    pairs = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{option!r}: expected NAME=VALUE", param_hint="--set")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _warn(model: str, question: str) -> None:
+    """Say so where the built-in model cannot know the answer."""
+    if model != "small":
+        return
+    from codecmeta.models.scope import outside_training
+
+    reason = outside_training(question)
+    if reason:
+        click.echo(f"Note: the built-in model cannot be trusted here: {reason}. See --model for others.", err=True)
+
+
+def _table(answers: list[Any]) -> str:
+    """One column per answer: tokens full and kept, bytes, and the seconds of every stage."""
+    lines = [["", *(answer.method for answer in answers)]]
+    lines.append(["frames", *(str(answer.frames) for answer in answers)])
+    for title, name in (("tokens, full", "tokens_full"), ("tokens, kept", "tokens_kept")):
+        lines.append([title, *(f"{getattr(answer, name):,}" for answer in answers)])
+    lines.append(["encoder tokens, full", *(f"{answer.encoder_full:,}" for answer in answers)])
+    lines.append(["encoder tokens, kept", *(f"{answer.encoder_tokens:,}" for answer in answers)])
+    lines.append(["KV cache, bytes", *(f"{answer.kv_bytes:,}" for answer in answers)])
+    for stage in STAGES:
+        title = "seconds until the first token" if stage == "first_token" else f"seconds, {stage}"
+        lines.append([title, *(f"{answer.seconds[stage]:.3f}" for answer in answers)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    )

@@ -1,0 +1,122 @@
+"""A name -> a model that answers questions about videos: the built-in one, a folder, or a Hugging Face id."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import cached_file
+
+from codecmeta.compression.adapter import FAMILIES
+from codecmeta.models.preprocessing import Preprocessing
+from codecmeta.models.video_model import VideoModel
+
+SMALL = "small"
+"""The name of the built-in model."""
+
+_PREPROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+
+
+def load(
+    name: str = SMALL,
+    device: str | torch.device = "cpu",
+    *,
+    dtype: torch.dtype | None = None,
+    attention: str = "sdpa",
+    revision: str | None = None,
+) -> VideoModel:
+    """Load a video language model.
+
+    >>> model = load()                                               # the built-in one: needs no network
+    >>> model.ask("clip.mp4", "Which shape is the red object?").text
+    'circle'
+
+    name: "small", a folder, or a Hugging Face id of a supported architecture; weights must be safetensors, code of the
+    repository is never run. device: where it runs, such as "cpu" or "cuda". dtype: of the weights; default float32 on
+    a CPU, else what the checkpoint holds. attention: transformers' attention implementation. revision: of the Hugging
+    Face repository.
+
+    Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded.
+    """
+    where = str(_builtin_folder()) if name == SMALL else name
+    try:
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
+        cls = _model_class(config)
+        if dtype is None and torch.device(device).type == "cpu":
+            dtype = torch.float32
+        model = cls.from_pretrained(
+            where,
+            dtype=dtype or "auto",
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            revision=revision,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, revision=revision)
+        preprocessing = Preprocessing.from_config(_preprocessor(where, revision))
+        template = _chat_template(where, revision) or tokenizer.chat_template
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"model {name!r} cannot be loaded: {first}") from error
+    if template is None:
+        raise ValueError(f"model {name!r} cannot be loaded: it has no chat template, so its prompt format is unknown")
+    return VideoModel(name, model.to(device).eval(), tokenizer, preprocessing, template)
+
+
+def _builtin_folder() -> Path:
+    spec = find_spec("codecmeta.models.small")
+    folder = Path(next(iter(spec.submodule_search_locations or ()))) / "weights" if spec else None
+    if folder is None or not (folder / "config.json").exists():
+        raise ValueError(f"the built-in model's weights are missing (expected in {folder}); reinstall codecmeta")
+    return folder
+
+
+def _model_class(config: Any) -> Any:
+    """The transformers class of a checkpoint, if there is an adapter for it."""
+    names = [name for name in config.architectures or () if name in FAMILIES]
+    if not names:
+        raise ValueError(
+            f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
+            f"supported are: {', '.join(sorted(FAMILIES))}"
+        )
+    return getattr(transformers, names[0])
+
+
+def _preprocessor(where: str, revision: str | None) -> dict[str, Any]:
+    """The settings for video frames, wherever this checkpoint's generation of transformers has put them."""
+    bundle = _json(where, "processor_config.json", revision)
+    if "video_processor" in bundle:
+        return bundle["video_processor"]
+    for name in _PREPROCESSOR_FILES:
+        settings = _json(where, name, revision)
+        if settings:
+            return settings
+    raise ValueError(f"no preprocessor settings; expected one of {', '.join(_PREPROCESSOR_FILES)}")
+
+
+def _chat_template(where: str, revision: str | None) -> str | None:
+    """The processor's chat template, which knows about videos, where the checkpoint has one of its own."""
+    path = _file(where, "chat_template.jinja", revision)
+    if path:
+        return Path(path).read_text(encoding="utf-8")
+    return _json(where, "chat_template.json", revision).get("chat_template")
+
+
+def _json(where: str, name: str, revision: str | None) -> dict[str, Any]:
+    path = _file(where, name, revision)
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+
+
+def _file(where: str, name: str, revision: str | None) -> str | None:
+    return cached_file(
+        where,
+        name,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )

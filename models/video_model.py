@@ -1,0 +1,196 @@
+"""A loaded model, and a question about a video -> an answer with everything that was spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from os import PathLike, fspath
+from threading import Lock
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import codecmeta
+from codecmeta.compression import Plain, Plan, Session, Strategy, adapter_for, apply, make
+from codecmeta.models.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said about a video, and what it cost.
+
+    text: the answer. question, model, method: what was asked of whom. budget: share of visual tokens that the method
+    may let into the language model, None where that is an outcome. frames: pictures shown. tokens_full: visual tokens
+    of the plain model. tokens_kept: those that entered the language model. tokens_llm_mean: visual tokens per layer,
+    averaged. encoder_full, encoder_tokens: the same inside the vision encoder. kv_bytes: key-value cache after the
+    prompt, measured.
+
+    seconds: probe (packet table), decode (the pass over the file, which gives pictures and the codec's signals at
+    once), metadata (what the signals cost beyond that pass), preprocess (resizing, normalising, tokenising), vision
+    (encoder and projector), strategy (planning and reducing), prefill (language model over the prompt), first_token
+    (from the start until the first token's scores, everything before included), total.
+    """
+
+    text: str
+    question: str
+    model: str
+    method: str
+    budget: float | None
+    frames: int
+    tokens_full: int
+    tokens_kept: int
+    tokens_llm_mean: float
+    encoder_full: int
+    encoder_tokens: int
+    kv_bytes: int
+    seconds: dict[str, float]
+    plan: Plan | None = field(repr=False, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the plan, ready for JSON; `text` is called `answer`."""
+        values = asdict(self) | {"plan": None}
+        values.pop("plan")
+        return {"answer": values.pop("text"), **values}
+
+
+class VideoModel:
+    """A model with its tokenizer, preprocessing and prompt format. Made by `codecmeta.models.load`.
+
+    model: the stock transformers model, unchanged. name: what it was loaded as.
+    """
+
+    def __init__(
+        self, name: str, model: nn.Module, tokenizer: Any, preprocessing: Preprocessing, chat_template: str
+    ) -> None:
+        self.name = name
+        self.model: Any = model
+        self.tokenizer = tokenizer
+        self.preprocessing = preprocessing
+        self.chat_template = chat_template
+        self.adapter = adapter_for(model)
+
+    def ask(
+        self,
+        video: str | PathLike[str],
+        question: str,
+        *,
+        strategy: Strategy | str | None = None,
+        frames: int | None = None,
+        jobs: int = 1,
+        max_new_tokens: int = 64,
+    ) -> Answer:
+        """Answer a question about a video file.
+
+        >>> model.ask("clip.mp4", "How many objects are there?", strategy="metom").tokens_kept
+        128
+
+        strategy: a method's name or a strategy with options; default: the plain model. frames: pictures shown, evenly
+        spread over time; default: what the checkpoint was made for, else 16. jobs: groups of pictures decoded at the
+        same time. max_new_tokens: longest answer. The answer is the most likely one (greedy).
+
+        Raises VideoError for files that cannot be read, ValueError for what the method cannot do.
+        """
+        chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
+        stages = _Stages()
+        with stages("probe"):
+            codecmeta.probe(video)
+        shrink = _Shrink(self.preprocessing)
+        with stages("decode"):
+            count = frames or self.preprocessing.num_frames or 16
+            meta, rows, pictures = codecmeta.read(fspath(video), count, transform=shrink, jobs=jobs)
+        stages.seconds["decode"] -= shrink.seconds / jobs
+        with stages("preprocess"):
+            inputs = self.inputs(np.stack(pictures), question)
+        stages.seconds["preprocess"] += shrink.seconds / jobs
+        with torch.inference_mode(), apply(self.model, chosen, meta, frames=rows) as session:
+            ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        text = self.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+        return self._answer(text, question, chosen, session, stages, len(rows))
+
+    def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
+        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
+        layout = self.adapter.layout(len(pictures), None)
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
+        content = [{"type": "video"}, {"type": "text", "text": question}]
+        prompt = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=self.chat_template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        if prompt.count(placeholder) != 1:
+            raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
+        prompt = prompt.replace(placeholder, placeholder * (layout.tokens_full + self.adapter.separators))
+        ids = self.tokenizer(prompt, return_tensors="pt").input_ids
+        pixels = self.preprocessing.normalise(pictures)[None].to(self.model.dtype)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values_videos": pixels}
+        return {name: value.to(self.model.device) for name, value in inputs.items()}
+
+    def _answer(
+        self, text: str, question: str, strategy: Strategy, session: Session, stages: _Stages, frames: int
+    ) -> Answer:
+        seconds: Mapping[str, float] = {
+            "probe": stages.seconds["probe"],
+            "metadata": 0.0,
+            "decode": stages.seconds["decode"],
+            "preprocess": stages.seconds["preprocess"],
+            **session.seconds,
+            "first_token": (session.first_token_at or stages.start) - stages.start,
+            "total": perf_counter() - stages.start,
+        }
+        return Answer(
+            text=text,
+            question=question,
+            model=self.name,
+            method=strategy.name,
+            budget=getattr(strategy, "budget", 1.0),
+            frames=frames,
+            tokens_full=session.tokens_full,
+            tokens_kept=session.tokens_kept,
+            tokens_llm_mean=float(np.mean(session.layer_tokens)),
+            encoder_full=session.encoder_full,
+            encoder_tokens=session.encoder_tokens,
+            kv_bytes=session.kv_bytes,
+            seconds={name: round(value, 6) for name, value in seconds.items()},
+            plan=session.plan,
+        )
+
+
+class _Stages:
+    """A stopwatch: `with stages("decode"): ...` adds to `seconds["decode"]`."""
+
+    def __init__(self) -> None:
+        self.start = perf_counter()
+        self.seconds: dict[str, float] = {}
+        self._name = ""
+        self._began = 0.0
+
+    def __call__(self, name: str) -> _Stages:
+        self._name = name
+        return self
+
+    def __enter__(self) -> None:
+        self._began = perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds[self._name] = self.seconds.get(self._name, 0.0) + perf_counter() - self._began
+
+
+class _Shrink:
+    """Resizes pictures as they are decoded, so that no full-size ones pile up, and adds up the seconds that takes."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self.seconds = 0.0
+        self._lock = Lock()
+
+    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        start = perf_counter()
+        small = self.preprocessing.resize(picture)
+        with self._lock:
+            self.seconds += perf_counter() - start
+        return small

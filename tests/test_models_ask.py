@@ -1,0 +1,140 @@
+"""From a video file to an answer: what `ask` does equals the stock pipeline step by step."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import codecmeta
+from codecmeta import models
+from codecmeta.compression import Metom, apply
+from codecmeta.models.scope import outside_training
+from codecmeta.models.small.encoding import Encoder, write_clip
+from codecmeta.models.small.model import PREPROCESSOR, build_model
+from codecmeta.models.small.questions import TEMPLATES
+from codecmeta.models.small.tokenizer import build_tokenizer
+
+QUESTION = "Which shape is the red object?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The built-in architecture with random weights, saved as a checkpoint."""
+    path = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    build_model(tokenizer).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    (path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return models.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """40 frames of a square that moves over noise, in GoPs of 8."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    frames = np.repeat(np.random.default_rng(0).integers(60, 120, (1, 96, 128, 3), dtype=np.uint8), 40, axis=0)
+    for t, frame in enumerate(frames):
+        frame[40:60, 2 * t : 2 * t + 20] = (230, 30, 30)
+    write_clip(path, frames, Encoder(gop=8))
+    return path
+
+
+def test_asking_equals_the_stock_pipeline(model, clip):
+    strategy = Metom(budget=0.4)
+    answer = model.ask(clip, QUESTION, strategy=strategy, max_new_tokens=6)
+    meta, rows, pictures = codecmeta.read(clip, 16)
+    assert rows[0] == 0 and rows[-1] == 39
+    small = np.stack([model.preprocessing.resize(picture) for picture in pictures])
+    pixels = torch.from_numpy(small).permute(0, 3, 1, 2)[None].float() / 255 * 2 - 1
+    text = "<|im_start|>user " + "<video>" * (16 * 16 + 1) + f"\n{QUESTION}<|im_end|><|im_start|>assistant\n"
+    ids = model.tokenizer(text, return_tensors="pt").input_ids
+    with apply(model.model, strategy, meta, frames=rows) as session:
+        out = model.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values_videos=pixels, max_new_tokens=6,
+            do_sample=False,
+        )  # fmt: skip
+    assert answer.text == model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    assert answer.tokens_kept == session.tokens_kept <= 0.4 * 256
+    assert answer.kv_bytes == session.kv_bytes == (answer.tokens_kept + ids.shape[1] - 256) * 5 * 2 * 32 * 4
+    assert (answer.tokens_full, answer.encoder_full, answer.frames) == (256, 1024, 16)
+    assert answer.encoder_tokens == session.encoder_tokens < 1024
+    assert (answer.plan.regions == session.plan.regions).all()
+
+
+def test_the_plain_model_is_the_default_and_every_method_can_be_named(model, clip):
+    plain = model.ask(clip, QUESTION, max_new_tokens=2)
+    assert (plain.method, plain.tokens_kept) == ("none", 256)
+    for name in ("uniform", "random", "metom"):
+        answer = model.ask(clip, QUESTION, strategy=name, max_new_tokens=2)
+        assert answer.method == name and 0 < answer.tokens_kept <= 128
+
+
+def test_every_stage_is_timed_and_they_fit_into_the_total(model, clip):
+    seconds = model.ask(clip, QUESTION, strategy="metom", max_new_tokens=2).seconds
+    assert set(seconds) == {
+        "probe", "metadata", "decode", "preprocess", "vision", "strategy", "prefill", "first_token", "total",
+    }  # fmt: skip
+    parts = sum(value for name, value in seconds.items() if name not in ("first_token", "total"))
+    assert 0 < parts <= seconds["first_token"] + 1e-3 <= seconds["total"] + 1e-3
+    assert min(seconds[name] for name in ("probe", "decode", "preprocess", "vision", "prefill")) > 0
+
+
+def test_jobs_change_nothing_but_the_time(model, clip):
+    one, two = (model.ask(clip, QUESTION, strategy="metom", jobs=jobs, max_new_tokens=4) for jobs in (1, 2))
+    assert (one.text, one.tokens_kept, one.kv_bytes) == (two.text, two.tokens_kept, two.kv_bytes)
+
+
+def test_fewer_or_more_frames(model, clip):
+    assert model.ask(clip, QUESTION, frames=4, max_new_tokens=1).tokens_full == 64
+    assert model.ask(clip, QUESTION, strategy="metom", frames=1, max_new_tokens=1).tokens_kept == 8
+    assert model.ask(clip, QUESTION, frames=99, max_new_tokens=1).frames == 40
+
+
+def test_the_answer_as_a_dictionary_is_json(model, clip):
+    row = json.loads(json.dumps(model.ask(clip, QUESTION, strategy="random", max_new_tokens=1).as_dict()))
+    assert {"answer", "model", "method", "budget", "frames", "tokens_full", "tokens_kept", "tokens_llm_mean"} <= set(
+        row
+    )
+    assert (row["tokens_llm_mean"], row["budget"]) == (128.0, 0.5)
+
+
+def test_what_cannot_be_loaded_says_why(folder, tmp_path):
+    with pytest.raises(ValueError, match="supported are: .*LlavaOnevisionForConditionalGeneration"):
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "config.json").write_text('{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}')
+        models.load(str(other))
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        models.load(str(tmp_path / "nowhere"))
+    pickled = tmp_path / "pickled"
+    shutil.copytree(folder, pickled)
+    (pickled / "model.safetensors").unlink()
+    torch.save({}, pickled / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="safetensors"):
+        models.load(str(pickled))
+
+
+def test_the_preference_for_position_ids_is_read_from_the_checkpoint(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text())
+    config["codecmeta"] = {"keep_ids": True}
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    assert models.load(str(tmp_path / "copy")).adapter.keep_ids
+    assert not models.load(str(folder)).adapter.keep_ids
+
+
+def test_every_wording_of_the_training_is_inside_and_other_questions_are_not():
+    for texts in TEMPLATES.values():
+        for text in texts:
+            for name in ("circle", "red object", "blue square", "colour"):
+                assert outside_training(text.format(name, name)) is None
+    assert "'barking', 'dog'" in outside_training("Why is the dog barking?")
+    assert "wording" in outside_training("Is the red object there?")

@@ -1,0 +1,83 @@
+"""Resizing against Pillow's algorithm written out, normalising against arithmetic."""
+
+import numpy as np
+import pytest
+import torch
+
+from codecmeta.models.preprocessing import BICUBIC, BILINEAR, BOX, Preprocessing
+
+SETTINGS = {
+    "size": {"height": 6, "width": 9},
+    "resample": 3,
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.5, 0.25, 1],
+}
+
+
+def filter_weight(name, x):
+    x = abs(x)
+    if name == BILINEAR:
+        return max(0.0, 1 - x)
+    if x < 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+def pillow_axis(values, size, name):
+    """Resample the first axis as Pillow does: a filter as wide as the reduction, weights that add up to 1."""
+    length = len(values)
+    scale = length / size
+    wide = max(scale, 1.0)
+    support = (1 if name == BILINEAR else 2) * wide
+    out = []
+    for i in range(size):
+        centre = (i + 0.5) * scale
+        first, last = max(0, int(centre - support + 0.5)), min(length, int(centre + support + 0.5))
+        weights = np.array([filter_weight(name, (x - centre + 0.5) / wide) for x in range(first, last)])
+        out.append(np.tensordot(weights / weights.sum(), values[first:last].astype(float), 1))
+    return np.clip(np.floor(np.array(out) + 0.5), 0, 255)
+
+
+@pytest.mark.parametrize("name", [BILINEAR, BICUBIC])
+@pytest.mark.parametrize("shape", [(31, 44), (5, 7), (6, 30)])
+def test_resizing_follows_pillow(name, shape):
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    got = Preprocessing(6, 9, resample=name).resize(picture)
+    across = pillow_axis(picture.swapaxes(0, 1), 9, name).swapaxes(0, 1)
+    want = pillow_axis(across, 6, name)
+    assert got.dtype == np.uint8 and got.shape == (6, 9, 3)
+    assert np.abs(got - want).max() <= 1
+
+
+def test_box_is_the_area_mean():
+    picture = np.random.default_rng(0).integers(0, 256, (24, 27, 3), dtype=np.uint8)
+    want = picture.reshape(6, 4, 9, 3, 3).mean((1, 3))
+    assert np.abs(Preprocessing(6, 9, resample=BOX).resize(picture) - want).max() <= 0.51
+
+
+def test_a_picture_of_the_right_size_passes_unchanged():
+    picture = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    assert Preprocessing(6, 9).resize(picture) is picture
+
+
+def test_normalising_is_scale_then_standardise():
+    pictures = np.zeros((2, 6, 9, 3), np.uint8)
+    pictures[1, 2, 3] = (255, 51, 102)
+    out = Preprocessing.from_config(SETTINGS).normalise(pictures)
+    assert out.shape == (2, 3, 6, 9)
+    torch.testing.assert_close(out[1, :, 2, 3], torch.tensor([1.0, -0.8, 0.1]))
+    torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([-1.0, -1.6, -0.3]))
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"size": {"shortest_edge": 336}}, "expected a height and a width"),
+        ({"do_center_crop": True}, "do_center_crop is not supported"),
+        ({"do_normalize": False}, "without do_normalize"),
+        ({"resample": 1}, "resample=1 is not supported"),
+    ],
+)
+def test_steps_that_are_not_implemented_are_refused(change, reason):
+    with pytest.raises(ValueError, match=reason):
+        Preprocessing.from_config(SETTINGS | change)

@@ -1,0 +1,83 @@
+"""`codecmeta run` as a user meets it."""
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+from test_models_ask import QUESTION, clip, folder  # noqa: F401
+
+from codecmeta.cli.run import run
+
+
+@pytest.fixture
+def call(folder, clip):  # noqa: F811
+    def invoke(*arguments, video=clip, question=QUESTION, model=folder):
+        return CliRunner().invoke(
+            run, [str(video), question, "--model", str(model), "--max-new-tokens", "3", *arguments]
+        )
+
+    return invoke
+
+
+def test_the_answer_comes_first_then_what_it_cost(call):
+    result = call()
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[1] == "" and lines[2].split() == ["metom"]
+    table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[3:]}
+    assert table["tokens, full"] == "256" and 0 < int(table["tokens, kept"]) <= 128
+    assert float(table["seconds, total"]) >= float(table["seconds until the first token"]) > 0
+
+
+def test_json_is_one_object_with_the_promised_fields(call):
+    result = call("--json", "--method", "uniform", "--budget", "0.25", "--set", "mode=spatial", "--frames", "8")
+    row = json.loads(result.stdout)
+    promised = "answer model method budget frames tokens_full tokens_kept tokens_llm_mean kv_bytes seconds"
+    assert set(promised.split()) <= set(row)
+    assert (row["method"], row["budget"], row["frames"]) == ("uniform", 0.25, 8)
+    assert (row["tokens_full"], row["tokens_kept"]) == (128, 32)
+    stages = "probe metadata decode preprocess vision strategy prefill first_token total"
+    assert set(stages.split()) == set(row["seconds"])
+
+
+def test_compare_runs_the_plain_model_too(call):
+    result = call("--compare")
+    assert result.stdout.startswith("metom: ")
+    assert [line for line in result.stdout.splitlines() if "tokens, kept" in line][0].split()[-1] == "256"
+    row = json.loads(call("--compare", "--json").stdout)
+    assert row["plain"]["tokens_kept"] == row["tokens_full"] == 256 > row["tokens_kept"]
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, metom"),
+        (["--set", "speed=9"], "no option 'speed'"),
+        (["--set", "tau_mode=9"], "expected quantile or target or fixed"),
+    ],
+)
+def test_failures_are_one_clear_line_and_exit_code_1(call, arguments, reason):
+    result = call(*arguments)
+    assert result.exit_code == 1 and result.stdout == ""
+    assert reason in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_files_that_are_no_videos(call, tmp_path):
+    result = call(video=tmp_path / "missing.mp4")
+    assert (result.exit_code, result.stdout) == (1, "") and "missing.mp4: no such file" in result.stderr
+    (tmp_path / "text.mp4").write_text("hello")
+    result = call(video=tmp_path / "text.mp4")
+    assert (result.exit_code, result.stdout) == (1, "") and "text.mp4" in result.stderr
+
+
+def test_wrong_usage_is_exit_code_2(call):
+    assert call("--budget", "0").exit_code == 2
+    assert call("--set", "tau_mode").exit_code == 2
+
+
+def test_a_plain_install_is_told_what_to_install(call, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    result = call()
+    assert result.exit_code == 1
+    assert 'pip install "codecmeta[models]"' in result.stderr and "transformers" in result.stderr
