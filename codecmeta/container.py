@@ -1,7 +1,7 @@
 """From a file to its packet table, frame table and GoPs: demuxing only, any codec FFmpeg opens, nearly free.
 
-The one picture that is decoded is the first keyframe of an mp4, mov or mkv file, because only a decoded frame carries
-the display rotation and the cropped size that FFmpeg derives from container and stream together.
+The one picture that is decoded is the first keyframe of an mp4, mov or mkv file, and of a stream cropped on the left,
+because only a decoded frame carries the rotation and the size that FFmpeg derives from container and stream.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from codecmeta.errors import VideoError
+from codecmeta.h264.parameter_sets import parameter_sets_of
 from codecmeta.metadata import UNKNOWN, Capability, Frames, Gops, I, Probe, Stream
-from codecmeta.picture_types import PictureTypeReader
+from codecmeta.picture_types import picture_type_reader
 
 NO_PTS = -(2**63)
 PACKET_SIZES = "sizes of the packets of the stream"
@@ -120,7 +121,7 @@ def _read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
     """All packets of the stream as a table, and the first keyframe packet (or None)."""
     rows: list[tuple[int, int, int, bool, bool, int]] = []
     first_key = None
-    reader = PictureTypeReader(video.codec_context.name, video.codec_context.extradata)
+    picture_type = picture_type_reader(video.codec_context.name, video.codec_context.extradata)
     hidden = _hidden_test(video.codec_context.name)
     last_pts = None
     for packet in demux(container, video):
@@ -133,7 +134,7 @@ def _read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
                 packet.size,
                 key,
                 shown,
-                reader.read(packet) or (I if key else UNKNOWN),
+                picture_type(packet) or (I if key else UNKNOWN),
             )
         )
         last_pts = pts
@@ -240,11 +241,16 @@ def _stream_facts(container: Any, video: Any, first_key: Any) -> Stream:
     rate = video.average_rate or video.guessed_rate
     width, height, rotation = codec.width, codec.height, 0
     pixel_format = codec.pix_fmt or ""
-    if first_key is not None and any(name in container.format.name for name in _CONTAINERS_THAT_ROTATE):
+    crop = (0, 0)
+    sps = next(iter(parameter_sets_of(codec.extradata).sps.values()), None) if codec.name == "h264" else None
+    rotates = any(name in container.format.name for name in _CONTAINERS_THAT_ROTATE)
+    if first_key is not None and (rotates or (sps is not None and sps.crop_left)):
         frame = _decode_one(codec, first_key)
         if frame is not None:
             width, height, rotation = frame.width, frame.height, clockwise_rotation(frame)
             pixel_format = frame.format.name
+    if sps is not None:  # FFmpeg crops less on the left than the stream says where that keeps its lines aligned
+        crop = (max(sps.width - sps.crop_right - width, 0), sps.crop_top)
     if rotation in (90, 270):
         width, height = height, width
     if video.duration:
@@ -262,6 +268,7 @@ def _stream_facts(container: Any, video: Any, first_key: Any) -> Stream:
         average_rate=_pair(rate) if rate else (0, 1),
         duration_seconds=duration,
         stream_index=[one.index for one in container.streams.video].index(video.index),
+        crop=crop,
     )
 
 

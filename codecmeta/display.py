@@ -35,9 +35,9 @@ class Display:
     shown_height: int
 
     @classmethod
-    def of(cls, frame: Any, stream: Stream, crop: tuple[int, int]) -> Display:
-        """The display of a decoded frame. crop: (left, top) of the coded picture in pixels."""
-        return cls(frame.width, frame.height, *crop, stream.rotation, stream.width, stream.height)
+    def of(cls, frame: Any, stream: Stream) -> Display:
+        """The display of a decoded frame of a stream."""
+        return cls(frame.width, frame.height, *stream.crop, stream.rotation, stream.width, stream.height)
 
     @property
     def rotated_size(self) -> tuple[int, int]:

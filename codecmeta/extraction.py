@@ -189,13 +189,12 @@ class _Scan:
         self.settings = {"frames": selection, "stream": stream}
         self.probe, self.packets = probe_with_packets(path, stream=stream)
         self.facts = self.probe.stream
-        self.crop = crop_of(self.facts, path)
         self.has_vectors = self.facts.codec in VECTOR_CODECS
         turned = self.facts.rotation in (90, 270)
         width, height = (self.facts.height, self.facts.width) if turned else (self.facts.width, self.facts.height)
-        shape = Display(width, height, *self.crop, self.facts.rotation, self.facts.width, self.facts.height)
+        shape = Display(width, height, *self.facts.crop, self.facts.rotation, self.facts.width, self.facts.height)
         self.residual_grid = displayed_grid(shape, residual.BLOCK)
-        self.qp_grid = displayed_grid(shape, 16, *self.crop)
+        self.qp_grid = displayed_grid(shape, 16, *self.facts.crop)
 
     def run(self) -> Found:
         segments = plan_segments(self.packets, self.facts.codec)
@@ -276,7 +275,7 @@ class _Scan:
                 part.packets.append(one.packet)
                 part.types.append(one.picture_type)
                 part.corrupt.append(one.corrupt)
-                display = Display.of(one.frame, self.facts, self.crop)
+                display = Display.of(one.frame, self.facts)
                 vectors = self._known_vectors(one, display)
                 if want(one.row, one.packet):
                     displays[one.row] = display
@@ -403,12 +402,9 @@ class _Tally:
             why += "; one value per frame, the stream has no segmentation"
         if codec == "vp9":
             why += "; VP9 quantiser index, 0 to 255"
+        elif codec != "h264":
+            why += "; twice the quantiser scale where the codec's is linear"
         return {"level": "exported", "why": why + damaged}
-
-
-def crop_of(facts: Stream, path: Path) -> tuple[int, int]:
-    """(left, top) pixels of the coded picture that cropping removes. Only H.264 among the codecs with vectors has any."""
-    return (0, 0)
 
 
 def stored_rms(rms: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -1,0 +1,19 @@
+"""The `codecmeta` command group."""
+
+from __future__ import annotations
+
+import click
+
+from codecmeta.cli.extract import extract
+from codecmeta.cli.show import show
+from codecmeta.version import __version__
+
+
+@click.group(context_settings={"auto_envvar_prefix": "CODECMETA", "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Read what the video codec already knows, and make video language models fast with it."""
+
+
+for _command in (extract, show):
+    main.add_command(_command)
