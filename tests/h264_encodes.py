@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -22,8 +23,11 @@ def clip(name: str) -> Path:
     return path
 
 
-def pictures(count: int, width: int, height: int, *, depth: int = 8, seed: int = 0) -> np.ndarray:
-    """A textured background under a pan, two things that cross it, and noise; uint16 (count, height, width)."""
+def pictures(count: int, width: int, height: int, *, depth: int = 8, seed: int = 0, noise: bool = False) -> np.ndarray:
+    """A textured background under a pan, two things that cross it, and noise; uint16 (count, height, width).
+
+    `noise`: the left half is white noise over all values, which no transform codes in fewer bits than I_PCM.
+    """
     random = np.random.default_rng(seed)
     coarse = random.normal(size=(height // 8 + 16, width // 8 + 32))
     texture = np.kron(coarse, np.ones((8, 8))) * 30 + random.normal(size=(coarse.shape[0] * 8, coarse.shape[1] * 8)) * 6
@@ -38,6 +42,8 @@ def pictures(count: int, width: int, height: int, *, depth: int = 8, seed: int =
         picture[height // 2 : height // 2 + 16, x : x + 16] = 230 - 4 * np.arange(16)
         picture += random.normal(size=picture.shape) * (1.5 if t % 5 else 0.2)
         result[t] = np.clip(picture * (peak / 255), 0, peak)
+        if noise:
+            result[t, :, : width // 2] = random.integers(0, peak + 1, (height, width // 2))
     return result
 
 
@@ -52,13 +58,14 @@ def encode(
     container: str = "mp4",
     gop: int = 250,
     seed: int = 0,
+    noise: bool = False,
 ) -> bytes:
     """A clip by PyAV's own encoder; `options` as "key=value key=value"."""
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no {codec}")
     width, height = size
     depth = 10 if "10" in pixel_format else 8
-    luma = pictures(frames, width, height, depth=depth, seed=seed)
+    luma = pictures(frames, width, height, depth=depth, seed=seed, noise=noise)
     sink = BytesIO()
     with av.open(sink, "w", format=container) as output:
         stream = output.add_stream(codec, rate=25, options=dict(o.split("=", 1) for o in options.split()))
@@ -81,3 +88,61 @@ def encode(
         for packet in stream.encode():
             output.mux(packet)
     return sink.getvalue()
+
+
+@dataclass
+class Exported:
+    """What FFmpeg says of one picture, by the number of its packet."""
+
+    picture_type: str
+    vectors: np.ndarray  # int32 (rows, 7): source, w, h, dst_x, dst_y, motion_x, motion_y
+    qp: np.ndarray | None  # int32 (macroblocks,)
+    planes: list[np.ndarray]  # decoded samples, int32
+
+
+def ffmpeg(source: bytes | str, *, planes: bool = False) -> tuple[bytes | None, list[bytes], dict[int, Exported]]:
+    """Extradata, packets, and by packet number what one FFmpeg decoder thread exports; `planes`: not deblocked."""
+    exported: dict[int, Exported] = {}
+    with av.open(BytesIO(source) if isinstance(source, bytes) else source) as container:
+        stream = container.streams.video[0]
+        decoder = stream.codec_context
+        decoder.thread_type, decoder.thread_count = "NONE", 1
+        decoder.options = {"flags2": "+export_mvs", "export_side_data": "venc_params"}
+        if planes:
+            decoder.options |= {"skip_loop_filter": "all"}
+        extradata = decoder.extradata
+        packets: list[bytes] = []
+        for packet in container.demux(stream):
+            if packet.size:
+                packet.pts = packet.dts = len(packets)  # a frame has the pts of its packet
+                packets.append(bytes(packet))
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue
+            for frame in frames:
+                exported[frame.pts] = _exported(frame, planes)
+    return extradata, packets, exported
+
+
+def _exported(frame: av.VideoFrame, planes: bool) -> Exported:
+    vectors = frame.side_data.get("MOTION_VECTORS")
+    rows = np.zeros((0, 7), np.int32)
+    if vectors is not None:
+        array = vectors.to_ndarray()
+        names = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y")
+        rows = np.stack([array[name].astype(np.int32) for name in names], 1)
+    qp, parameters = None, frame.side_data.get("VIDEO_ENC_PARAMS")
+    if parameters is not None:  # AVVideoEncParams: nb_blocks, blocks_offset, block_size, type, qp, then the blocks
+        raw = bytes(parameters)
+        blocks, offset, size = (int.from_bytes(raw[i : i + 8], "little") for i in (0, 8, 16))
+        blocks &= 0xFFFFFFFF
+        base = int.from_bytes(raw[28:32], "little", signed=True)
+        table = np.frombuffer(raw, np.uint8, blocks * size, offset).reshape(blocks, size)
+        qp = base + table[:, 16:20].copy().view("<i4").ravel()
+    samples = []
+    if planes:
+        for plane in frame.planes:
+            kind = np.uint16 if "10" in frame.format.name else np.uint8
+            samples.append(np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width].astype(np.int32))
+    return Exported("?IPB"[int(frame.pict_type)], rows, qp, samples)

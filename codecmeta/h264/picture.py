@@ -77,8 +77,13 @@ class Picture:
     energy: np.ndarray  # float32, luma then Cb then Cr, 4x4 blocks
     vectors: np.ndarray  # int32 (2, 4 * rows + 1, STRIDE): packed, one row above and one column before the picture
     references: np.ndarray  # int8 (2, rows * columns, 4): refIdx per 8x8 block, -1 not used
-    slice_data_bits: list[int] = field(default_factory=list)  # length of slice_data() up to its stop bit
     errors: list[str] = field(default_factory=list)
+    identity: int = -1  # number in decoding order; -1: parsed by random access
+    order: int = 0  # PicOrderCnt; 0: parsed by random access
+    lists: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(
+        default_factory=list
+    )  # [slice][list][refIdx]: identity
+    vectors_exact: bool = True  # False: direct vectors, and what is predicted from them, are estimates
 
     @property
     def rows(self) -> int:
@@ -191,6 +196,7 @@ class PictureParser:
             return None
         picture = self.new_picture(slices[0][0].sps)
         for header, rbsp in slices:
+            picture.vectors_exact &= header.slice_type != B
             self.parse_slice(picture, header, rbsp)
         return picture
 

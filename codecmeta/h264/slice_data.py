@@ -183,9 +183,8 @@ def slice_data(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
             break
         if s[CABAC]:
             ended = terminate(s, d)
-            position = bits_consumed(s)
-            if ended:  # the last bit read is the stop bit, in the last byte; x264 pads behind it with ones and zeros
-                position -= 1
+            position = bits_consumed(s) - 1  # the engine is ahead by the bit that ends up as the stop bit
+            if ended:  # in the last byte; x264 pads behind it with ones and zeros
                 if position >> 3 != s[STOP_BIT] >> 3 or not d[position >> 3] >> (7 - (position & 7)) & 1:
                     s[STATUS] = NO_STOP_BIT
         else:

@@ -1,0 +1,76 @@
+"""The vectors of a picture as rows: the blocks, order and meaning of FFmpeg's AVMotionVector export, plus the distance.
+
+FFmpeg exports one vector per 16x16, 16x8, 8x16 or 8x8 block and list; a split 8x8 block shows its first 4x4 block; a
+B macroblock that uses a list anywhere has a row of that list for every partition, zero where it is not used.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int8, int32, int64
+
+from codecmeta.h264.inter_prediction import mv_x, mv_y
+from codecmeta.h264.jit import kernel
+from codecmeta.h264.picture import Picture
+from codecmeta.h264.state import M_INTRA, M_L0, M_L1, M_SHAPE
+
+# columns of a row
+SOURCE, WIDTH, HEIGHT, DST_X, DST_Y, MOTION_X, MOTION_Y, REF_IDX, SLICE = range(9)
+
+
+@kernel(int64(int32[:, ::1], int32[:, ::1]))
+def count_rows(flags, macroblocks):
+    """How many rows the picture has; `flags` int32 (rows, columns), `macroblocks` int32 (4, rows * columns)."""
+    count = 0
+    for y in range(flags.shape[0]):
+        for x in range(flags.shape[1]):
+            flag = flags[y, x]
+            if flag & M_INTRA == 0 and macroblocks[3, y * flags.shape[1] + x] >= 0:
+                shape = flag >> M_SHAPE & 3
+                blocks = 1 if shape == 0 else (4 if shape == 3 else 2)
+                count += blocks * (int(flag & M_L0 != 0) + int(flag & M_L1 != 0))
+    return count
+
+
+@kernel(int64(int32[:, ::1], int32[:, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, ::1]))
+def write_rows(flags, macroblocks, vectors, references, rows):
+    """Fill `rows` int32 (count, 9): source, w, h, dst_x, dst_y, motion_x, motion_y, refIdx, slice -> count."""
+    at = 0
+    columns = flags.shape[1]
+    for y in range(flags.shape[0]):
+        for x in range(columns):
+            flag = flags[y, x]
+            slice_number = macroblocks[3, y * columns + x]
+            if flag & M_INTRA or slice_number < 0:
+                continue
+            shape = flag >> M_SHAPE & 3
+            across, down = 1 + (shape >> 1), 1 + (shape & 1)
+            width, height = 16 // across, 16 // down
+            for list_ in range(2):
+                if not flag & (M_L1 if list_ else M_L0):
+                    continue
+                for i in range(down):
+                    for j in range(across):
+                        packed = int64(vectors[list_, 4 * y + 1 + i * (4 // down), 4 * x + 1 + j * (4 // across)])
+                        row = rows[at]
+                        row[SOURCE] = 1 if list_ else -1
+                        row[WIDTH], row[HEIGHT] = width, height
+                        row[DST_X] = 16 * x + j * width + width // 2
+                        row[DST_Y] = 16 * y + i * height + height // 2
+                        row[MOTION_X], row[MOTION_Y] = mv_x(packed), mv_y(packed)
+                        block = 2 * (i * (2 // down)) + j * (2 // across)
+                        row[REF_IDX] = references[list_, y * columns + x, block]
+                        row[SLICE] = slice_number
+                        at += 1
+    return at
+
+
+def motion_rows(picture: Picture) -> np.ndarray:
+    """int32 (count, 9): columns SOURCE .. SLICE of this file; coded pixels, block centres, quarter pixels.
+
+    REF_IDX is -1 in the rows of a list that the block does not use (zero vectors that FFmpeg exports too).
+    """
+    flags = picture.flags
+    rows = np.empty((count_rows(flags, picture.macroblocks), 9), np.int32)
+    write_rows(flags, picture.macroblocks, picture.vectors, picture.references, rows)
+    return rows

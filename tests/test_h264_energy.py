@@ -1,0 +1,155 @@
+"""Residual energy against pixels: what the decoder adds to a whole-sample prediction is the residual, squared.
+
+FFmpeg decodes without its loop filter, so a decoded block is its prediction plus its residual, clipped. Blocks whose
+vector points at whole samples have a prediction that is a copy from the reference picture (found by the parser's own
+reference lists, which this therefore checks too).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from h264_encodes import encode, ffmpeg
+
+from codecmeta.h264 import state
+from codecmeta.h264.sequence import Sequence
+
+ENCODES = {
+    "CABAC, 8x8": dict(options="crf=20 x264-params=weightp=0:bframes=2:8x8dct=1"),
+    "CAVLC, 8x8": dict(options="crf=20 x264-params=weightp=0:bframes=2:8x8dct=1:cabac=0"),
+    "CAVLC, 4x4": dict(options="profile=baseline crf=26"),
+    "matrices": dict(options="crf=22 x264-params=weightp=0:bframes=0:cqm=jvt"),
+    "matrices, no 8x8": dict(options="crf=22 x264-params=weightp=0:bframes=0:cqm=jvt:8x8dct=0"),
+    "qp 4": dict(options="qp=4 x264-params=weightp=0:bframes=0"),
+    "qp 51": dict(options="qp=51 x264-params=weightp=0:bframes=0"),
+    "chroma offset": dict(options="crf=20 x264-params=weightp=0:bframes=0:chroma-qp-offset=-6"),
+    "10 bit": dict(options="crf=20 x264-params=weightp=0:bframes=0", pixel_format="yuv420p10le"),
+    "10 bit, matrices": dict(options="crf=20 x264-params=weightp=0:bframes=0:cqm=jvt", pixel_format="yuv420p10le"),
+    "all intra": dict(options="crf=30", gop=1),
+    "large blocks": dict(options="preset=ultrafast crf=24"),
+    "large blocks, CABAC": dict(options="preset=ultrafast crf=24 x264-params=cabac=1:cqm=jvt"),
+}
+TOLERANCE = 0.51  # grey levels rms: the final rounding of the inverse transform is half a level
+
+
+def _parsed(name):
+    extradata, packets, exported = ffmpeg(encode(frames=16, **ENCODES[name]), planes=True)
+    sequence = Sequence(extradata)
+    return [sequence.parse(packet) for packet in packets], [exported[i].planes for i in range(len(packets))]
+
+
+def _differences(energy, residual):
+    """How far apart in rms, or infinite where one is zero and the other is not."""
+    measured = float((residual.astype(float) ** 2).sum())
+    if (energy == 0) and measured:
+        return np.inf
+    return abs(np.sqrt(energy / residual.size) - np.sqrt(measured / residual.size))
+
+
+def _inter_differences(pictures, planes):
+    """By kind of block, the differences between parsed and measured energy of blocks predicted from one picture."""
+    found = {"luma 4x4": [], "luma 8x8": [], "chroma": []}
+    zero = {kind: 0 for kind in found}
+    for i, picture in enumerate(pictures):
+        if picture.slice_type == "I":
+            continue
+        shift = picture.sps.bit_depth_luma - 8
+        for y in range(2 * picture.rows):
+            for x in range(2 * picture.columns):
+                mb = (y // 2) * picture.columns + x // 2
+                block = 2 * (y % 2) + x % 2
+                flags = picture.macroblocks[0, mb]
+                refs = picture.references[:, mb, block]
+                if flags & state.M_INTRA or (refs[0] >= 0) == (refs[1] >= 0):
+                    continue
+                used = int(refs[1] >= 0)
+                packed = picture.vectors[used, 1 + 2 * y : 3 + 2 * y, 1 + 2 * x : 3 + 2 * x]
+                if (packed != packed[0, 0]).any():
+                    continue
+                vector = int(np.int16(packed[0, 0] & 0xFFFF)), int(packed[0, 0] >> 16)
+                reference = planes[picture.lists[picture.macroblocks[3, mb]][used][refs[used]]]
+                if vector[0] % 4 == 0 and vector[1] % 4 == 0:
+                    residual = _residual(
+                        planes[i][0], reference[0], 8 * x, 8 * y, 8, vector[0] // 4, vector[1] // 4, shift
+                    )
+                    if residual is not None:
+                        energy = picture.luma_energy[2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+                        if flags & state.M_T8X8:
+                            found["luma 8x8"].append(_differences(energy.sum(), residual))
+                            zero["luma 8x8"] += energy.sum() == 0
+                        else:
+                            for r in range(2):
+                                for c in range(2):
+                                    part = residual[4 * r : 4 * r + 4, 4 * c : 4 * c + 4]
+                                    found["luma 4x4"].append(_differences(energy[r, c], part))
+                                    zero["luma 4x4"] += energy[r, c] == 0
+                if vector[0] % 8 == 0 and vector[1] % 8 == 0:
+                    for plane in (1, 2):
+                        residual = _residual(
+                            planes[i][plane], reference[plane], 4 * x, 4 * y, 4, vector[0] // 8, vector[1] // 8, shift
+                        )
+                        if residual is not None:
+                            energy = picture.chroma_energy[plane - 1, y, x]
+                            found["chroma"].append(_differences(energy, residual))
+                            zero["chroma"] += energy == 0
+    return found, zero
+
+
+def _residual(now, before, x, y, size, dx, dy, shift):
+    """Decoded minus predicted samples; None where clipping may have hidden a part."""
+    block = now[y : y + size, x : x + size]
+    if block.min() == 0 or block.max() == (256 << shift) - 1:
+        return None
+    rows = np.clip(np.arange(y + dy, y + dy + size), 0, before.shape[0] - 1)
+    columns = np.clip(np.arange(x + dx, x + dx + size), 0, before.shape[1] - 1)
+    return block - before[np.ix_(rows, columns)]
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODES if name != "all intra"])
+def test_inter_energy_is_the_squared_difference_to_the_prediction(name):
+    found, zero = _inter_differences(*_parsed(name))
+    kinds = [kind for kind, values in found.items() if len(values) > 20]
+    assert "chroma" in kinds and len(kinds) >= 2, {kind: len(values) for kind, values in found.items()}
+    for kind in kinds:
+        assert max(found[kind]) <= TOLERANCE, kind
+    assert sum(len(values) - zero[kind] for kind, values in found.items()) > 20  # blocks that carry a residual
+
+
+@pytest.mark.parametrize("name", ["all intra", "large blocks", "large blocks, CABAC"])
+def test_intra_16x16_energy_is_the_squared_difference_to_one_of_the_four_predictions(name):
+    pictures, planes = _parsed(name)
+    count = carrying = 0
+    for picture, (luma, *_) in zip(pictures, planes, strict=True):
+        for mb in np.nonzero(picture.macroblocks[0] & state.M_I_16X16)[0]:
+            y, x = divmod(int(mb), picture.columns)
+            if not (x and y):
+                continue
+            block = luma[16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
+            if block.min() == 0 or block.max() == 255:
+                continue
+            energy = picture.luma_energy[4 * y : 4 * y + 4, 4 * x : 4 * x + 4]
+            best = np.inf
+            for prediction in _intra_16x16_predictions(luma, 16 * x, 16 * y):
+                residual = (block - prediction).reshape(4, 4, 4, 4).transpose(0, 2, 1, 3)
+                worst = max(_differences(energy[r, c], residual[r, c]) for r in range(4) for c in range(4))
+                best = min(best, worst)
+            assert best <= TOLERANCE
+            count += 1
+            carrying += energy.sum() > 0
+    assert count >= 3 and carrying >= 1, (count, carrying)
+
+
+def _intra_16x16_predictions(luma, x, y):
+    """8.3.3: vertical, horizontal, DC, plane, from decoded samples around (x, y); both neighbours available."""
+    above, left = luma[y - 1, x : x + 16], luma[y : y + 16, x - 1]
+    corner = luma[y - 1, x - 1]
+    yield np.broadcast_to(above, (16, 16))
+    yield np.broadcast_to(left[:, None], (16, 16))
+    yield np.full((16, 16), (above.sum() + left.sum() + 16) >> 5)
+    i = np.arange(1, 9)
+    over, beside = np.append(above, corner), np.append(left, corner)  # index -1 is the corner
+    h = int((i * (over[7 + i] - over[7 - i])).sum())
+    v = int((i * (beside[7 + i] - beside[7 - i])).sum())
+    b, c, a = (5 * h + 32) >> 6, (5 * v + 32) >> 6, 16 * (int(left[15]) + int(above[15]))
+    column, row = np.meshgrid(np.arange(16), np.arange(16))
+    yield np.clip((a + b * (column - 7) + c * (row - 7) + 16) >> 5, 0, 255)
