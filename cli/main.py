@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from codecmeta.cli.extract import extract
+from codecmeta.cli.run import run
 from codecmeta.cli.show import show
 from codecmeta.version import __version__
 
@@ -15,5 +16,5 @@ def main() -> None:
     """Read what the video codec already knows, and make video language models fast with it."""
 
 
-for _command in (extract, show):
+for _command in (extract, run, show):
     main.add_command(_command)
