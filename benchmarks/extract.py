@@ -2,9 +2,9 @@
 
     python benchmarks/extract.py [VIDEO...] [--minutes 10] [--rounds 5] --json benchmarks/results/extract.json
 
-Every way of reading is run once per round, the ways alternating, in one process and one thread; the medians count. Without
-VIDEO, two 1280x720 clips are encoded with x264 (medium, B-frames) and x265, and repeated to ten minutes by copying
-packets. `motion-vector-extractor` is measured too where it is installed.
+Every way of reading is run once per round, the ways alternating, in one process and one thread; the medians count.
+Without VIDEO, two 1280x720 clips are encoded with x264 (medium, B-frames) and x265, and repeated to ten minutes by
+copying packets. `motion-vector-extractor` is measured too where it is installed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def vectors(path: Path) -> int:
 
 
 def everything(path: Path) -> int:
-    """Vectors, QP and the residual of every frame, mapped to the displayed picture: what a cache of all frames holds."""
+    """Vectors, QP and the residual of every frame on the displayed picture: what a cache of all frames holds."""
     return len(codecmeta.extract(path).frames)
 
 
@@ -68,7 +68,12 @@ def mvextractor(path: Path) -> int:
     return count
 
 
-WAYS: dict[str, Callable[[Path], int]] = {"decode": decode, "probe": probe, "vectors_qp": vectors, "vectors_qp_residual": everything}
+WAYS: dict[str, Callable[[Path], int]] = {
+    "decode": decode,
+    "probe": probe,
+    "vectors_qp": vectors,
+    "vectors_qp_residual": everything,
+}
 
 
 def measure(path: Path, rounds: int, ways: dict[str, Callable[[Path], int]]) -> dict[str, Any]:
@@ -99,7 +104,10 @@ def cache_sizes(path: Path, folder: Path, selections: list[Any]) -> dict[str, An
     sizes = {}
     for frames in selections:
         written = extract_to_file(path, folder / f"{path.stem}-{frames}.h5", frames=frames)
-        sizes[str(frames)] = {"bytes": written.cache_bytes, "share_of_video": round(written.cache_bytes / written.source_bytes, 4)}
+        sizes[str(frames)] = {
+            "bytes": written.cache_bytes,
+            "share_of_video": round(written.cache_bytes / written.source_bytes, 4),
+        }
     return {"clip": path.name, "video_bytes": path.stat().st_size, "caches": sizes}
 
 
@@ -107,7 +115,9 @@ def make_clip(path: Path, codec: str, options: dict[str, str], frames: int = 240
     """A 1280x720 clip: a textured background under a moving camera, textured objects in motion, sensor noise, a cut."""
     rng = np.random.default_rng(0)
     width, height = 1280, 720
-    scenes = [cv2.GaussianBlur(rng.integers(0, 255, (height + 400, width + 400, 3), np.uint8), (0, 0), 3) for _ in range(2)]
+    scenes = [
+        cv2.GaussianBlur(rng.integers(0, 255, (height + 400, width + 400, 3), np.uint8), (0, 0), 3) for _ in range(2)
+    ]
     scenes = [np.clip((one.astype(float) - 127) * 5 + 127, 0, 255).astype(np.uint8) for one in scenes]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30, options=options)
@@ -117,10 +127,15 @@ def make_clip(path: Path, codec: str, options: dict[str, str], frames: int = 240
             shift = int(100 + 80 * np.sin(index / 40))
             picture = canvas[shift : shift + height, shift : shift + width].copy()
             for ball in range(6):
-                centre = (int(200 + 160 * ball + 120 * np.cos(index / 17 + ball)), int(360 + 220 * np.sin(index / 23 + ball)))
+                centre = (
+                    int(200 + 160 * ball + 120 * np.cos(index / 17 + ball)),
+                    int(360 + 220 * np.sin(index / 23 + ball)),
+                )
                 cv2.circle(picture, centre, 60, (40 * ball, 255 - 40 * ball, 128), -1, cv2.LINE_AA)
             noisy = picture.astype(np.int16) + rng.integers(-3, 4, picture.shape, np.int16)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.clip(noisy, 0, 255).astype(np.uint8), format="rgb24")))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.clip(noisy, 0, 255).astype(np.uint8), format="rgb24"))
+            )
         container.mux(stream.encode(None))
     return path
 
@@ -129,7 +144,9 @@ def repeat(source: Path, target: Path, minutes: float) -> Path:
     """Copy the packets of a clip again and again, their time stamps moved on, until the file is that long."""
     with av.open(str(source)) as before:
         video = before.streams.video[0]
-        packets = [(bytes(one), one.pts, one.dts, one.is_keyframe, one.duration) for one in before.demux(video) if one.size]
+        packets = [
+            (bytes(one), one.pts, one.dts, one.is_keyframe, one.duration) for one in before.demux(video) if one.size
+        ]
         length = max(pts for _, pts, *_ in packets) - min(pts for _, pts, *_ in packets) + (packets[0][4] or 1)
         with av.open(str(target), "w") as after:
             copy = after.add_stream_from_template(video)
@@ -144,7 +161,18 @@ def repeat(source: Path, target: Path, minutes: float) -> Path:
 
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "") if Path("/proc/cpuinfo").exists() else platform.processor()
+    model = (
+        next(
+            (
+                line.split(":")[1].strip()
+                for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            "",
+        )
+        if Path("/proc/cpuinfo").exists()
+        else platform.processor()
+    )
     versions = {"python": platform.python_version(), "av": av.__version__, "codecmeta": codecmeta.__version__}
     return {"processor": model, "cores": os.cpu_count(), **versions}
 
@@ -168,7 +196,10 @@ def main() -> None:
         folder = Path(name)
         speed = [measure(one, arguments.rounds, ways) for one in arguments.videos]
         sizes = [cache_sizes(one, folder, ["all", 64]) for one in arguments.videos]
-        for codec, options in (("libx264", {"preset": "medium", "crf": "23"}), ("libx265", {"x265-params": "log-level=none"})):
+        for codec, options in (
+            ("libx264", {"preset": "medium", "crf": "23"}),
+            ("libx265", {"x265-params": "log-level=none"}),
+        ):
             short = make_clip(folder / f"made-{codec}.mp4", codec, options)
             speed.append(measure(short, arguments.rounds, ways))
             long = repeat(short, folder / f"long-{codec}.mp4", arguments.minutes)

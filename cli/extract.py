@@ -11,7 +11,6 @@ import click
 from tqdm import tqdm
 
 from codecmeta.cache import SUFFIX, Written, default_cache_path, extract_to_file
-from codecmeta.container import probe
 from codecmeta.corpus import find_videos, read_manifest
 from codecmeta.errors import CacheError, VideoError
 
@@ -31,11 +30,29 @@ class FrameSelection(click.ParamType):
 
 @click.command()
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the caches (or, for one video, a file name ending in .h5). Default: beside each video.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for the caches (or, for one video, a file name ending in .h5). Default: beside each video.",
+)
 @click.option("--manifest", help="A list of videos: a text file with a path per line, or - for standard input.")
-@click.option("--frames", type=FrameSelection(), default="all", show_default=True, help="Frames that get maps: all, the keyframes, or N spread evenly over time.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at the same time.")
-@click.option("--stream", type=click.IntRange(0), default=None, help="Which video stream, counted from 0. Default: FFmpeg's best one.")
+@click.option(
+    "--frames",
+    type=FrameSelection(),
+    default="all",
+    show_default=True,
+    help="Frames that get maps: all, the keyframes, or N spread evenly over time.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at the same time."
+)
+@click.option(
+    "--stream",
+    type=click.IntRange(0),
+    default=None,
+    help="Which video stream, counted from 0. Default: FFmpeg's best one.",
+)
 @click.option("--overwrite", is_flag=True, help="Extract again what is there already.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first video that fails.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per video on standard output.")

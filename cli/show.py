@@ -37,7 +37,11 @@ def _of_cache(file: Path) -> dict[str, Any]:
         summary["cache_bytes"] = file.stat().st_size
         for name, maps in (("residual", meta.residual), ("qp", meta.qp), ("bits", meta.bits)):
             if maps is not None:
-                summary["stored"][name] = {"frames": len(maps.frame), "shape": list(maps.values.shape[1:]), "block": maps.block}
+                summary["stored"][name] = {
+                    "frames": len(maps.frame),
+                    "shape": list(maps.values.shape[1:]),
+                    "block": maps.block,
+                }
         if meta.motion is not None:
             summary["stored"]["motion"] = {"frames": len(meta.motion.frame), "vectors": int(meta.motion.indptr[-1])}
     return summary
@@ -61,7 +65,9 @@ def summarise(record: Probe | Metadata) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "frames": len(frames),
         "corrupt_frames": int(frames.corrupt.sum()),
-        "picture_types": {chr(letter) if letter else "unknown": int(count) for letter, count in zip(letters, counts, strict=True)},
+        "picture_types": {
+            chr(letter) if letter else "unknown": int(count) for letter, count in zip(letters, counts, strict=True)
+        },
         "packet_bytes": int(frames.packet_bytes.sum()),
         "gops": {"count": len(gops), "shortest": int(lengths.min()), "longest": int(lengths.max())},
         "capability": record.capability,
@@ -77,9 +83,11 @@ def _text(summary: dict[str, Any]) -> str:
     lines = [
         summary["file"],
         f"  video    {summary['codec']} {summary['profile']} {summary['pixel_format']}, "
-        f"{summary['width']}x{summary['height']}{turned}, {summary['average_rate']:.3f} frames/s, {summary['seconds']} s",
+        f"{summary['width']}x{summary['height']}{turned}, {summary['average_rate']:.3f} frames/s, "
+        f"{summary['seconds']} s",
         f"  frames   {summary['frames']} ({types}){corrupt}",
-        f"  packets  {summary['packet_bytes']:,} bytes in {gops['count']} GoPs of {gops['shortest']} to {gops['longest']} frames",
+        f"  packets  {summary['packet_bytes']:,} bytes in {gops['count']} GoPs "
+        f"of {gops['shortest']} to {gops['longest']} frames",
     ]
     if "settings" in summary:
         lines.append(f"  cache    {summary['cache_bytes']:,} bytes, made with {json.dumps(summary['settings'])}")

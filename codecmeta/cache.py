@@ -3,9 +3,9 @@
 The file (MUST unless marked MAY be absent; a group that the codec cannot fill is absent and `capability` says why):
 
     /            attributes format="codecmeta", format_version=1, codecmeta_version, ffmpeg_version, codec, profile,
-                 pixel_format, width, height (displayed), rotation, stream_index, crop, time_base, average_rate, duration_seconds,
-                 source_name, source_bytes, source_mtime_ns, source_sha256 (of the size, the first and the last MiB),
-                 settings (JSON), capability (JSON)
+                 pixel_format, width, height (displayed), rotation, stream_index, crop, time_base, average_rate,
+                 duration_seconds, source_name, source_bytes, source_mtime_ns, source_sha256 (of the size, the first
+                 and the last MiB), settings (JSON), capability (JSON)
     /frames      one row per displayed frame: pts, time, picture_type, keyframe, packet_bytes, gop, corrupt
     /gops        start, stop, packet_bytes_mean
     /motion      MAY: frame, indptr, vectors; the vectors of frame[i] are rows indptr[i]:indptr[i + 1]
@@ -13,8 +13,8 @@ The file (MUST unless marked MAY be absent; a group that the codec cannot fill i
     /qp          MAY: frame, map int8; attributes block, origin_x, origin_y, offset (to be added; 0 but for VP9)
     /bits        MAY: frame, map float32; attributes as /qp without offset
 
-Arrays are in chunks of whole frames (vectors: of 16,384 rows), byte-shuffled and gzip-compressed. A file appears under its name
-only when it is complete: it is written beside it and moved.
+Arrays are in chunks of whole frames (vectors: of 16,384 rows), byte-shuffled and gzip-compressed. A file appears under
+its name only when it is complete: it is written beside it and moved.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction import Found, Part, Selection, check_selection, scan
-from codecmeta.metadata import VECTOR, Frames, Gops, Maps, Metadata, Motion, RowArray, Stream
+from codecmeta.metadata import VECTOR, Frames, Gops, Maps, Metadata, Motion, Stream
 from codecmeta.version import __version__
 
 FORMAT_VERSION = 1
@@ -48,7 +48,8 @@ _PLAIN_BYTES = 512  # a smaller table is cheaper without chunks
 
 @dataclass(frozen=True)
 class Written:
-    """A cache file and what it took: bytes of the cache and of its video, frames in the table, whether it was there already."""
+    """A cache file and what it took: bytes of the cache and of its video, frames in the table, whether it was there
+    already."""
 
     path: Path
     cache_bytes: int
@@ -68,8 +69,8 @@ def extract_to_file(
 ) -> Written:
     """Extract a video's metadata straight into its cache file; memory is bounded by the GoP, not by the length.
 
-    cache: by default `clip.mp4` -> `clip.codecmeta.h5` beside the video. A cache that is there and was made from this video with
-    these settings is kept (skipped=True); one that differs raises CacheError unless overwrite is given.
+    cache: by default `clip.mp4` -> `clip.codecmeta.h5` beside the video. A cache that is there and was made from this
+    video with these settings is kept (skipped=True); one that differs raises CacheError unless overwrite is given.
     Raises VideoError for videos that cannot be read; then no file is left behind.
     """
     check_selection(frames, jobs)
@@ -98,15 +99,23 @@ def check_current(cache: Path, video: Path, settings: dict[str, Any]) -> None:
         made = json.loads(file.attrs["settings"])
         recorded = {name: file.attrs[name] for name in ("source_bytes", "source_mtime_ns", "source_sha256")}
     if made != settings:
-        raise CacheError(f"{cache}: made with {json.dumps(made)}, asked for {json.dumps(settings)}; overwrite it or choose another name")
+        raise CacheError(
+            f"{cache}: made with {json.dumps(made)}, asked for {json.dumps(settings)}; "
+            "overwrite it or choose another name"
+        )
     status = video.stat()
     same_size = int(recorded["source_bytes"]) == status.st_size
-    if not same_size or (int(recorded["source_mtime_ns"]) != status.st_mtime_ns and recorded["source_sha256"] != fingerprint(video)):
-        raise CacheError(f"{cache}: made from another version of {video} ({recorded['source_bytes']} bytes, now {status.st_size}); overwrite it")
+    if not same_size or (
+        int(recorded["source_mtime_ns"]) != status.st_mtime_ns and recorded["source_sha256"] != fingerprint(video)
+    ):
+        raise CacheError(
+            f"{cache}: made from another version of {video} ({recorded['source_bytes']} bytes, now "
+            f"{status.st_size}); overwrite it"
+        )
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's size and its first and last MiB, as hex: tells versions apart without reading whole videos."""
+    """SHA-256 of a file's size and its first and last MiB, as hex: tells versions apart in little time."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with open(path, "rb") as file:
@@ -130,8 +139,8 @@ def save(meta: Metadata, path: str | PathLike[str]) -> None:
 
 
 def load(path: str | PathLike[str]) -> Metadata:
-    """Open a cache file. Tables are read at once; vectors and maps are read from the file when they are indexed, so keep the record
-    open while you use it (it is a context manager).
+    """Open a cache file. Tables are read at once; vectors and maps are read from the file when they are indexed, so
+    keep the record open while you use it (it is a context manager).
 
     Raises CacheError for a file that is not a cache, is damaged, or has a newer format version.
     """
@@ -157,7 +166,9 @@ def _open(path: Path) -> h5py.File:
         raise CacheError(f"{path}: an HDF5 file, but not a codecmeta cache")
     if version > FORMAT_VERSION:
         file.close()
-        raise CacheError(f"{path}: format version {version}, this codecmeta reads up to {FORMAT_VERSION}; update codecmeta")
+        raise CacheError(
+            f"{path}: format version {version}, this codecmeta reads up to {FORMAT_VERSION}; update codecmeta"
+        )
     return file
 
 
@@ -226,7 +237,11 @@ class StoredRows:
 
     def __getitem__(self, key: Any) -> Any:
         stored = self._dataset[key]
-        return stored if stored.dtype == self.dtype and not self._offset else (stored.astype(self.dtype) + self._offset).astype(self.dtype)
+        return (
+            stored
+            if stored.dtype == self.dtype and not self._offset
+            else (stored.astype(self.dtype) + self._offset).astype(self.dtype)
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
@@ -265,7 +280,9 @@ class _Writer:
             counts = np.array([len(vectors) for vectors in part.vectors])
             self.append_motion(part.motion_rows, counts, np.concatenate(part.vectors))
         if part.residual_rows:
-            self.append_maps("residual", part.residual_rows, np.stack(part.residual), np.array(part.residual_source, np.uint8))
+            self.append_maps(
+                "residual", part.residual_rows, np.stack(part.residual), np.array(part.residual_source, np.uint8)
+            )
         if part.qp_rows:
             self.append_maps("qp", part.qp_rows, np.stack(part.qp))
 
@@ -277,7 +294,9 @@ class _Writer:
 
     def append_maps(self, name: str, rows: Any, values: NDArray[Any], source: NDArray[np.uint8] | None = None) -> None:
         """Maps of further frames: values (n, rows, columns)."""
-        dataset, dtype = {"residual": ("luma_rms", np.float16), "qp": ("map", np.int8), "bits": ("map", np.float32)}[name]
+        dataset, dtype = {"residual": ("luma_rms", np.float16), "qp": ("map", np.int8), "bits": ("map", np.float32)}[
+            name
+        ]
         if name == "qp":
             values = values - self._qp_offset(values)
         frames_per_chunk = int(np.clip(_CHUNK_BYTES // max(values[0].size * np.dtype(dtype).itemsize, 1), 1, 64))
@@ -304,7 +323,9 @@ class _Writer:
         file = self._opened
         if name not in file:
             shape = values.shape[1:]
-            file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk_rows, *shape), **_COMPRESSION)
+            file.create_dataset(
+                name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk_rows, *shape), **_COMPRESSION
+            )
         dataset = file[name]
         start = dataset.shape[0]
         dataset.resize(start + len(values), axis=0)
@@ -346,7 +367,13 @@ class _Writer:
             attrs["source"] = json.dumps(maps.sources)
 
     def write_tables(
-        self, source: Path, stream: Stream, frames: Frames, gops: Gops, capability: dict[str, Any], settings: dict[str, Any]
+        self,
+        source: Path,
+        stream: Stream,
+        frames: Frames,
+        gops: Gops,
+        capability: dict[str, Any],
+        settings: dict[str, Any],
     ) -> None:
         """The frame and GoP tables and every attribute of the file."""
         file = self._opened
@@ -371,7 +398,11 @@ class _Writer:
         if source.is_file():
             status = source.stat()
             file.attrs.update(
-                {"source_bytes": status.st_size, "source_mtime_ns": status.st_mtime_ns, "source_sha256": fingerprint(source)}
+                {
+                    "source_bytes": status.st_size,
+                    "source_mtime_ns": status.st_mtime_ns,
+                    "source_sha256": fingerprint(source),
+                }
             )
 
     def close_and_move(self) -> None:

@@ -62,8 +62,9 @@ def probe(path: str | PathLike[str], *, stream: int | None = None) -> Probe:
     >>> found.frames.packet_bytes.sum(), len(found.gops)
 
     stream: which video stream, counted among the video streams (0 is the first); by default the one FFmpeg calls best.
-    The bytes of hidden frames are added to the displayed frame they were sent for, so that the packet bytes sum to those of the
-    stream. A stream without time stamps (raw .264) has its rows in stream order, pts -1 and times from the frame rate.
+    The bytes of hidden frames are added to the displayed frame they were sent for, so that the packet bytes sum to
+    those of the stream. A stream without time stamps (raw .264) has its rows in stream order, pts -1 and times from
+    the frame rate.
 
     Raises VideoError for what FFmpeg cannot open, for a file without video and for a stream without packets.
     """
@@ -87,8 +88,8 @@ def probe_with_packets(path: str | PathLike[str], *, stream: int | None = None) 
 def open_video(path: Path, stream: int | None = None) -> Iterator[tuple[Any, Any]]:
     """Open a file and choose its video stream: yields (container, stream), every other stream discarded.
 
-    Raises VideoError, naming the file, when FFmpeg cannot open it or the stream is not there; an FFmpeg error inside the
-    block becomes a VideoError too.
+    Raises VideoError, naming the file, when FFmpeg cannot open it or the stream is not there; an FFmpeg error inside
+    the block becomes a VideoError too.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
@@ -97,7 +98,9 @@ def open_video(path: Path, stream: int | None = None) -> Iterator[tuple[Any, Any
         with av.open(str(path)) as container:
             yield container, _choose(container, path, stream)
     except av.FFmpegError as error:
-        raise VideoError(f"{path}: FFmpeg cannot read this file ({error.strerror}); is it complete and a video?") from error
+        raise VideoError(
+            f"{path}: FFmpeg cannot read this file ({error.strerror}); is it complete and a video?"
+        ) from error
 
 
 def _choose(container: Any, path: Path, stream: int | None) -> Any:
@@ -126,7 +129,9 @@ def _read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
     last_pts = None
     for packet in demux(container, video):
         pts, key = packet.pts, packet.is_keyframe
-        shown = not (packet.is_discard or (hidden is not None and hidden(packet)) or (pts is not None and pts == last_pts))
+        shown = not (
+            packet.is_discard or (hidden is not None and hidden(packet)) or (pts is not None and pts == last_pts)
+        )
         rows.append(
             (
                 NO_PTS if pts is None else pts,
@@ -281,7 +286,8 @@ def _decode_one(codec: Any, packet: Any) -> Any:
 
 
 def clockwise_rotation(frame: Any) -> int:
-    """Degrees clockwise (0, 90, 180, 270) by which the display matrix turns a decoded frame; FFmpeg counts the other way."""
+    """Degrees clockwise (0, 90, 180, 270) by which the display matrix turns a decoded frame; FFmpeg counts the other
+    way."""
     return -round(frame.rotation / 90) * 90 % 360
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 VIDEO_SUFFIXES = frozenset(
-    ".264 .3gp .avi .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
+    ".264 .3gp .avi .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mkv "
+    ".mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
 )
 
 
 def find_videos(path: Path) -> list[tuple[Path, Path]]:
-    """The videos under a path: (path, path relative to the folder given), sorted; a file stands for itself, whatever its
-    suffix, even if it does not exist (reading it will say so)."""
+    """The videos under a path: (path, path relative to the folder given), sorted; a file stands for itself, whatever
+    its suffix, even if it does not exist (reading it will say so)."""
     if not path.is_dir():
         return [(path, Path(path.name))]
     found = (one for one in path.rglob("*") if one.suffix.lower() in VIDEO_SUFFIXES and one.is_file())

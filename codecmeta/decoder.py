@@ -20,8 +20,8 @@ from codecmeta.container import NO_PTS, PacketTable, demux, display_order, open_
 from codecmeta.metadata import VECTOR, B, I, P
 
 VECTOR_CODECS = frozenset(
-    "h264 mpeg1video mpeg2video mpeg4 h263 h263p h261 flv1 wmv1 wmv2 wmv3 vc1 msmpeg4v1 msmpeg4v2 msmpeg4v3 rv10 rv20 rv30 rv40 snow"
-    .split()
+    "h264 mpeg1video mpeg2video mpeg4 h263 h263p h261 flv1 wmv1 wmv2 wmv3 vc1 "
+    "msmpeg4v1 msmpeg4v2 msmpeg4v3 rv10 rv20 rv30 rv40 snow".split()
 )
 """Codecs whose FFmpeg decoders honour `export_mvs` (the call sites of ff_print_debug_info2 in libavcodec)."""
 
@@ -54,8 +54,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One displayed frame as it left the decoder. packet: index of the packet it came from. vectors: dtype VECTOR in the
-    coded picture's own coordinates, None where none were exported for it. qp: `QpBlocks` or None."""
+    """One displayed frame as it left the decoder. packet: index of the packet it came from. vectors: dtype VECTOR in
+    the coded picture's own coordinates, None where none were exported for it. qp: `QpBlocks` or None."""
 
     row: int
     packet: int
@@ -86,7 +86,7 @@ def plan_segments(packets: PacketTable, codec: str) -> list[Segment]:
     order = display_order(packets)
     sorted_pts = packets.pts[order]
     keys = np.flatnonzero(packets.key & packets.shown)
-    segments = []
+    segments: list[Segment] = []
     for first, following in zip(keys, [*keys[1:], None], strict=True):
         low = segments[-1].rows.stop if segments else 0
         if following is None:
@@ -102,7 +102,8 @@ def plan_segments(packets: PacketTable, codec: str) -> list[Segment]:
 
 
 def _leading_packets(packets: PacketTable, key: int) -> int:
-    """Packets to decode from keyframe `key` on until its last leading picture, which displays before it; 0 if it has none."""
+    """Packets to decode from keyframe `key` on until its last leading picture, which displays before it; 0 if it has
+    none."""
     after = slice(key + 1, key + 65)
     leading = np.flatnonzero((packets.pts[after] < packets.pts[key]) & packets.shown[after])
     return int(leading[-1]) + 2 if len(leading) else 0
@@ -118,8 +119,8 @@ def decode_segment(
 ) -> Iterator[Decoded]:
     """Decode one segment in display order; stop iterating when the frames you need have come.
 
-    Raises Damage if a segment that is not linear loses, repeats or reorders a frame, reports corruption or an error. In a
-    linear segment rows count the frames that come out, a packet that fails is skipped, and nothing is raised.
+    Raises Damage if a segment that is not linear loses, repeats or reorders a frame, reports corruption or an error.
+    In a linear segment rows count the frames that come out, a packet that fails is skipped, and nothing is raised.
     """
     order = display_order(packets)
     row_of = dict(zip(order[segment.rows.start : segment.rows.stop].tolist(), segment.rows, strict=True))
@@ -231,8 +232,8 @@ def _vectors(frame: Any) -> NDArray[np.void] | None:
 
 
 def _qp(frame: Any) -> QpBlocks | None:
-    """AVVideoEncParams (libavutil/video_enc_params.h) read as plain integers: PyAV's own qp_map refuses cropped and MBAFF
-    pictures and loops in Python."""
+    """AVVideoEncParams (libavutil/video_enc_params.h) read as plain integers: PyAV's own qp_map refuses cropped and
+    MBAFF pictures and loops in Python."""
     exported = frame.side_data.get("VIDEO_ENC_PARAMS")
     if exported is None:
         return None

@@ -1,7 +1,8 @@
 """From the coded picture to the displayed one: where vectors and block maps lie after cropping, rotation and scaling.
 
-FFmpeg exports vectors and quantisers in coordinates of the coded picture: the crop rectangle of the stream is not subtracted and the
-display matrix of the container is not applied. Everything that leaves this package is in displayed pixels.
+FFmpeg exports vectors and quantisers in coordinates of the coded picture: the crop rectangle of the stream is not
+subtracted and the display matrix of the container is not applied. Everything that leaves this package is in displayed
+pixels.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Display:
     """How one decoded frame is shown.
 
     width, height: of the frame as FFmpeg decodes it, cropped but not rotated. crop_left, crop_top: pixels of the coded
-    picture that cropping removed. rotation: clockwise degrees. shown_width, shown_height: the displayed picture of the stream,
-    to which a frame of another size (after a resolution change) is scaled.
+    picture that cropping removed. rotation: clockwise degrees. shown_width, shown_height: the displayed picture of the
+    stream, to which a frame of another size (after a resolution change) is scaled.
     """
 
     width: int
@@ -87,7 +88,8 @@ def _scaled_vectors(vectors: NDArray[np.void], display: Display) -> NDArray[np.v
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """Where the blocks of a map lie. block: side in pixels; origin_x, origin_y: at most 0; rows, columns: shape of a map."""
+    """Where the blocks of a map lie. block: side in pixels; origin_x, origin_y: at most 0; rows, columns: shape of a
+    map."""
 
     block: int
     origin_x: int
@@ -116,7 +118,9 @@ def displayed_map(values: NDArray[Any], display: Display) -> NDArray[Any]:
     return np.ascontiguousarray(np.rot90(values, -display.rotation // 90))
 
 
-def fitted_map(values: NDArray[Any], own: BlockGrid, own_size: tuple[int, int], to: BlockGrid, size: tuple[int, int]) -> NDArray[Any]:
+def fitted_map(
+    values: NDArray[Any], own: BlockGrid, own_size: tuple[int, int], to: BlockGrid, size: tuple[int, int]
+) -> NDArray[Any]:
     """A map of a frame of another size on the grid of the displayed picture: the nearest block at each block's centre.
 
     own_size, size: (width, height) of the frame after rotation, and of the displayed picture.
@@ -131,8 +135,8 @@ def fitted_map(values: NDArray[Any], own: BlockGrid, own_size: tuple[int, int], 
 
 
 def qp_map(blocks: QpBlocks, display: Display) -> NDArray[np.int16]:
-    """QP per 16x16 block of the coded picture, int16 (rows, columns), for blocks that show: each takes the QP of the exported block
-    over its centre, or the frame's where none is."""
+    """QP per 16x16 block of the coded picture, int16 (rows, columns), for blocks that show: each takes the QP of the
+    exported block over its centre, or the frame's where none is."""
     grid = displayed_grid(display, 16, display.crop_left, display.crop_top)
     rows, columns = (grid.columns, grid.rows) if display.rotation in (90, 270) else (grid.rows, grid.columns)
     values = np.full((rows, columns), blocks.base, np.int16)

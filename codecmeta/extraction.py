@@ -1,4 +1,5 @@
-"""From a video file to its metadata: plans which frames to cover, decodes them segment by segment, collects the signals.
+"""From a video file to its metadata: plans which frames to cover, decodes them segment by segment, collects the
+signals.
 
 Decoding is done once for everything: vectors, QP, the residual estimate and, for `read`, the pictures themselves.
 """
@@ -6,10 +7,11 @@ Decoding is done once for everything: vectors, QP, the residual estimate and, fo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -52,8 +54,8 @@ _CHUNK = 64  # frames of a long segment that are handed on together: bounds memo
 
 @dataclass
 class Part:
-    """What a run of decoded frames gave, in display order. Every list that ends in `_rows` names the frame-table rows of
-    the list beside it."""
+    """What a run of decoded frames gave, in display order. Every list that ends in `_rows` names the frame-table rows
+    of the list beside it."""
 
     rows: list[int] = field(default_factory=list)
     packets: list[int] = field(default_factory=list)
@@ -104,9 +106,10 @@ def extract(
     >>> meta = extract("clip.mp4", frames=16)
     >>> meta.residual.values.shape, meta.motion.of(0)
 
-    frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a number for a
-    question about the video, "all" for a cache that serves every sampling. jobs: keyframe segments decoded at the same
-    time; the result is the same whatever the number. stream: which video stream, by default FFmpeg's best one.
+    frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a
+    number for a question about the video, "all" for a cache that serves every sampling. jobs: keyframe segments
+    decoded at the same time; the result is the same whatever the number. stream: which video stream, by default
+    FFmpeg's best one.
 
     Everything returned is in memory; `codecmeta.cache.extract_to_file` writes long videos to disk as they are read.
     Raises VideoError for files that cannot be read, ValueError for arguments that make no sense.
@@ -129,10 +132,10 @@ def read(
     >>> meta, rows, images = read("clip.mp4", 16)
     >>> images.shape                                    # (16, height, width, 3), RGB
 
-    frames: so many, evenly spread over time with both ends included; fewer if the video is shorter. transform: called with each
-    displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that a list of
-    small tensors takes the place of full-size frames. Returns (metadata that covers these frames, their rows in the frame table int64 (T,),
-    uint8 (T, height, width, 3) or the list of what transform returned).
+    frames: so many, evenly spread over time with both ends included; fewer if the video is shorter. transform: called
+    with each displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that
+    a list of small tensors takes the place of full-size frames. Returns (metadata that covers these frames, their rows
+    in the frame table int64 (T,), uint8 (T, height, width, 3) or the list of what transform returned).
     """
     collector = Collector()
     found = scan(Path(path), collector, frames=frames, jobs=jobs, stream=stream, transform=transform or _identity)
@@ -159,7 +162,8 @@ def scan(
     stream: int | None = None,
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
 ) -> Found:
-    """Decode what a selection needs and give it to a sink in display order; returns the tables and how signals came about."""
+    """Decode what a selection needs and give it to a sink in display order; returns the tables and how signals came
+    about."""
     check_selection(frames, jobs)
     announce_compiling(residual.intra_error)
     return _Scan(path, sink, frames, jobs, stream, transform).run()
@@ -167,7 +171,9 @@ def scan(
 
 def check_selection(frames: Selection, jobs: int) -> None:
     """Raise ValueError unless frames is "all", "keyframes" or a positive number, and jobs is positive."""
-    if frames not in ("all", "keyframes") and not (isinstance(frames, int) and not isinstance(frames, bool) and frames > 0):
+    if frames not in ("all", "keyframes") and not (
+        isinstance(frames, int) and not isinstance(frames, bool) and frames > 0
+    ):
         raise ValueError(f'frames={frames!r}: expected "all", "keyframes" or a positive number of frames')
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: expected at least 1")
@@ -218,11 +224,9 @@ class _Scan:
         tally = _Tally()
         types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
         work = [
-            (one, last)
-            for one in segments
-            if (last := max((row for row in one.rows if row in keep), default=-1)) >= 0
+            (one, last) for one in segments if (last := max((row for row in one.rows if row in keep), default=-1)) >= 0
         ]
-        tasks = [lambda one=one, last=last: self._parts(one, lambda row, packet: row in keep, last) for one, last in work]
+        tasks = [partial(self._parts, one, lambda row, packet: row in keep, last) for one, last in work]
         for part in _in_order(tasks, self.jobs):
             types[part.rows], corrupt[part.rows] = part.types, part.corrupt
             tally.count(part)
@@ -250,14 +254,20 @@ class _Scan:
             tally.count(part)
             self.sink.add(part)
         if not order:
-            raise VideoError(f"{self.path}: not one frame of {len(self.packets)} packets ({self.facts.codec}) could be decoded")
+            raise VideoError(
+                f"{self.path}: not one frame of {len(self.packets)} packets ({self.facts.codec}) could be decoded"
+            )
         lost = int(self.packets.shown.sum()) - len(set(order))
         note = f"; {lost} of {len(self.packets)} packets gave no frame" if lost > 0 else ""
         return self._found(np.array(order), np.array(types, np.uint8), np.array(corrupt, bool), tally, note)
 
     def _delivered_sample(self, whole: Segment) -> NDArray[np.int64]:
-        """Sampled rows of a stream whose frames are only known once decoded: a first pass without side data counts them."""
-        order = [one.packet for one in decode_segment(self.path, self.facts.stream_index, self.packets, whole, side_data=False)]
+        """Sampled rows of a stream whose frames are only known once decoded: a first pass without side data counts
+        them."""
+        order = [
+            one.packet
+            for one in decode_segment(self.path, self.facts.stream_index, self.packets, whole, side_data=False)
+        ]
         if not order:
             return np.zeros(0, np.int64)
         frames, _ = frame_tables(self.packets, np.array(order), self.facts)
@@ -291,7 +301,7 @@ class _Scan:
         yield part
 
     def _known_vectors(self, one: Decoded, display: Display) -> NDArray[np.void] | None:
-        """Vectors in the cropped frame, empty for a picture that has none, None where the codec or FFmpeg hides them."""
+        """Vectors in the cropped frame: empty for a picture that has none, None where they cannot be had."""
         if not self.has_vectors or (one.picture_type == B and not has_b_vectors(self.facts.codec)):
             return None
         if one.vectors is not None:
@@ -322,7 +332,9 @@ class _Scan:
                 continue
             values = displayed_map(stored_rms(rms), display)
             part.residual_rows.append(row)
-            part.residual.append(self._fit(values, displayed_grid(display, residual.BLOCK), display, self.residual_grid))
+            part.residual.append(
+                self._fit(values, displayed_grid(display, residual.BLOCK), display, self.residual_grid)
+            )
             part.residual_source.append(residual.SOURCES.index(source))
 
     def _fit(self, values: NDArray[Any], own: BlockGrid, display: Display, grid: BlockGrid) -> NDArray[Any]:
@@ -334,7 +346,10 @@ class _Scan:
         frames, gops = frame_tables(self.packets, order, self.facts, types, corrupt)
         capability = dict(self.probe.capability)
         if not self.packets.timed:
-            note = "; the stream has no usable time stamps: rows in the decoder's display order, times from the frame rate" + note
+            note = (
+                "; the stream has no usable time stamps: rows in the decoder's display order, times from the frame rate"
+                + note
+            )
         capability["packets"] = {"level": "exact", "why": PACKET_SIZES + note}
         if (types != 0).all():
             capability["picture_types"] = {"level": "exact", "why": "the decoder's"}
@@ -433,7 +448,7 @@ def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return picture
 
 
-def _in_order(tasks: list[Callable[[], Iterator[Part]]], jobs: int) -> Iterator[Part]:
+def _in_order(tasks: Sequence[Callable[[], Iterator[Part]]], jobs: int) -> Iterator[Part]:
     """The parts of all tasks in order, `jobs` tasks at a time; at most one more is finished and waiting."""
     if jobs == 1:
         for task in tasks:
@@ -441,17 +456,19 @@ def _in_order(tasks: list[Callable[[], Iterator[Part]]], jobs: int) -> Iterator[
         return
     with ThreadPoolExecutor(jobs) as pool:
         running: deque[Future[list[Part]]] = deque()
-        waiting = iter(tasks)
+        waiting = deque(tasks)
         try:
-            while True:
-                while len(running) <= jobs and (task := next(waiting, None)) is not None:
-                    running.append(pool.submit(lambda task=task: list(task())))
-                if not running:
-                    return
+            while waiting or running:
+                while waiting and len(running) <= jobs:
+                    running.append(pool.submit(_all_of, waiting.popleft()))
                 yield from running.popleft().result()
         finally:
             for one in running:
                 one.cancel()
+
+
+def _all_of(task: Callable[[], Iterator[Part]]) -> list[Part]:
+    return list(task())
 
 
 class Collector:

@@ -30,15 +30,18 @@ VECTOR = np.dtype(
 centre; motion / scale: pixels from the block to its prediction (it points *to the reference*: the object moved by the
 negative of it)."""
 
-UNKNOWN, I, P, B = 0, ord("I"), ord("P"), ord("B")
+UNKNOWN, I, P, B = 0, ord("I"), ord("P"), ord("B")  # noqa: E741
 """Values of `Frames.picture_type`: ASCII, as FFmpeg prints them; 0 where nothing cheap knows the type."""
 
 
 class RowArray(Protocol):
     """What numpy arrays and HDF5 datasets share: a shape, a dtype and slicing along the first axis."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
 
     def __getitem__(self, key: Any) -> Any: ...
 
@@ -179,8 +182,8 @@ class Probe:
 class Metadata:
     """The codec metadata of one video. See `codecmeta.extract` and `codecmeta.load`.
 
-    motion: vectors. residual: luma root mean square residual per block in grey levels (0..255), float16. qp: quantiser per
-    16x16 block, int16. bits: bits per 16x16 block, float32. A signal that does not exist for the codec is None and
+    motion: vectors. residual: luma root mean square residual per block in grey levels (0..255), float16. qp: quantiser
+    per 16x16 block, int16. bits: bits per 16x16 block, float32. A signal that does not exist for the codec is None and
     `capability` says why. settings: what `extract` was asked for.
     """
 
@@ -211,5 +214,7 @@ class Metadata:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

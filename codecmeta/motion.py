@@ -1,8 +1,9 @@
-"""From motion vectors to a dense field: pixels per frame on a regular grid, with the places that have no vector marked. Numba.
+"""From motion vectors to a dense field: pixels per frame on a regular grid, with the places that have no vector
+marked. Numba.
 
-A vector says how far a block lies from its prediction, not over how many frames: FFmpeg exports the direction of the reference
-but not which picture it is, so a steady pan of 3 pixels per frame appears as 3, 6, 9 or 12 pixels depending on the
-picture. The field divides by the distance to the reference where the source knows it, else by an assumed one.
+A vector says how far a block lies from its prediction, not over how many frames: FFmpeg exports the direction of the
+reference but not which picture it is, so a steady pan of 3 pixels per frame appears as 3, 6, 9 or 12 pixels depending
+on the picture. The field divides by the distance to the reference where the source knows it, else by an assumed one.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from codecmeta.metadata import B, Frames, Metadata
 class MotionGrid:
     """Motion of T frames on a grid of square cells over the displayed picture.
 
-    motion: float32 (T, rows, columns, 2), pixels per frame (x, y) at the stream's frame rate, of the picture content (the negative of
-    the vector); 0 where nothing covers the cell. coverage: float32 (T, rows, columns), share of the cell that vectors
-    cover: 0 for intra blocks, which are new content, not still content. assumed: bool (T,), whether the distance to the reference
-    was assumed. known: bool (T,), False for frames whose vectors are not available at all.
+    motion: float32 (T, rows, columns, 2), pixels per frame (x, y) at the stream's frame rate, of the picture content
+    (the negative of the vector); 0 where nothing covers the cell. coverage: float32 (T, rows, columns), share of the
+    cell that vectors cover: 0 for intra blocks, which are new content, not still content. assumed: bool (T,), whether
+    the distance to the reference was assumed. known: bool (T,), False for frames whose vectors are not available at
+    all.
     """
 
     motion: NDArray[np.float32]
@@ -38,9 +40,10 @@ def motion_grid(meta: Metadata, frames: ArrayLike, *, cell: int = 16) -> MotionG
     >>> field = motion_grid(meta, [10, 11, 12])
     >>> np.median(field.motion[field.coverage > 0.5], axis=0)        # a pan of 3 pixels per frame: [-3, 0]
 
-    frames: int (T,), rows of the frame table that the metadata covers. cell: side of a cell in pixels of the displayed picture, a multiple of 4. Each
-    cell takes the mean over the vectors on it, weighted by the area they share. Assumed distances: the previous I or P
-    picture for P pictures; for B pictures the nearest I or P picture on the vector's side.
+    frames: int (T,), rows of the frame table that the metadata covers. cell: side of a cell in pixels of the displayed
+    picture, a multiple of 4. Each cell takes the mean over the vectors on it, weighted by the area they share. Assumed
+    distances: the previous I or P picture for P pictures; for B pictures the nearest I or P picture on the vector's
+    side.
 
     Raises ValueError if the metadata has no motion at all, or for a cell that is not a multiple of 4.
     """
@@ -87,8 +90,9 @@ def _distances(vectors: NDArray[np.void], frames: Frames, row: int) -> tuple[NDA
 
 @njit(cache=True, nogil=True)
 def _spread(table, cell, width, height, motion, coverage):  # type: ignore[no-untyped-def]
-    """table: float32 (n, 6) centre x, y, width, height, motion x, y. Writes area-weighted means into motion, and into coverage
-    the share of each cell that lies under any vector, to 4x4 pixels (blocks of B pictures have two vectors)."""
+    """table: float32 (n, 6) centre x, y, width, height, motion x, y. Writes area-weighted means into motion, and into
+    coverage the share of each cell that lies under any vector, to 4x4 pixels (blocks of B pictures have two
+    vectors)."""
     rows, columns = coverage.shape
     weight = np.zeros((rows, columns), np.float32)
     covered = np.zeros(((height + 3) // 4, (width + 3) // 4), np.bool_)

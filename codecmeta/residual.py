@@ -11,12 +11,14 @@ the mean squared error in grey levels:
   has the error of the rule below.
 * ``intra`` - I pictures of codecs with vectors. The smallest of the errors of three predictions from the decoded pixels
   above and to the left of the block: horizontal, vertical, and their mean (DC).
-* ``previous_or_intra`` - frames without known vectors. The smaller, per block, of ``intra`` and of the difference to the
+* ``previous_or_intra`` - frames without known vectors. The smaller, per block, of ``intra`` and of the difference to
+  the
   frame displayed before it (``intra`` alone for the first frame of a keyframe segment).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +50,8 @@ class LumaFrame:
 class ResidualEstimator:
     """Takes the frames of one keyframe segment in display order, gives their residual maps in the same order.
 
-    has_vectors: whether this codec has vectors at all. Holds back B-frames until the picture they predict from is there.
+    has_vectors: whether this codec has vectors at all. Holds back B-frames until the picture they predict from is
+    there.
     """
 
     has_vectors: bool
@@ -57,7 +60,7 @@ class ResidualEstimator:
     _previous: NDArray[np.uint8] | None = None
 
     def push(self, frame: LumaFrame) -> list[tuple[int, NDArray[np.float32], str]]:
-        """Give one frame; returns the (row, root mean square error float32 (rows, columns), source) that are now known."""
+        """Give one frame; returns what is now known: (row, rms error float32 (rows, columns), source)."""
         self._pending.append(frame)
         waits = frame.picture_type == B and frame.vectors is not None and len(self._pending) < _MOST_PENDING
         return [] if waits else self.finish()
@@ -93,8 +96,8 @@ class ResidualEstimator:
 def motion_error(
     luma: NDArray[np.uint8],
     vectors: NDArray[np.void],
-    past: list[NDArray[np.uint8] | None],
-    future: list[NDArray[np.uint8] | None],
+    past: Sequence[NDArray[np.uint8] | None],
+    future: Sequence[NDArray[np.uint8] | None],
 ) -> NDArray[np.float32]:
     """Mean squared error per 8x8 block against motion-compensated prediction, NaN where vectors cover less than half.
 
@@ -103,7 +106,10 @@ def motion_error(
     usable = [[one for one in side if one is not None and one.shape == luma.shape][:2] for side in (past, future)]
     candidates = [one for side in usable for one in side]
     references = [*candidates, *[luma] * (4 - len(candidates))]
-    columns = [vectors[name].astype(np.int32) for name in ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "scale")]
+    columns = [
+        vectors[name].astype(np.int32)
+        for name in ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "scale")
+    ]
     table = np.ascontiguousarray(np.stack(columns, axis=1)) if len(vectors) else np.zeros((0, 8), np.int32)
     return _motion_error(luma, table, *references, len(usable[0]), len(usable[1]))
 
@@ -185,7 +191,6 @@ def difference_error(luma: NDArray[np.uint8], previous: NDArray[np.uint8]) -> ND
     return result
 
 
-
 @njit(cache=True, nogil=True)
 def _predict(
     luma: NDArray[np.uint8],
@@ -198,7 +203,7 @@ def _predict(
     motion_y: int,
     scale: int,
     out: NDArray[np.float32],
-) -> int:
+) -> np.int64:
     """Bilinear prediction of the block [x0, x1) x [y0, y1) into `out`; returns its squared error in units of scale^4.
 
     The reference continues beyond its edges with the edge's pixels, as in the standards.
@@ -220,7 +225,6 @@ def _predict(
             out[y - y0, x - x0] = value / square
             error += (np.int64(luma[y, x]) * square - value) ** 2
     return error
-
 
 
 @njit(cache=True, nogil=True)

@@ -2,7 +2,8 @@
 
     python data_samples/make.py
 
-Everything is drawn from seeds and encoded with the x264 of the PyAV wheel, one thread: the same version gives the same bytes.
+Everything is drawn from seeds and encoded with the x264 of the PyAV wheel, one thread: the same version gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 from codecmeta.models.small.questions import all_questions
 from codecmeta.models.small.scenes import Scene, frame_times, make_scene, render
+from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
 RATE = 24
@@ -70,7 +70,9 @@ def cuts() -> dict[str, Any]:
     return {"frames": frames, "cuts": at}
 
 
-def story(name: str, seed: int, kind: str, questions: dict[str, str], *, frames: int = 96, **options: str) -> dict[str, Any]:
+def story(
+    name: str, seed: int, kind: str, questions: dict[str, str], *, frames: int = 96, **options: str
+) -> dict[str, Any]:
     """A scene of moving shapes, one question of each of the given types. questions: type -> which answer to ask for."""
     scene = make_scene(seed, split="eval", kind=kind)  # type: ignore[arg-type]
     write(name, _pictures(scene, frames), crf="23", **options)
@@ -80,7 +82,13 @@ def story(name: str, seed: int, kind: str, questions: dict[str, str], *, frames:
         if questions.get(one.type) == one.answer
     ]
     objects = [
-        {"colour": one.colour, "shape": one.shape, "direction": one.direction, "appears": one.appears, "disappears": one.disappears}
+        {
+            "colour": one.colour,
+            "shape": one.shape,
+            "direction": one.direction,
+            "appears": one.appears,
+            "disappears": one.disappears,
+        }
         for one in scene.objects
     ]
     return {"frames": frames, "cut": scene.cut, "objects": objects, "questions": asked}
@@ -104,10 +112,35 @@ def main() -> None:
 
 
 STORIES: dict[str, dict[str, Any]] = {
-    "shapes.mp4": {"seed": 1055, "kind": "plain", "questions": {"colour": "blue", "count": "three"}, "bf": "2", "g": "24"},
-    "arrivals.mp4": {"seed": 1042, "kind": "late", "questions": {"first": "blue", "direction": "down"}, "bf": "2", "g": "48"},
-    "after_cut.mp4": {"seed": 1009, "kind": "cut", "questions": {"after_cut": "purple", "shape": "cross"}, "bf": "3", "g": "250"},
-    "long.mp4": {"seed": 1030, "kind": "late", "questions": {"first": "yellow", "count": "three"}, "frames": 5760, "bf": "3", "g": "250"},
+    "shapes.mp4": {
+        "seed": 1055,
+        "kind": "plain",
+        "questions": {"colour": "blue", "count": "three"},
+        "bf": "2",
+        "g": "24",
+    },
+    "arrivals.mp4": {
+        "seed": 1042,
+        "kind": "late",
+        "questions": {"first": "blue", "direction": "down"},
+        "bf": "2",
+        "g": "48",
+    },
+    "after_cut.mp4": {
+        "seed": 1009,
+        "kind": "cut",
+        "questions": {"after_cut": "purple", "shape": "cross"},
+        "bf": "3",
+        "g": "250",
+    },
+    "long.mp4": {
+        "seed": 1030,
+        "kind": "late",
+        "questions": {"first": "yellow", "count": "three"},
+        "frames": 5760,
+        "bf": "3",
+        "g": "250",
+    },
 }
 """Scenes of the evaluation split, none of which training can draw."""
 

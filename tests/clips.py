@@ -64,7 +64,7 @@ def write_clip(
     audio_first: bool = False,
     format: str | None = None,
 ) -> Path:
-    """Encode RGB pictures. pts: in units of 1/1000 s, for a variable frame rate. rotation: counter-clockwise degrees."""
+    """Encode RGB pictures. pts: in milliseconds, for a variable frame rate. rotation: counter-clockwise degrees."""
     pictures = list(pictures)
     height, width = pictures[0].shape[:2]
     with av.open(str(path), "w", format=format) as container:
@@ -109,7 +109,7 @@ def filter_packets(source: Path, target: Path, filters: str) -> Path:
 
 
 def single_thread_export(path: Path, stream: int = 0) -> list[dict[str, Any]]:
-    """What FFmpeg itself says of every frame, decoded from start to end in one thread: type, vectors, quantiser, size."""
+    """What FFmpeg itself says of every frame, decoded from start to end in one thread."""
     fields = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
     frames = []
     with av.open(str(path)) as container:

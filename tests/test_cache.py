@@ -65,7 +65,8 @@ def test_the_file_keeps_the_contract(clip: Path, tmp_path: Path) -> None:
         assert json.loads(file.attrs["settings"]) == {"frames": "all", "stream": None}
         kinds = {name: file["frames"][name].dtype.str for name in file["frames"]}
         assert kinds == {
-            "pts": "<i8", "time": "<f8", "picture_type": "|u1", "keyframe": "|b1", "packet_bytes": "<i8", "gop": "<i4", "corrupt": "|b1",
+            "pts": "<i8", "time": "<f8", "picture_type": "|u1", "keyframe": "|b1",
+            "packet_bytes": "<i8", "gop": "<i4", "corrupt": "|b1",
         }  # fmt: skip
         assert set(file["gops"]) == {"start", "stop", "packet_bytes_mean"}
         vectors = file["motion/vectors"]
@@ -146,14 +147,19 @@ def test_a_video_that_fails_leaves_no_file(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["bad.mp4"]
 
 
-def test_a_killed_run_leaves_nothing_under_the_final_name_and_the_next_one_cleans_up(clip: Path, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_nothing_under_the_final_name_and_the_next_one_cleans_up(
+    clip: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "killed.h5"
     script = (
         "import os, sys; from codecmeta import cache\n"
         "cache._Writer.add = lambda self, part: os.kill(os.getpid(), 9)\n"
         "cache.extract_to_file(sys.argv[1], sys.argv[2])"
     )
-    done = subprocess.run([sys.executable, "-c", script, clip, target], env={**os.environ, "PYTHONPATH": str(Path(cache.__file__).parents[1])})
+    done = subprocess.run(
+        [sys.executable, "-c", script, clip, target],
+        env={**os.environ, "PYTHONPATH": str(Path(cache.__file__).parents[1])},
+    )
     assert done.returncode == -9
     assert not target.exists() and len(list(tmp_path.iterdir())) == 1
     extract_to_file(clip, target)

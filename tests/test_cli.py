@@ -9,9 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from clips import REAL_NAMES, pan, real_clip, write_clip
+from codecmeta.cli import main
 
 import codecmeta
-from codecmeta.cli import main
 
 
 def call(*arguments: object, stdin: str | None = None) -> Result:
@@ -34,9 +34,16 @@ def test_a_folder_is_extracted_and_its_layout_mirrored(folder: Path, tmp_path: P
     done = call("extract", folder, "-o", tmp_path, "--frames", 4, "--json")
     rows = {Path(row["path"]).name: row for row in map(json.loads, done.stdout.splitlines())}
     assert done.exit_code == 1  # one of three failed
-    assert {name: row["status"] for name, row in rows.items()} == {"a.mp4": "done", "b.mkv": "done", "bad.mp4": "failed"}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "a.mp4": "done",
+        "b.mkv": "done",
+        "bad.mp4": "failed",
+    }
     assert "cannot read" in rows["bad.mp4"]["reason"] and "1 of 3 videos failed" in done.stderr
-    assert sorted(str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*.h5")) == ["a.codecmeta.h5", "sub/b.codecmeta.h5"]
+    assert sorted(str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*.h5")) == [
+        "a.codecmeta.h5",
+        "sub/b.codecmeta.h5",
+    ]
     with codecmeta.load(tmp_path / "a.codecmeta.h5") as meta:
         assert len(meta.frames) == rows["a.mp4"]["frames"] == 12 and meta.residual.values.shape[0] == 4
     again = call("extract", folder, "-o", tmp_path, "--frames", 4, "--json")
@@ -47,7 +54,9 @@ def test_manifests_come_from_files_and_from_standard_input(folder: Path, tmp_pat
     listed = f"# two of them\n{folder / 'a.mp4'}\n\n{folder / 'sub' / 'b.mkv'}\n"
     (tmp_path / "list.txt").write_text(listed)
     for source, stdin in ((tmp_path / "list.txt", None), ("-", listed)):
-        done = call("extract", "--manifest", source, "-o", tmp_path / "out", "--frames", "keyframes", "--json", stdin=stdin)
+        done = call(
+            "extract", "--manifest", source, "-o", tmp_path / "out", "--frames", "keyframes", "--json", stdin=stdin
+        )
         assert done.exit_code == 0 and len(done.stdout.splitlines()) == 2
 
 
@@ -58,7 +67,12 @@ def test_fail_fast_stops_at_the_first_failure(folder: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "arguments",
-    [("extract",), ("extract", "a.mp4", "--frames", "some"), ("extract", "a.mp4", "--jobs", "0"), ("extract", "a.mp4", "--frames", "0")],
+    [
+        ("extract",),
+        ("extract", "a.mp4", "--frames", "some"),
+        ("extract", "a.mp4", "--jobs", "0"),
+        ("extract", "a.mp4", "--frames", "0"),
+    ],
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_two(arguments: tuple[str, ...]) -> None:

@@ -44,7 +44,9 @@ def test_packet_bytes_sum_to_the_demuxed_sum(name: str) -> None:
     ],
     ids=["pyramid", "open-gop", "hevc", "vp8-hidden", "vp9-hidden", "av1", "mpeg4-b", "mpeg2-b"],
 )
-def test_rows_are_the_displayed_frames_with_their_own_packets(made: Path, codec: str, suffix: str, options: dict) -> None:
+def test_rows_are_the_displayed_frames_with_their_own_packets(
+    made: Path, codec: str, suffix: str, options: dict
+) -> None:
     """Every displayed frame of an independent decode has a row with its pts, and the bytes of no packet are lost."""
     path = made / f"{codec}{len(str(options))}.{suffix}"
     write_clip(path, pan(40, (96, 64), (3, 1)), codec, options, b_frames=int(options.get("bf", 0)) or None)
@@ -72,7 +74,11 @@ def test_picture_types_from_headers_are_the_decoders(name: str) -> None:
 
 
 def test_gops_hold_the_mean_bytes_of_their_packets_in_stream_order(made: Path) -> None:
-    path = write_clip(made / "gops.mp4", pan(40, (96, 64), (2, 0)), options={"x264-params": "open-gop=1:bframes=2:keyint=10:scenecut=0"})
+    path = write_clip(
+        made / "gops.mp4",
+        pan(40, (96, 64), (2, 0)),
+        options={"x264-params": "open-gop=1:bframes=2:keyint=10:scenecut=0"},
+    )
     found = codecmeta.probe(path)
     sums: list[list[int]] = []
     for _, size, key in demuxed(path):

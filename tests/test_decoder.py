@@ -23,7 +23,11 @@ def decode(path: Path) -> list[Any]:
     found, packets = probe_with_packets(path)
     stream = found.stream.stream_index
     try:
-        return [one for part in plan_segments(packets, found.stream.codec) for one in decode_segment(path, stream, packets, part)]
+        return [
+            one
+            for part in plan_segments(packets, found.stream.codec)
+            for one in decode_segment(path, stream, packets, part)
+        ]
     except Damage:
         return list(decode_segment(path, stream, packets, linear_segment(packets)))
 
@@ -107,7 +111,9 @@ def test_sampled_frames_carry_what_a_full_extraction_says_of_them(name: str) -> 
 def test_pan_vectors_say_three_pixels_per_frame_on_p_and_b(made: Path) -> None:
     """Content moves right by 3 pixels per frame: normalised motion is (3, 0) whatever the distance to the reference."""
     path = write_clip(
-        made / "pan3.mp4", pan(40, (160, 96), (3, 0)), options={"x264-params": "bframes=3:b-adapt=0:b-pyramid=none:weightp=0:ref=1:keyint=60"}
+        made / "pan3.mp4",
+        pan(40, (160, 96), (3, 0)),
+        options={"x264-params": "bframes=3:b-adapt=0:b-pyramid=none:weightp=0:ref=1:keyint=60"},
     )
     meta = codecmeta.extract(path)
     raw = {}
@@ -135,7 +141,12 @@ def test_intra_blocks_have_no_coverage(made: Path) -> None:
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_rotation_turns_vectors_and_maps_with_the_picture(made: Path, rotation: int) -> None:
     plain = write_clip(made / "plain.mp4", pan(12, (160, 96), (3, 1)), options={"x264-params": "bframes=2"})
-    turned = write_clip(made / f"turned{rotation}.mp4", pan(12, (160, 96), (3, 1)), options={"x264-params": "bframes=2"}, rotation=rotation)
+    turned = write_clip(
+        made / f"turned{rotation}.mp4",
+        pan(12, (160, 96), (3, 1)),
+        options={"x264-params": "bframes=2"},
+        rotation=rotation,
+    )
     before, _, pictures = codecmeta.read(plain, 12)
     after, _, shown = codecmeta.read(turned, 12)
     quarter = rotation // 90
@@ -144,7 +155,9 @@ def test_rotation_turns_vectors_and_maps_with_the_picture(made: Path, rotation: 
     assert np.array_equal(after.qp.values, np.rot90(before.qp.values, quarter, axes=(1, 2)))
     moved = codecmeta.motion_grid(after, np.arange(1, 12)).motion
     still = np.rot90(codecmeta.motion_grid(before, np.arange(1, 12)).motion, quarter, axes=(1, 2))
-    turn = {90: [[0, 1], [-1, 0]], 180: [[-1, 0], [0, -1]], 270: [[0, -1], [1, 0]]}[rotation]  # counter-clockwise, y down
+    turn = {90: [[0, 1], [-1, 0]], 180: [[-1, 0], [0, -1]], 270: [[0, -1], [1, 0]]}[
+        rotation
+    ]  # counter-clockwise, y down
     assert np.allclose(moved, still @ np.array(turn).T, atol=1e-5)
     assert np.abs(moved).max() > 2
 
@@ -152,12 +165,16 @@ def test_rotation_turns_vectors_and_maps_with_the_picture(made: Path, rotation: 
 def test_crop_moves_vectors_and_maps_to_the_displayed_picture(made: Path) -> None:
     """The same stream with a crop rectangle: centres move by it, blocks that do not show are gone."""
     whole = write_clip(made / "whole.mp4", pan(12, (192, 128), (2, 0)), options={"x264-params": "bframes=0"})
-    cropped = filter_packets(whole, made / "cropped.mp4", "h264_metadata=crop_top=32:crop_left=64:crop_right=0:crop_bottom=16")
+    cropped = filter_packets(
+        whole, made / "cropped.mp4", "h264_metadata=crop_top=32:crop_left=64:crop_right=0:crop_bottom=16"
+    )
     before, after = codecmeta.extract(whole), codecmeta.extract(cropped)
     assert (after.stream.width, after.stream.height) == (128, 80)
     for row in range(1, 12):
         mine, theirs = after.motion.of(row), before.motion.of(row)
-        assert np.array_equal(mine["dst_x"], theirs["dst_x"] - 64) and np.array_equal(mine["dst_y"], theirs["dst_y"] - 32)
+        assert np.array_equal(mine["dst_x"], theirs["dst_x"] - 64) and np.array_equal(
+            mine["dst_y"], theirs["dst_y"] - 32
+        )
         assert np.array_equal(after.qp.of(row)[2:7, 4:12], before.qp.of(row)[2:7, 4:12])
     assert (after.qp.origin_x, after.qp.origin_y, after.qp.values.shape[1:]) == (-64, -32, (7, 12))
     _, _, pictures = codecmeta.read(whole, 12)
@@ -179,7 +196,11 @@ def test_odd_left_crop_follows_the_picture_ffmpeg_shows(made: Path) -> None:
 
 def test_qp_maps_have_the_quantiser_that_was_asked_for(made: Path) -> None:
     for qp in (10, 40):
-        path = write_clip(made / f"qp{qp}.mp4", pan(6, (96, 80), (2, 0)), options={"qp": str(qp), "x264-params": "ipratio=1:pbratio=1:aq-mode=0"})
+        path = write_clip(
+            made / f"qp{qp}.mp4",
+            pan(6, (96, 80), (2, 0)),
+            options={"qp": str(qp), "x264-params": "ipratio=1:pbratio=1:aq-mode=0"},
+        )
         meta = codecmeta.extract(path)
         assert meta.qp.values.shape == (6, 5, 6)
         assert (meta.qp.values == qp).all()
@@ -195,7 +216,12 @@ def test_mbaff_has_a_qp_map_of_the_displayed_size(made: Path) -> None:
 
 
 def test_vp9_quantisers_above_127_survive(made: Path, tmp_path: Path) -> None:
-    path = write_clip(made / "q.webm", pan(6, (64, 64), (2, 0)), "libvpx-vp9", {"deadline": "realtime", "qmin": "63", "qmax": "63", "crf": "63", "b": "0"})
+    path = write_clip(
+        made / "q.webm",
+        pan(6, (64, 64), (2, 0)),
+        "libvpx-vp9",
+        {"deadline": "realtime", "qmin": "63", "qmax": "63", "crf": "63", "b": "0"},
+    )
     meta = codecmeta.extract(path)
     assert (meta.qp.values == 255).all()  # quantizer 63 of the encoder is index 255 (libvpx, quantizer_to_qindex)
     meta.save(tmp_path / "q.h5")
@@ -223,7 +249,11 @@ def test_resolution_change_is_mapped_to_the_displayed_size(tmp_path: Path) -> No
     both = tmp_path / "both.264"
     both.write_bytes(small.read_bytes() + large.read_bytes())
     meta, _, pictures = codecmeta.read(both, 16)
-    assert pictures.shape == (16, 64, 96, 3) and meta.residual.values.shape == (16, 8, 12) and meta.qp.values.shape == (16, 4, 6)
+    assert (
+        pictures.shape == (16, 64, 96, 3)
+        and meta.residual.values.shape == (16, 8, 12)
+        and meta.qp.values.shape == (16, 4, 6)
+    )
     inner = codecmeta.motion_grid(meta, np.arange(10, 15)).motion[:, 1:-1, 1:-1]
     assert np.abs(np.median(inner, axis=(0, 1, 2)) - (2, 0)).max() < 0.2  # 4 pixels of the large picture are 2 here
 

@@ -1,4 +1,5 @@
-"""The package as others meet it: light imports, the folder names, an uninstalled checkout, every public name documented."""
+"""The package as others meet it: light imports, the folder names, an uninstalled checkout, every public name
+documented."""
 
 from __future__ import annotations
 
@@ -20,7 +21,10 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_importing_codecmeta_is_light() -> None:
     heavy = ("torch", "transformers", "cv2", "ray")
-    done = run(f"import sys, codecmeta, codecmeta.extraction, codecmeta.density; print([m for m in {heavy} if m in sys.modules])")
+    done = run(
+        "import sys, codecmeta, codecmeta.extraction, codecmeta.density\n"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -54,7 +58,12 @@ def test_setup_cfg_lists_every_package() -> None:
     config.read(ROOT / "setup.cfg")
     listed = set(config["options"]["packages"].split())
     there = set()
-    for folder, prefix in (("codecmeta", "codecmeta"), ("cli", "codecmeta.cli"), ("compression", "codecmeta.compression"), ("models", "codecmeta.models")):
+    for folder, prefix in (
+        ("codecmeta", "codecmeta"),
+        ("cli", "codecmeta.cli"),
+        ("compression", "codecmeta.compression"),
+        ("models", "codecmeta.models"),
+    ):
         for init in (ROOT / folder).rglob("__init__.py"):
             there.add(".".join([prefix, *init.parent.relative_to(ROOT / folder).parts]))
     assert listed == there

@@ -67,11 +67,14 @@ def slow_motion(luma: Picture, vectors: np.ndarray, past: list[Picture], future:
             for x in range(max(left, 0), min(left + int(vector["w"]), width))
         ]
         candidates = [
-            [slow_prediction(one, x, y, vector) for y, x in pixels] for one in (past if vector["source"] < 0 else future)
+            [slow_prediction(one, x, y, vector) for y, x in pixels]
+            for one in (past if vector["source"] < 0 else future)
         ]
         if not candidates or not pixels:
             continue
-        best = min(candidates, key=lambda values: sum((luma[at] - one) ** 2 for at, one in zip(pixels, values, strict=True)))
+        best = min(
+            candidates, key=lambda values: sum((luma[at] - one) ** 2 for at, one in zip(pixels, values, strict=True))
+        )
         for at, one in zip(pixels, best, strict=True):
             found.setdefault(at, []).append(one)
     result = np.full((math.ceil(height / 8), math.ceil(width / 8)), np.nan)
@@ -122,18 +125,25 @@ def test_motion_error_equals_its_definition(scale: int) -> None:
 def vector_field(luma: Picture, motion: tuple[int, int], source: int = -1) -> np.ndarray:
     """One vector of whole pixels for every 8x8 block."""
     rows, columns = math.ceil(luma.shape[0] / 8), math.ceil(luma.shape[1] / 8)
-    field = [(source, 8, 8, c * 8 + 4, r * 8 + 4, motion[0] * 4, motion[1] * 4, 4) for r in range(rows) for c in range(columns)]
+    field = [
+        (source, 8, 8, c * 8 + 4, r * 8 + 4, motion[0] * 4, motion[1] * 4, 4)
+        for r in range(rows)
+        for c in range(columns)
+    ]
     return np.array(field, VECTOR)
 
 
 def test_estimator_predicts_from_the_right_pictures() -> None:
-    """A pan of 5 pixels per picture, shown as I B P: vectors that point to where the content came from leave nothing over."""
+    """A pan of 5 pixels per picture, shown as I B P: vectors that point to where the content came from leave nothing
+    over."""
     lumas = [np.ascontiguousarray(one[..., 1]) for one in pan(3, (96, 64), (5, 0))]
     back, ahead = vector_field(lumas[0], (-5, 0)), vector_field(lumas[0], (5, 0), source=1)
     estimator = ResidualEstimator(has_vectors=True)
     known = estimator.push(LumaFrame(0, I, lumas[0], np.zeros(0, VECTOR)))
     assert [one[0] for one in known] == [0] and known[0][2] == "intra"
-    assert estimator.push(LumaFrame(1, B, lumas[1], np.concatenate([back, ahead]))) == []  # waits for the picture after it
+    assert (
+        estimator.push(LumaFrame(1, B, lumas[1], np.concatenate([back, ahead]))) == []
+    )  # waits for the picture after it
     known = estimator.push(LumaFrame(2, P, lumas[2], vector_field(lumas[2], (-10, 0))))
     assert [one[0] for one in known] == [1, 2]
     for _, rms, source in known:
@@ -143,7 +153,7 @@ def test_estimator_predicts_from_the_right_pictures() -> None:
 
 
 def test_estimator_averages_both_predictions_of_b_blocks() -> None:
-    """Half way between a dark and a bright picture: both predictions together are exact, each alone is 50 levels off."""
+    """Half way between dark and bright: both predictions together are exact, each alone is 50 levels off."""
     dark, middle, bright = (np.full((32, 32), value, np.uint8) for value in (50, 100, 150))
     both = np.concatenate([vector_field(dark, (0, 0)), vector_field(dark, (0, 0), source=1)])
     for vectors, expected in ((both, 0.0), (both[: len(both) // 2], 50.0)):
@@ -159,7 +169,7 @@ def test_frames_without_vectors_take_the_smaller_of_both_errors() -> None:
     second[:16] = first[:16]
     estimator = ResidualEstimator(has_vectors=False)
     estimator.push(LumaFrame(0, I, first, None))
-    (_, rms, source), = estimator.push(LumaFrame(1, P, second, None))
+    ((_, rms, source),) = estimator.push(LumaFrame(1, P, second, None))
     expected = np.sqrt(np.minimum(slow_intra(second), difference_error(second, first)))
     assert source == "previous_or_intra" and np.allclose(rms, expected, rtol=1e-4)
     assert (rms[:2] == 0).all() and (rms[2:] > 0).any()
@@ -175,7 +185,9 @@ def test_energy_is_where_something_new_is(made: Path, codec: str) -> None:
         picture = background.copy()
         picture[32:64, 48:80] = rng.integers(0, 255, (8, 8, 3)).repeat(4, 0).repeat(4, 1)
         pictures.append(picture)
-    options = {"libx265": {"x265-params": "log-level=none"}, "libvpx-vp9": {"deadline": "realtime", "b": "2M"}}.get(codec, {})
+    options = {"libx265": {"x265-params": "log-level=none"}, "libvpx-vp9": {"deadline": "realtime", "b": "2M"}}.get(
+        codec, {}
+    )
     meta = codecmeta.extract(write_clip(made / f"flicker-{codec}.mkv", pictures, codec, options))
     energy = (meta.residual.values[1:].astype(float) ** 2).mean(axis=0)
     inside = np.zeros_like(energy, bool)
