@@ -18,6 +18,8 @@ from codecmeta.metadata import Metadata
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from codecmeta.compression.inside import Inside
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -132,6 +134,10 @@ class Strategy:
         assert plan.slots is not None
         slots = np.flatnonzero(plan.slots)
         return Reduced(tokens.flatten(0, 1)[slots], slots.astype(np.int64))
+
+    def inside(self, depth: int) -> Inside | None:
+        """What the method does inside a language model of so many layers, None for nothing."""
+        return None
 
 
 def budget_tokens(layout: Layout, budget: float) -> int:

@@ -122,17 +122,29 @@ def fold(tokens: Tensor, core: NDArray[np.bool_], merged: Merged, rule: FoldRule
         targets.append(homes[similar.argmax(dim=1).cpu().numpy()])
     if not sources:
         return merged.values
-    return _combine(tokens.flatten(0, 1), merged, np.concatenate(sources), np.concatenate(targets), rule)
+    every = np.concatenate(sources), np.concatenate(targets)
+    return absorb(tokens.flatten(0, 1), merged.values, merged.size, *every, rule)
 
 
-def _combine(
-    flat: Tensor, merged: Merged, sources: NDArray[np.int64], targets: NDArray[np.int64], rule: FoldRule
+def absorb(
+    flat: Tensor,
+    values: Tensor,
+    size: NDArray[np.int64],
+    sources: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    rule: FoldRule,
 ) -> Tensor:
-    """Put folded tokens and their core tokens together; core tokens that get nothing stay as they are."""
+    """Let tokens `targets` take in tokens `sources`, by the rules of `fold`: (n, width), others stay as they are.
+
+    flat, values: (n, width), tokens before merging and what the targets are worth now. size: int64 (n,), tokens that
+    each target stands for already. sources, targets: int64 (m,), row of what is taken in and row that takes it in.
+    """
+    if rule == "drop":
+        return values
     into = np.unique(targets)
     index = _index(into, flat)
     count = _index(np.bincount(targets, minlength=len(flat))[into], flat)[:, None]
-    old = merged.values[index].float()
+    old = values[index].float()
     if rule == "sequential":
         # ((h + a) / 2 + b) / 2: the last of n weighs 1/2, the first 1/2^n, the core 1/2^n.
         later = np.zeros(len(sources), np.int64)
@@ -151,9 +163,9 @@ def _combine(
     elif rule == "sequential":
         new = old * 0.5**count + gathered
     else:
-        size = _index(merged.size[into], flat)[:, None]
-        new = (old * size + gathered) / (size + count)
-    values = merged.values.clone()
+        held = _index(size[into], flat)[:, None]
+        new = (old * held + gathered) / (held + count)
+    values = values.clone()
     values[index] = new.to(values.dtype)
     return values
 

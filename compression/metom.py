@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from codecmeta.budget import frame_budgets, gop_weights
 from codecmeta.compression.base import Layout, Plan, Reduced, Strategy, budget_tokens, require
 from codecmeta.compression.btm import choose_core, fold, merge_over_time
+from codecmeta.compression.inside import Inside
+from codecmeta.compression.matm import Matm
 from codecmeta.density import merge_regions, patch_density
 from codecmeta.metadata import Metadata
 
@@ -25,8 +27,10 @@ class Metom(Strategy):
     RPM (`rpm`), before the vision encoder: connected patches of low residual density enter it as one token; the
     results are scattered back to the patch grid, so the model's own pooling sees a complete grid. BTM (`btm`), between
     projector and language model: each frame gets a number of tokens by the packet sizes of its group of pictures; its
-    densest tokens are kept, merged over time where alike, and absorb the others. The paper prints neither tau nor
-    tau_tem nor the minimum per frame; the defaults here are choices, to be calibrated per model.
+    densest tokens are kept, merged over time where alike, and absorb the others. MATM (`matm`, off by default), inside
+    the language model: the tokens that the question looks at least are merged into similar survivors; it costs rows of
+    attention and depends on the question. The paper prints neither tau nor tau_tem, the minimum per frame, nor MATM's
+    layers and percentage; the defaults here are choices, to be calibrated per model.
 
     budget: rho, share of visual tokens that may enter the language model (BTM's M_v = rho T N). Merging over time can
     only lower it. 1.0 switches BTM off.
@@ -41,6 +45,10 @@ class Metom(Strategy):
     beforehand. temporal_span: frames at most this far apart are compared. temporal_radius: only cells at most this
     far apart on the grid. chain: let merges link up over more than two frames. fold: how tokens outside the core are
     absorbed, see `codecmeta.compression.btm.fold`.
+
+    percent: R, visual tokens in 100 that MATM merges away. matm_layer: at the entry of which layer, default 8 of 28 in
+    proportion. matm_watch: layers whose attention counts, default the four before. matm_queries: how many of the last
+    prompt tokens ask, or "text" for all after the video. matm_fold: how survivors take others in, as `fold`.
     """
 
     name: ClassVar[str] = "metom"
@@ -49,6 +57,7 @@ class Metom(Strategy):
     budget: float = 0.5
     rpm: bool = True
     btm: bool = True
+    matm: bool = False
 
     tau_mode: Literal["quantile", "target", "fixed"] = "quantile"
     q: float = 0.20
@@ -71,6 +80,25 @@ class Metom(Strategy):
     temporal_radius: int | None = None
     chain: bool = False
     fold: Literal["half", "sequential", "size_weighted", "drop"] = "half"
+
+    percent: float = 50
+    matm_layer: int | None = None
+    matm_watch: tuple[int, ...] | None = None
+    matm_queries: int | Literal["text"] = 1
+    matm_fold: Literal["half", "sequential", "size_weighted", "drop"] = "half"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.percent < 100:
+            raise ValueError(f"percent must be at least 0 and less than 100; got {self.percent}")
+        if isinstance(self.matm_queries, int) and self.matm_queries < 1:
+            raise ValueError(f"matm_queries must be at least 1, or 'text'; got {self.matm_queries}")
+
+    def inside(self, depth: int) -> Inside | None:
+        """MATM, where it is switched on and has anything to do."""
+        if not self.matm or self.percent == 0:
+            return None
+        return Matm(depth, self.percent, self.matm_layer, self.matm_watch, self.matm_queries, self.matm_fold)
 
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Regions from residual density, tokens per frame from packet sizes: MeToM's eqs. of RPM and BTM.

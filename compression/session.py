@@ -25,6 +25,7 @@ from transformers import DynamicCache
 
 from codecmeta.compression.adapter import Adapter, adapter_for
 from codecmeta.compression.base import Plan, Reduced, Strategy
+from codecmeta.compression.inside import Inside, Prompt, forget, hook_layers
 from codecmeta.compression.rpm import Packing
 from codecmeta.metadata import Metadata
 
@@ -57,11 +58,13 @@ def apply(
 
 @dataclass
 class Compressed:
-    """One sequence whose prompt was shortened: which of its `length` tokens were kept, and its last position ids."""
+    """One sequence whose prompt was shortened: which of its `length` tokens were kept, its last position ids, and what
+    happened to it inside the layers."""
 
     keep: Tensor
     length: int
     last: Tensor
+    prompt: Prompt | None = None
 
     @property
     def removed(self) -> int:
@@ -98,6 +101,9 @@ class Session:
         self._started = 0.0
         self._sequences: WeakKeyDictionary[Any, Compressed] = WeakKeyDictionary()
         self._shortened: Compressed | None = None
+        self._current: Compressed | None = None
+        self._inside: Inside | None = None
+        self.prompt: Prompt | None = None
         self._prefilling = False
         self._handles: list[RemovableHandle] = []
 
@@ -140,6 +146,10 @@ class Session:
             add(handle)
         add(last.register_forward_hook(self._after_vision))
         add(self.adapter.inner.register_forward_pre_hook(self._before_inner, with_kwargs=True))
+        self._inside = self.strategy.inside(len(self.adapter.layers))
+        if self._inside is not None:
+            for handle in hook_layers(self.adapter.layers, self._inside, self):
+                add(handle)
         add(language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True))
         add(language_model.register_forward_hook(self._after_language_model, with_kwargs=True))
         add(model.register_forward_hook(self._after_model))
@@ -184,6 +194,7 @@ class Session:
         cache = kwargs.get("past_key_values")
         ids, self._ids = self._ids, None
         sequence = None if cache is None else self._sequences.get(cache)
+        self._current, self._shortened, self.prompt = sequence, None, None
         if sequence is not None:
             return args, self._continue(sequence, kwargs)
         if ids is None:
@@ -208,11 +219,13 @@ class Session:
         full = plan.layout.tokens_full
         self.counts = np.full(plan.layout.frames, plan.layout.tokens_per_frame, np.int64)
         self.layer_tokens = [full] * plan.layout.depth
-        if plan.slots is None:
+        if plan.slots is None and self._inside is None:
             return kwargs
         self._check_prompt(ids, places, cache, kwargs, full)
         first = int(places[0, 1])
         embeddings = kwargs["inputs_embeds"]
+        if plan.slots is None:
+            return self._pass_whole(first, full, kwargs)
         grid = embeddings[0, first : first + full].unflatten(0, (plan.layout.frames, -1))
         reduced = self.strategy.reduce(plan, grid)
         self.counts = _realised(plan, reduced)
@@ -226,7 +239,7 @@ class Session:
         kwargs = {**kwargs, "inputs_embeds": embeddings}
         positions = kwargs.get("position_ids")
         positions = every[None] if positions is None else positions
-        self._shortened = Compressed(keep, length, positions[..., -1:])
+        self._shortened = Compressed(keep, length, positions[..., -1:], self._enter(first, len(slots), len(keep)))
         positions = positions[..., keep]
         mask = kwargs.get("attention_mask")
         if self.keep_ids and mask is None and cache is None:
@@ -234,6 +247,30 @@ class Session:
         if not self.keep_ids:
             positions = positions - (keep - every[: len(keep)])
         return {**kwargs, "position_ids": positions, "attention_mask": None if mask is None else mask[:, keep]}
+
+    def _pass_whole(self, first: int, full: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Nothing is taken out before the language model, but something will be inside."""
+        embeddings = kwargs["inputs_embeds"]
+        length = embeddings.shape[1]
+        every = torch.arange(length, device=embeddings.device)
+        positions = kwargs.get("position_ids")
+        positions = every[None] if positions is None else positions
+        self._shortened = Compressed(every, length, positions[..., -1:], self._enter(first, full, length))
+        return {**kwargs, "position_ids": positions}
+
+    def _enter(self, first: int, count: int, length: int) -> Prompt | None:
+        """Follow a prompt of `length` tokens through the layers, if the method acts there."""
+        if self._inside is not None:
+            self.prompt = Prompt(self._inside, first, count, length, self.adapter.separators)
+        return self.prompt
+
+    def cached_places(self, layer: int, total: int, device: torch.device) -> Tensor | None:
+        """Which of `total` columns of an attention mask are in a layer's cache, None where all are."""
+        prompt = self._current.prompt if self._current else None
+        if prompt is None:
+            return None
+        new = torch.arange(prompt.length, total, device=device)
+        return torch.cat((prompt.kept(layer, device), new))
 
     def _check_prompt(self, ids: Tensor, places: Tensor, cache: Any, kwargs: dict[str, Any], full: int) -> None:
         """Refuse what would come out wrong, with the reason."""
@@ -251,6 +288,8 @@ class Session:
                 f"({full} tokens and {self.adapter.separators} separators): one video per prompt, entered in one piece "
                 "(no chunked prefill)"
             )
+        if self._inside is not None and cache is None and kwargs.get("use_cache") is False:
+            raise ValueError("a method that acts inside the layers needs the key-value cache (use_cache=True)")
         if cache is not None and not isinstance(cache, DynamicCache):
             raise ValueError(f"the cache is a {type(cache).__name__}; only DynamicCache can hold a shortened prompt")
         if cache is not None and cache.get_seq_length():
@@ -286,7 +325,16 @@ class Session:
             self.kv_bytes = cache_bytes(cache)
             if cache is not None and self._shortened is not None:
                 self._sequences[cache] = self._shortened
+            if self.prompt is not None:
+                self._leave(self.prompt, cache)
             self._shortened = None
+
+    def _leave(self, prompt: Prompt, cache: Any) -> None:
+        """The prompt is through: delete what the method wants forgotten, and note what each layer saw."""
+        self.layer_tokens = [len(prompt.by_layer[layer]) for layer in range(len(self.adapter.layers))]
+        forget(cache, prompt.inside.forget, prompt)
+        self.kv_bytes = cache_bytes(cache)
+        self.prompt = None
 
     def _after_model(self, module: nn.Module, args: Any, output: Any) -> None:
         if self.first_token_at is None:

@@ -1,0 +1,197 @@
+"""Cutting visual tokens inside the language model, layer by layer, while the prompt passes through.
+
+The layers themselves run as they are: a hook before a layer takes tokens out of what enters it, together with their
+rotary angles and the mask; a hook after an attention module recomputes the few rows of attention that a method asks
+for. What is gone at layer k is missing in the cache of layer k and all later ones; nothing is renumbered.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+Queries = int | str
+"""Which prompt tokens' attention counts: that many last ones, or "text", all after the video."""
+
+
+class Inside(ABC):
+    """What a method does inside the language model.
+
+    watch: layers whose attention it needs. cuts: layers at whose entry it takes tokens out, at least 1. forget: layers
+    whose visual keys and values go when the prompt is through. queries: see `Queries`.
+    """
+
+    watch: tuple[int, ...] = ()
+    cuts: tuple[int, ...] = ()
+    forget: tuple[int, ...] = ()
+    queries: Queries = 1
+
+    @abstractmethod
+    def cut(
+        self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
+    ) -> tuple[NDArray[np.int64], Tensor]:
+        """Decide at the entry of a layer.
+
+        alive: int64 (n,), the visual tokens that are left, numbered as they entered the model. scores: for each
+        watched layer that has passed, float32 (n,), attention that they received there (of the tokens alive now).
+        hidden: (n, width), their hidden states. Returns ascending indices into `alive` and the hidden states of these.
+        """
+
+
+class Prompt:
+    """One prompt on its way through the layers: which of its tokens are alive, and what they were looked at.
+
+    first, count: place and number of visual tokens among the `length` tokens that enter the model. separators: how many
+    tokens right behind them are no text.
+    """
+
+    def __init__(self, inside: Inside, first: int, count: int, length: int, separators: int = 0) -> None:
+        self.inside, self.first, self.count, self.length = inside, first, count, length
+        self.text = length - first - count - separators
+        if self.text < 1:
+            raise ValueError(
+                "the prompt ends with the video; a method that asks the text what matters needs some after it"
+            )
+        self.alive = np.arange(count)
+        self.scores: dict[int, tuple[NDArray[np.int64], Tensor]] = {}
+        self.by_layer: dict[int, NDArray[np.int64]] = {}
+        self._index: Tensor | None = None
+        self._angles: tuple[int, tuple[Tensor, ...]] | None = None
+
+    def before(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Take tokens out of what enters a layer."""
+        hidden = args[0] if args else kwargs["hidden_states"]
+        if layer in self.inside.cuts:
+            hidden = self._cut(layer, hidden)
+        self.by_layer[layer] = self.alive
+        if self._index is None:
+            return None
+        kwargs = {**kwargs, "position_embeddings": self._rotary(kwargs["position_embeddings"])}
+        mask = kwargs.get("attention_mask")
+        if mask is not None:
+            kwargs["attention_mask"] = mask[..., self._index, :][..., self._index]
+        if kwargs.get("position_ids") is not None:
+            kwargs["position_ids"] = kwargs["position_ids"][..., self._index]
+        return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+
+    def look(self, layer: int, module: nn.Module, kwargs: dict[str, Any]) -> None:
+        """After a watched layer's attention: how much the visual tokens were looked at."""
+        queries = self.inside.queries
+        rows = self.text if queries == "text" else min(int(queries), self.text)
+        probabilities = attention_rows(module, kwargs, rows)
+        scores = probabilities.mean(dim=(0, 1))[self.first : self.first + len(self.alive)]
+        self.scores[layer] = (self.alive, scores)
+
+    def kept(self, layer: int, device: torch.device) -> Tensor:
+        """int64: the tokens in the cache of a layer, numbered as they entered the model."""
+        return self._places(self.by_layer[layer], device)
+
+    def _cut(self, layer: int, hidden: Tensor) -> Tensor:
+        before, after = self.first, self.first + len(self.alive)
+        scores = {
+            seen: values[torch.as_tensor(np.searchsorted(who, self.alive), device=values.device)]
+            for seen, (who, values) in self.scores.items()
+        }
+        chosen, states = self.inside.cut(layer, self.alive, scores, hidden[0, before:after])
+        if len(chosen) == len(self.alive):
+            return hidden
+        self.alive = self.alive[chosen]
+        self._index = self._places(self.alive, hidden.device)
+        self._angles = None
+        return torch.cat((hidden[:, :before], states[None].to(hidden.dtype), hidden[:, after:]), dim=1)
+
+    def _places(self, alive: NDArray[np.int64], device: torch.device) -> Tensor:
+        end = np.arange(self.first + self.count, self.length)
+        return torch.as_tensor(np.concatenate((np.arange(self.first), self.first + alive, end)), device=device)
+
+    def _rotary(self, angles: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Cosines and sines of the tokens alive; gathered once per cut, as all layers get the same ones."""
+        if self._angles is None or self._angles[0] != id(angles[0]):
+            self._angles = (id(angles[0]), tuple(one[..., self._index, :] for one in angles))
+        return self._angles[1]
+
+
+def attention_rows(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tensor:
+    """Attention of the last `rows` tokens in a Qwen2-like attention module: float32 (heads, rows, tokens).
+
+    kwargs: what the module was called with. Keys come from the cache that the call has just filled, else they are
+    computed again. Everything is done in float32 for these rows only, so whatever kernel runs the layer stays in use.
+    """
+    attention: Any = module
+    hidden, cache = kwargs["hidden_states"], kwargs.get("past_key_values")
+    cos, sin = kwargs["position_embeddings"]
+
+    def heads(projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+
+    queries = rotate(heads(attention.q_proj(hidden[:, -rows:])), cos[..., -rows:, :], sin[..., -rows:, :])
+    if cache is not None:
+        keys = cache.layers[attention.layer_idx].keys
+    else:
+        keys = rotate(heads(attention.k_proj(hidden)), cos, sin)
+    groups = queries[0].unflatten(0, (keys.shape[1], -1)).float()
+    scores = torch.einsum("kgqd,ktd->kgqt", groups, keys[0].float()).flatten(0, 1) * attention.scaling
+    mask = kwargs.get("attention_mask")
+    if mask is None:
+        total = keys.shape[2]
+        ahead = torch.arange(total, device=keys.device) > torch.arange(total - rows, total, device=keys.device)[:, None]
+        scores = scores.masked_fill(ahead, float("-inf"))
+    elif mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask[0, :, -rows:], float("-inf"))
+    else:
+        scores = scores + mask[0, :, -rows:].float()
+    return scores.softmax(dim=-1)
+
+
+def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding in halves: (1, heads, tokens, width) by cos and sin (1, tokens, width)."""
+    first, second = states.chunk(2, dim=-1)
+    return states * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
+
+
+def forget(cache: Any, layers: tuple[int, ...], prompt: Prompt) -> None:
+    """Delete the visual keys and values of some layers from a cache that holds exactly one prompt."""
+    for layer in layers:
+        places = prompt.by_layer[layer]
+        held = cache.layers[layer]
+        index = np.concatenate((np.arange(prompt.first), np.arange(prompt.first + len(places), held.keys.shape[2])))
+        keep = torch.as_tensor(index, device=held.keys.device)
+        held.keys, held.values = held.keys[:, :, keep].contiguous(), held.values[:, :, keep].contiguous()
+        prompt.by_layer[layer] = places[:0]
+
+
+def hook_layers(layers: list[nn.Module], inside: Inside, session: Any) -> Iterator[RemovableHandle]:
+    """Hooks that carry out `inside` on the layers; `session.prompt` is the prompt on its way, `session.cached_places`
+    (a function of the layer and a device) what a shortened cache holds while new tokens follow."""
+
+    def before(layer: int) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            if session.prompt is not None:
+                return session.prompt.before(layer, args, kwargs)
+            mask = kwargs.get("attention_mask")
+            if mask is None:
+                return None
+            places = session.cached_places(layer, mask.shape[-1], mask.device)
+            return None if places is None else (args, {**kwargs, "attention_mask": mask[..., places]})
+
+        return hook
+
+    def after(layer: int) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            if session.prompt is not None:
+                session.prompt.look(layer, module, kwargs)
+
+        return hook
+
+    for number, layer in enumerate(layers):
+        yield layer.register_forward_pre_hook(before(number), with_kwargs=True)
+        if number in inside.watch:
+            attention: Any = layer.self_attn
+            yield attention.register_forward_hook(after(number), with_kwargs=True)
