@@ -20,11 +20,17 @@ from codecmeta.metadata import Metadata, Probe
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def show(file: Path, as_json: bool) -> None:
+@click.option("--png", type=click.Path(path_type=Path), help="Draw a video's density and timeline into this file.")
+def show(file: Path, as_json: bool, png: Path | None) -> None:
     """Print a readable summary of FILE, a video or a cache."""
     try:
+        if png is not None:
+            from codecmeta.draw import overview, write_png  # OpenCV, needed for this only
+
+            write_png(overview(file), png)
+            click.echo(f"wrote {png}", err=True)
         summary = _of_cache(file) if h5py.is_hdf5(file) or file.suffix == ".h5" else summarise(probe(file))
-    except (VideoError, CacheError) as error:
+    except (VideoError, CacheError, ValueError) as error:
         click.echo(f"failed: {error}", err=True)
         sys.exit(1)
     click.echo(json.dumps(summary) if as_json else _text(summary))
