@@ -45,6 +45,8 @@ class Sample:
         patches: int64 (2, frames, 8, 8), shape and colour of every patch; IGNORE on outlines.
         tokens: int64 (5, frames, 4, 4), the `HEADS` of every visual token; IGNORE where undecided.
         owners: bool (objects, frames, 4, 4), the visual tokens that show each object.
+        patch_places: float32 (2, frames, 8, 8), x and y of the centre of the object shown; NaN where there is none.
+        token_places: float32 (4, frames, 4, 4), the same, and how far the object has come since it appeared.
     """
 
     pixels: np.ndarray
@@ -53,10 +55,12 @@ class Sample:
     patches: np.ndarray
     tokens: np.ndarray
     owners: np.ndarray
+    patch_places: np.ndarray
+    token_places: np.ndarray
 
 
 class Batches(IterableDataset):
-    """An endless stream of batches (dicts of tensors); batch n holds the training seeds n*clips .. (n+1)*clips."""
+    """A stream of batches (dicts of tensors) of consecutive training seeds."""
 
     def __init__(
         self,
@@ -66,21 +70,19 @@ class Batches(IterableDataset):
         questions: int,
         frames: int,
         encoded: float,
-        start: int = 0,
-        limit: int | None = None,
+        first_seed: int,
+        steps: int,
     ) -> None:
-        """Args: clips per batch, questions per clip, frames fed, share of encoded clips, first batch, last batch."""
+        """Args: clips per batch, questions per clip, frames fed, share of encoded clips, first seed, batches."""
         self.tokenizer, self.clips, self.questions = tokenizer, clips, questions
-        self.frames, self.encoded, self.start, self.limit = frames, encoded, start, limit
+        self.frames, self.encoded, self.seed, self.steps = frames, encoded, first_seed, steps
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         torch.set_num_threads(1)
-        step = self.start
-        while self.limit is None or step < self.limit:
-            seeds = range(step * self.clips, (step + 1) * self.clips)
+        for step in range(self.steps):
+            seeds = range(self.seed + step * self.clips, self.seed + (step + 1) * self.clips)
             samples = [make_sample(seed, self.questions, self.frames, self.encoded) for seed in seeds]
             yield collate(samples, self.tokenizer)
-            step += 1
 
 
 def make_sample(seed: int, questions: int, frames: int, encoded: float) -> Sample:
@@ -94,11 +96,11 @@ def make_sample(seed: int, questions: int, frames: int, encoded: float) -> Sampl
     """
     scene = make_scene(seed)
     rng = np.random.default_rng([seed, 1])
-    times, pixels = _film(scene, rng, encoded)
     numbers = np.arange(0, FRAMES, FRAMES // frames) + rng.integers(FRAMES // frames, size=frames)
+    times, pixels = _film(scene, rng, encoded, numbers)
     labels = object_map(scene, times[numbers], width=SIZE, height=SIZE)
     chosen = draw_questions(scene, rng, questions)
-    return Sample(pixels[numbers], numbers, chosen, *_labels(scene, labels, times[numbers], times))
+    return Sample(pixels, numbers, chosen, *_labels(scene, labels, times[numbers], times))
 
 
 def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
@@ -123,6 +125,8 @@ def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[s
         "frames": torch.from_numpy(np.stack([sample.frames for sample in samples])),
         "patches": torch.from_numpy(np.stack([sample.patches for sample in samples], axis=1)),
         "tokens": torch.from_numpy(np.stack([sample.tokens for sample in samples], axis=1)),
+        "patch_places": torch.from_numpy(np.stack([sample.patch_places for sample in samples], axis=1)),
+        "token_places": torch.from_numpy(np.stack([sample.token_places for sample in samples], axis=1)),
         "text": text,
         "answers": answers,
         "types": torch.tensor([[TYPES.index(question.type) for question in sample.questions] for sample in samples]),
@@ -131,24 +135,25 @@ def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[s
     }
 
 
-def _film(scene: Scene, rng: np.random.Generator, encoded: float) -> tuple[np.ndarray, np.ndarray]:
-    """The 16 sampled times, float64 (16,), and their pixels, uint8 (16, 64, 64, 3)."""
+def _film(
+    scene: Scene, rng: np.random.Generator, encoded: float, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The times of the 16 sampled frames, float64 (16,), and pixels of those wanted, uint8 (numbers, 64, 64, 3)."""
     width, height = SIZES[int(rng.integers(3))]
-    if rng.random() < encoded:
-        count = int(rng.integers(FRAMES, 41))
-        times = frame_times(count)
-        picked = sample_indices(count, FRAMES)
+    through_codec = rng.random() < encoded
+    count = int(rng.integers(FRAMES, 41 if through_codec else 97))
+    times = frame_times(count)
+    picked = sample_indices(count, FRAMES)
+    if through_codec:
         frames = round_trip(render(scene, times, width=width, height=height), draw_encoder(rng, presets=FAST_PRESETS))
-        return times[picked], shrink(frames[picked], SIZE)
-    count = int(rng.integers(FRAMES, 97))
-    times = frame_times(count)[sample_indices(count, FRAMES)]
-    return times, shrink(render(scene, times, width=width, height=height), SIZE)
+        return times[picked], shrink(frames[picked[numbers]], SIZE)
+    return times[picked], shrink(render(scene, times[picked[numbers]], width=width, height=height), SIZE)
 
 
 def _labels(
     scene: Scene, labels: np.ndarray, times: np.ndarray, all_times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Patch labels, token labels and owners (see `Sample`) from an object map of the fed frames."""
+) -> tuple[np.ndarray, ...]:
+    """The last five attributes of a `Sample`, from an object map of the fed frames."""
     objects = len(scene.objects)
     shapes = np.array([0, *(1 + SHAPES.index(item.shape) for item in scene.objects)])
     colours = np.array([0, *(1 + list(COLOURS).index(item.colour) for item in scene.objects)])
@@ -157,6 +162,8 @@ def _labels(
     best = cover.argmax(0) + 1
     shown = np.where(cover.max(0) >= 0.3, best, np.where(cover.max(0) == 0, 0, IGNORE))
     patches = np.stack([_look_up(table, shown) for table in (shapes, colours)])
+    places = _places(scene, times)
+    patch_places = _look_up_places(places[:2], shown)
 
     cover = _cover(labels, objects, GRID)
     owners = cover >= 0.12
@@ -176,7 +183,23 @@ def _labels(
             after,
         ]
     )
-    return patches.astype(np.int64), tokens.astype(np.int64), owners
+    token_places = _look_up_places(places, shown)
+    return patches.astype(np.int64), tokens.astype(np.int64), owners, patch_places, token_places
+
+
+def _places(scene: Scene, times: np.ndarray) -> np.ndarray:
+    """float32 (4, frames, 1 + objects): centre x, y and the way x, y since the object appeared; NaN for background."""
+    rows = [np.full((len(times), 4), np.nan)]
+    for item in scene.objects:
+        centres = item.centres(times)
+        rows.append(np.concatenate([centres, centres - item.start], axis=1))
+    return np.stack(rows, axis=1).astype(np.float32).transpose(2, 0, 1)
+
+
+def _look_up_places(places: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """float32 (places, frames, grid, grid): what is known about the object shown, NaN where there is none."""
+    number = np.maximum(shown, 0).reshape(1, len(shown), -1)
+    return np.take_along_axis(places, np.repeat(number, len(places), axis=0), axis=2).reshape(-1, *shown.shape)
 
 
 def _look_up(table: np.ndarray, shown: np.ndarray) -> np.ndarray:

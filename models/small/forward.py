@@ -30,6 +30,8 @@ class Auxiliary(nn.Module):
         super().__init__()
         self.patch = nn.ModuleList([nn.Linear(vision_size, HEADS["shape"]), nn.Linear(vision_size, HEADS["colour"])])
         self.token = nn.ModuleList([nn.Linear(text_size, size) for size in HEADS.values()])
+        self.patch_place = nn.Linear(vision_size, 2)
+        self.token_place = nn.Linear(text_size, 4)
 
 
 @dataclass
@@ -40,11 +42,12 @@ class Losses:
     patch: Tensor
     token: Tensor
     naming: Tensor
+    place: Tensor
     correct: Tensor
 
     def total(self) -> Tensor:
         """The training loss."""
-        return self.answer + 0.3 * self.patch + 0.3 * self.token + 0.3 * self.naming
+        return self.answer + 0.3 * self.patch + 0.3 * self.token + 0.3 * self.naming + 2.0 * self.place
 
 
 def losses(
@@ -53,25 +56,58 @@ def losses(
     batch: dict[str, Tensor],
     prefix: Tensor,
     thinning: Thinning | None = None,
+    *,
+    places: bool = True,
 ) -> Losses:
-    """All losses of a batch made by `data.collate`; `prefix` int64 (length,) is the text before the video."""
+    """All losses of a batch made by `data.collate`.
+
+    Args:
+        model, auxiliary: what is trained.
+        batch: pixels, text and labels.
+        prefix: int64 (length,), the text before the video.
+        thinning: how to remove visual tokens, if at all.
+        places: also ask where objects are and how far they have come; without, directions are learnt much later.
+    """
     pixels = _normalise(batch["pixels"])
     patches = _encode(model, pixels, thinning)
     visual = _project(model, patches, clips=len(batch["text"]))
-    places = (batch["frames"][:, :, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)).flatten(1)
+    positions = (batch["frames"][:, :, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)).flatten(1)
     kept = torch.arange(visual.shape[1]).expand(len(visual), -1)
     if thinning is not None:
         visual, kept = thinning.reduce(visual)
-        places = places.gather(1, kept)
+        positions = positions.gather(1, kept)
     contiguous = thinning is not None and thinning.contiguous
-    hidden, seeing, naming = _language_model(model, visual, places, contiguous, batch, prefix)
+    hidden, seeing, naming = _language_model(model, visual, positions, contiguous, batch, prefix)
 
     answers, correct = _answer_loss(model, hidden, batch)
     labels = batch["tokens"].flatten(2).gather(2, kept.expand(len(HEADS), -1, -1))
-    weights = None
-    token = _read_out(auxiliary.token, seeing, labels, weights)
-    patch = _read_out(auxiliary.patch, patches, batch["patches"].flatten(3).flatten(1, 2), weights)
-    return Losses(answers, patch, token, _naming_loss(naming, batch, kept), correct)
+    token = _read_out(auxiliary.token, seeing, labels)
+    patch = _read_out(auxiliary.patch, patches, batch["patches"].flatten(3).flatten(1, 2))
+    place = patch.new_zeros(())
+    if places:
+        wanted = batch["token_places"].flatten(2).gather(2, kept.expand(4, -1, -1))
+        place = _place_loss(auxiliary.token_place(seeing), wanted)
+        place = place + _place_loss(auxiliary.patch_place(patches), batch["patch_places"].flatten(3).flatten(1, 2))
+    return Losses(answers, patch, token, _naming_loss(naming, batch, kept), place, correct)
+
+
+def final_states(
+    model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor], prefix: Tensor
+) -> Tensor:
+    """Hidden states of all questions after the last layer, float (clips, questions, length, size); all tokens kept."""
+    visual = _project(model, _encode(model, _normalise(batch["pixels"]), None), clips=len(batch["text"]))
+    places = torch.arange(visual.shape[1]).expand(len(visual), -1)
+    return _language_model(model, visual, places, False, batch, prefix)[0]
+
+
+def vision_losses(
+    model: LlavaOnevisionForConditionalGeneration, auxiliary: Auxiliary, batch: dict[str, Tensor]
+) -> Losses:
+    """The patch loss alone: single frames teach the vision tower shapes several times faster than whole clips do."""
+    patches = _encode(model, _normalise(batch["pixels"]), None)
+    patch = _read_out(auxiliary.patch, patches, batch["patches"].flatten(3).flatten(1, 2))
+    zero = patch.new_zeros(())
+    return Losses(zero, patch, zero, zero, zero, torch.zeros_like(batch["answers"], dtype=torch.bool))
 
 
 def _normalise(pixels: Tensor) -> Tensor:
@@ -164,18 +200,24 @@ def _answer_loss(
     return loss[..., 0].mean() + 0.1 * loss[..., 1].mean(), logits[..., 0, :].argmax(-1) == targets[..., 0]
 
 
-def _read_out(heads: nn.ModuleList, hidden: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+def _read_out(heads: nn.ModuleList, hidden: Tensor, labels: Tensor) -> Tensor:
     """Summed cross entropy of linear heads; labels (heads, ...) shaped like hidden without its last axis."""
     total = hidden.new_zeros((), dtype=torch.float32)
-    for head, target in zip(heads, labels, strict=True):
+    for number, (head, target) in enumerate(zip(heads, labels, strict=True)):
+        has_background = number < 2  # shape and colour, the first two of `HEADS`
         logits = head(hidden).float().flatten(0, -2)
         flat = target.flatten()
         loss = F.cross_entropy(logits, flat, ignore_index=IGNORE, reduction="none")
-        # Most cells are background, which is easy: they share a tenth of the weight.
-        weight = torch.where(flat > 0, 1.0, 0.1) if len(head.bias) > 5 or len(head.bias) == 5 else 1.0
-        weight = weight * (flat != IGNORE)
+        # Most cells are background, which is easy: where 0 means background, it weighs a tenth.
+        weight = (flat != IGNORE) * torch.where((flat == 0) & has_background, 0.1, 1.0)
         total = total + (loss * weight).sum() / weight.sum().clamp(min=1)
     return total
+
+
+def _place_loss(given: Tensor, wanted: Tensor) -> Tensor:
+    """Summed mean error of places; `given` (..., places), `wanted` (places, ...) with NaN where nothing is known."""
+    known = ~wanted[0].isnan()
+    return F.smooth_l1_loss(given[known].float(), wanted.movedim(0, -1)[known], beta=0.05) * len(wanted)
 
 
 def _naming_attention(

@@ -6,6 +6,7 @@
 of the language model covers 16x16 pixels: the size of a macroblock.
 """
 
+import torch
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
@@ -22,6 +23,7 @@ PATCH = 8
 PATCH_GRID = SIZE // PATCH
 GRID = PATCH_GRID // 2
 FRAME_TOKENS = GRID * GRID
+VISION_SIZE = 96
 IMAGE_MEAN = (0.5, 0.5, 0.5)
 IMAGE_STD = (0.5, 0.5, 0.5)
 PROMPT = "<|im_start|>user <video>\n{question}<|im_end|><|im_start|>assistant\n"
@@ -35,7 +37,7 @@ PREPROCESSOR = {
     "do_normalize": True,
     "do_pad": False,
     "rescale_factor": 1 / 255,
-    "resample": 3,
+    "resample": 4,  # box: area means
     "size": {"height": SIZE, "width": SIZE},
     "image_mean": list(IMAGE_MEAN),
     "image_std": list(IMAGE_STD),
@@ -47,7 +49,7 @@ PREPROCESSOR = {
 def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
     """The configuration, with the token numbers of this tokenizer."""
     vision = SiglipVisionConfig(
-        hidden_size=96,
+        hidden_size=VISION_SIZE,
         intermediate_size=384,
         num_hidden_layers=3,
         num_attention_heads=3,
@@ -86,4 +88,19 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionForConditio
     model = LlavaOnevisionForConditionalGeneration(build_config(tokenizer))
     model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(END)
     model.generation_config.pad_token_id = tokenizer.convert_tokens_to_ids(PAD)
+    with torch.no_grad():
+        model.model.vision_tower.embeddings.position_embedding.weight.copy_(_waves())
     return model
+
+
+def _waves() -> torch.Tensor:
+    """First position embeddings, float (64, 96): sines and cosines of row and column.
+
+    Random ones say nothing about which patches are neighbours, and shapes are learnt much later with them.
+    """
+    frequencies = torch.pi / 2 * (1 / 8) ** torch.linspace(0, 1, VISION_SIZE // 4)
+    angles = torch.arange(PATCH_GRID)[:, None] * frequencies
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows = line[:, None].expand(-1, PATCH_GRID, -1)
+    columns = line[None].expand(PATCH_GRID, -1, -1)
+    return 0.5 * torch.cat([rows, columns], dim=2).flatten(0, 1)

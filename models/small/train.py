@@ -1,7 +1,8 @@
 """Train the built-in model from nothing, on a CPU.
 
-    python -m codecmeta.models.small.train --out runs/small --stage 1 --steps 2000
-    python -m codecmeta.models.small.train --out runs/small --stage 2 --steps 1000 --resume
+    python -m codecmeta.models.small.train --out runs/small --stage 0 --steps 400
+    python -m codecmeta.models.small.train --out runs/small --stage 1 --steps 2400 --resume
+    python -m codecmeta.models.small.train --out runs/small --stage 2 --steps 3200 --decay 600 --resume
 
 Writes `state.pt` (to resume from), `log.jsonl` and `weights/`, the folder that is shipped. See MODEL_CARD.md for the
 commands that made the shipped weights.
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
 
 from codecmeta.models.small.data import Batches, prefix_ids
-from codecmeta.models.small.forward import Auxiliary, losses, parameters
+from codecmeta.models.small.forward import Auxiliary, Losses, losses, parameters, vision_losses
 from codecmeta.models.small.model import PREPROCESSOR, build_model
 from codecmeta.models.small.questions import TYPES
 from codecmeta.models.small.thinning import draw_thinning
@@ -31,19 +32,31 @@ class Stage:
     """What one part of the training shows.
 
     Attributes:
+        clips: clips per step.
         frames: frames fed of the clip's 16; the others are left out, positions stay.
         encoded: share of clips whose pixels went through H.264.
         thinned: share of batches with random token dropping or merging.
+        vision_only: train the vision tower on labels of its patches, without the language model.
+        places: learn where objects are and how far they have come, too.
     """
 
+    clips: int
     frames: int
     encoded: float
     thinned: float
+    vision_only: bool = False
+    places: bool = False
 
 
 STAGES: dict[int, Stage] = {
-    1: Stage(frames=8, encoded=0.0, thinned=0.0),  # half the tokens, twice the clips per minute: learn to bind
-    2: Stage(frames=16, encoded=0.35, thinned=0.4),  # what inference will see
+    # Shapes and colours first, from single frames: cheap, and nothing else can be learnt before.
+    0: Stage(clips=128, frames=2, encoded=0.0, thinned=0.0, vision_only=True),
+    # Half the tokens, twice the clips per minute: learn to bind words to objects.
+    1: Stage(clips=32, frames=8, encoded=0.0, thinned=0.0),
+    # Then motion.
+    2: Stage(clips=32, frames=8, encoded=0.0, thinned=0.0, places=True),
+    # What inference will see.
+    3: Stage(clips=32, frames=16, encoded=0.35, thinned=0.4, places=True),
 }
 
 
@@ -55,7 +68,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True, help="train until this step, counted over all stages")
     parser.add_argument("--decay", type=int, default=0, help="lower the learning rate to zero over the last N steps")
     parser.add_argument("--rate", type=float, default=1.2e-3, help="learning rate before the decay")
-    parser.add_argument("--clips", type=int, default=32, help="clips per step")
     parser.add_argument("--questions", type=int, default=8, help="questions per clip")
     parser.add_argument("--seed", type=int, default=0, help="of the first weights and of the token thinning")
     parser.add_argument("--threads", type=int, default=2)
@@ -82,48 +94,53 @@ def train(options: argparse.Namespace) -> None:
         betas=(0.9, 0.98),
         fused=True,
     )
-    step = 0
+    step = seen = 0
     if options.resume:
         state = torch.load(options.out / "state.pt", weights_only=True)
         model.load_state_dict(state["model"])
         auxiliary.load_state_dict(state["auxiliary"])
         optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
+        step, seen = state["step"], state["seen"]
+    begin = step
     stage = STAGES[options.stage]
     data = Batches(
         tokenizer,
-        clips=options.clips,
+        clips=stage.clips,
         questions=options.questions,
         frames=stage.frames,
         encoded=stage.encoded,
-        start=step,
-        limit=options.steps,
+        first_seed=seen,
+        steps=options.steps - step,
     )
     loader = DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=8, multiprocessing_context="spawn")
     prefix = torch.tensor(prefix_ids(tokenizer))
     log = Log(options.out / "log.jsonl", options, stage)
     for batch in loader:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, options)
+            group["lr"] = learning_rate(step, begin, options)
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
         thinned = torch.rand((), generator=generator).item() < stage.thinned
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            result = losses(model, auxiliary, batch, prefix, draw_thinning(generator) if thinned else None)
+            if stage.vision_only:
+                result = vision_losses(model, auxiliary, batch)
+            else:
+                thinning = draw_thinning(generator) if thinned else None
+                result = losses(model, auxiliary, batch, prefix, thinning, places=stage.places)
         optimizer.zero_grad(set_to_none=True)
         result.total().backward()
         norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        step += 1
+        step, seen = step + 1, seen + stage.clips
         log.add(step, result, batch, float(norm), thinned)
         if step % options.save_every == 0 or step == options.steps:
             state = {"model": model, "auxiliary": auxiliary, "optimizer": optimizer}
-            save_state({name: value.state_dict() for name, value in state.items()} | {"step": step}, options.out)
+            save_state({name: value.state_dict() for name, value in state.items()} | {"step": step, "seen": seen}, options.out)
             export(model, tokenizer, options.out / "weights")
 
 
-def learning_rate(step: int, options: argparse.Namespace) -> float:
-    """Warm up over 200 steps, stay, and fall linearly to zero over the last `--decay` steps."""
-    warm = min(1.0, (step + 1) / 200)
+def learning_rate(step: int, begin: int, options: argparse.Namespace) -> float:
+    """Warm up over 100 steps from `begin`, stay, and fall linearly to zero over the last `--decay` steps."""
+    warm = min(1.0, (step - begin + 1) / 100)
     left = min(1.0, (options.steps - step) / options.decay) if options.decay else 1.0
     return options.rate * warm * left
 
@@ -154,7 +171,7 @@ class Log:
         self._write({"options": settings, "stage": asdict(stage), "threads": torch.get_num_threads()})
         self._clear()
 
-    def add(self, step: int, result, batch: dict, norm: float, thinned: bool) -> None:
+    def add(self, step: int, result: Losses, batch: dict[str, torch.Tensor], norm: float, thinned: bool) -> None:
         """Count one step."""
         self.steps += 1
         self.clips += len(batch["text"])
@@ -177,10 +194,10 @@ class Log:
 
     def _clear(self) -> None:
         self.begin, self.steps, self.clips = time.time(), 0, 0
-        self.sums = dict.fromkeys(("answer", "patch", "token", "naming", "norm"), 0.0)
+        self.sums = dict.fromkeys(("answer", "patch", "token", "naming", "place", "norm"), 0.0)
         self.right, self.asked = [0] * len(TYPES), [0] * len(TYPES)
 
-    def _write(self, line: dict) -> None:
+    def _write(self, line: dict[str, object]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
