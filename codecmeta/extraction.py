@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -126,6 +127,7 @@ def read(
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
     jobs: int = 1,
     stream: int | None = None,
+    seconds: dict[str, float] | None = None,
 ) -> tuple[Metadata, NDArray[np.int64], Any]:
     """Sampled pictures and their metadata in one pass over the file, each GoP decoded once.
 
@@ -134,11 +136,19 @@ def read(
 
     frames: so many, evenly spread over time with both ends included; fewer if the video is shorter. transform: called
     with each displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that
-    a list of small tensors takes the place of full-size frames. Returns (metadata that covers these frames, their rows
-    in the frame table int64 (T,), uint8 (T, height, width, 3) or the list of what transform returned).
+    a list of small tensors takes the place of full-size frames. seconds: receives what the stages took: "probe",
+    "decode", "transform", and "metadata", which is what the codec's signals cost beyond decoding.
+
+    Returns (metadata that covers these frames, their rows in the frame table int64 (T,), the pictures uint8
+    (T, height, width, 3) or the list of what transform returned). Raises as `extract` does.
     """
     collector = Collector()
-    found = scan(Path(path), collector, frames=frames, jobs=jobs, stream=stream, transform=transform or _identity)
+    stages = Stages()
+    found = scan(
+        Path(path), collector, frames=frames, jobs=jobs, stream=stream, transform=transform or _identity, stages=stages
+    )
+    if seconds is not None:
+        seconds.update(stages.shares(jobs))
     rows = np.array(collector.image_rows, np.int64)
     images = collector.images if transform else np.stack(collector.images)
     return collector.metadata(found), rows, images
@@ -161,12 +171,13 @@ def scan(
     jobs: int = 1,
     stream: int | None = None,
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
+    stages: Stages | None = None,
 ) -> Found:
     """Decode what a selection needs and give it to a sink in display order; returns the tables and how signals came
     about."""
     check_selection(frames, jobs)
     announce_compiling(residual.intra_error)
-    return _Scan(path, sink, frames, jobs, stream, transform).run()
+    return _Scan(path, sink, frames, jobs, stream, transform, stages or Stages()).run()
 
 
 def check_selection(frames: Selection, jobs: int) -> None:
@@ -177,6 +188,22 @@ def check_selection(frames: Selection, jobs: int) -> None:
         raise ValueError(f'frames={frames!r}: expected "all", "keyframes" or a positive number of frames')
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: expected at least 1")
+
+
+@dataclass
+class Stages:
+    """Seconds that a scan spent on its stages, summed over workers; `whole` is by the clock."""
+
+    whole: float = 0.0
+    probe: float = 0.0
+    parts: list[tuple[str, float]] = field(default_factory=list)
+
+    def shares(self, jobs: int) -> dict[str, float]:
+        """Seconds by the clock per stage: what workers spent side by side is divided among them."""
+        spent = {
+            name: sum(one for stage, one in self.parts if stage == name) / jobs for name in ("metadata", "transform")
+        }
+        return {"probe": self.probe, **spent, "decode": max(self.whole - self.probe - sum(spent.values()), 0.0)}
 
 
 class _Scan:
@@ -190,10 +217,14 @@ class _Scan:
         jobs: int,
         stream: int | None,
         transform: Callable[[NDArray[np.uint8]], Any] | None,
+        stages: Stages,
     ) -> None:
+        start = perf_counter()
+        self.stages = stages
         self.path, self.sink, self.selection, self.jobs, self.transform = path, sink, selection, jobs, transform
         self.settings = {"frames": selection, "stream": stream}
         self.probe, self.packets = probe_with_packets(path, stream=stream)
+        stages.probe = perf_counter() - start
         self.facts = self.probe.stream
         self.has_vectors = self.facts.codec in VECTOR_CODECS
         turned = self.facts.rotation in (90, 270)
@@ -204,6 +235,7 @@ class _Scan:
 
     def run(self) -> Found:
         segments = plan_segments(self.packets, self.facts.codec)
+        start = perf_counter()
         try:
             if segments[0].linear:
                 return self._run_linear()
@@ -211,6 +243,8 @@ class _Scan:
         except Damage:
             self.sink.clear()
             return self._run_linear()
+        finally:
+            self.stages.whole = perf_counter() - start + self.stages.probe
 
     def _run_segments(self, segments: list[Segment]) -> Found:
         frames = self.probe.frames
@@ -285,13 +319,21 @@ class _Scan:
                 part.packets.append(one.packet)
                 part.types.append(one.picture_type)
                 part.corrupt.append(one.corrupt)
+                start = perf_counter()
                 display = Display.of(one.frame, self.facts)
                 vectors = self._known_vectors(one, display)
-                if want(one.row, one.packet):
+                wanted = want(one.row, one.packet)
+                if wanted:
                     displays[one.row] = display
                     self._record(part, one, vectors, display)
                 luma = residual.LumaFrame(one.row, one.picture_type, residual.luma_plane(one.frame), vectors)
                 self._record_residual(part, estimator.push(luma), displays)
+                self.stages.parts.append(("metadata", perf_counter() - start))
+                if wanted and self.transform is not None:
+                    picture = _picture(one.frame, display)
+                    start = perf_counter()
+                    part.images.append((one.row, self.transform(picture)))
+                    self.stages.parts.append(("transform", perf_counter() - start))
                 if last is not None and one.row >= last and not displays:
                     break
                 if len(part.rows) >= _CHUNK:
@@ -320,8 +362,6 @@ class _Scan:
             part.qp_rows.append(one.row)
             part.qp.append(self._fit(values, own, display, self.qp_grid))
             part.qp_blocks += len(one.qp.blocks)
-        if self.transform is not None:
-            part.images.append((one.row, self.transform(_picture(one.frame, display))))
 
     def _record_residual(
         self, part: Part, known: list[tuple[int, NDArray[np.float32], str]], displays: dict[int, Display]
