@@ -326,7 +326,7 @@ class _Scan:
                 if wanted:
                     displays[one.row] = display
                     self._record(part, one, vectors, display)
-                luma = residual.LumaFrame(one.row, one.picture_type, residual.luma_plane(one.frame), vectors)
+                luma = residual.LumaFrame(one.row, one.picture_type, residual.luma_plane(one.frame), vectors, wanted)
                 self._record_residual(part, estimator.push(luma), displays)
                 self.stages.parts.append(("metadata", perf_counter() - start))
                 if wanted and self.transform is not None:

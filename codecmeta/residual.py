@@ -38,12 +38,13 @@ _MOST_PENDING = 16  # the largest picture buffer of H.264; a stream with more B-
 @dataclass(frozen=True)
 class LumaFrame:
     """One decoded frame on its way through the estimator. luma: uint8 (height, width). vectors: dtype VECTOR in pixels
-    of that picture, or None where they are not known."""
+    of that picture, or None where they are not known. wanted: False for a frame that is only a reference of others."""
 
     row: int
     picture_type: int
     luma: NDArray[np.uint8]
     vectors: NDArray[np.void] | None
+    wanted: bool = True
 
 
 @dataclass
@@ -72,7 +73,8 @@ class ResidualEstimator:
         known = []
         for at, frame in enumerate(pending):
             after = pending[at + 1].luma if at + 1 < len(pending) else None
-            known.append((frame.row, *self._estimate(frame, after, future)))
+            if frame.wanted:
+                known.append((frame.row, *self._estimate(frame, after, future)))
             self._previous = frame.luma
             if frame.picture_type != B:
                 self._anchors = [*self._anchors[-1:], frame.luma]
