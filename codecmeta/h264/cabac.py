@@ -27,8 +27,8 @@ SHIFT = 53  # codIOffset stands above so many bits
 
 
 def _range_lps() -> list[int]:
-    """Table 9-44 as [qCodIRangeIdx][pStateIdx << 1 | valMPS]."""
-    return [row[q] for q in range(4) for row in table("rangeTabLPS") for _ in range(2)]
+    """Table 9-44 by pStateIdx << 1 | valMPS, the four qCodIRangeIdx in one word: a shift instead of a second load."""
+    return [sum(row[q] << 8 * q for q in range(4)) for row in table("rangeTabLPS") for _ in range(2)]
 
 
 def _next_state() -> list[int]:
@@ -38,7 +38,7 @@ def _next_state() -> list[int]:
     return after_mps + after_lps
 
 
-RANGE_LPS = constant(_range_lps(), "uint8")
+RANGE_LPS = constant(_range_lps(), "uint32")
 NEXT_STATE = constant(_next_state(), "uint8")
 CABAC_M = constant(table("cabac_m"), "int8").reshape(-1)
 CABAC_N = constant(table("cabac_n"), "int8").reshape(-1)
@@ -57,17 +57,16 @@ def refill(d, codIOffset, spare, position, end):
 def decode_decision(c, d, ctxIdx, codIRange, codIOffset, spare, position, end):
     """DecodeDecision of 9.3.3.2.1 -> binVal and the engine (range, offset, spare, position) after it."""
     state = I64(c[ctxIdx])
-    codIRangeLPS = I64(RANGE_LPS[((codIRange << 1) & 384) | state])
+    codIRangeLPS = (I64(RANGE_LPS[state]) >> ((codIRange >> 3) & 24)) & 255
     codIRange -= codIRangeLPS
     scaled = codIRange << SHIFT
     binVal = state & 1
     if codIOffset < scaled:
         c[ctxIdx] = NEXT_STATE[state]
-        if codIRange >= 256:
-            return binVal, codIRange, codIOffset, spare, position
-        codIRange <<= 1
-        codIOffset <<= 1
-        spare -= 1
+        shift = (codIRange >> 8) ^ 1
+        codIRange <<= shift
+        codIOffset <<= shift
+        spare -= shift
     else:
         c[ctxIdx] = NEXT_STATE[128 + state]
         binVal ^= 1

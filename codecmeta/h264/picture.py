@@ -10,12 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import float32 as f32
-from numba import int8, int32, int64, uint8, uint16
 
 from codecmeta.h264 import state
 from codecmeta.h264.bits import EndOfData
-from codecmeta.h264.jit import kernel, pointer
 from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.h264.residual import energy_weights
@@ -23,48 +20,6 @@ from codecmeta.h264.slice_data import slice_data
 from codecmeta.h264.slice_header import B, SliceHeader, parse_slice_header
 
 PADDING = bytes(16)
-
-
-@kernel(
-    int64(
-        int64[::1],
-        uint8[::1],
-        uint8[::1],
-        uint8[::1],
-        int32[::1],
-        f32[::1],
-        int32[::1],
-        f32[::1],
-        int32[::1],
-        int8[::1],
-        uint16[::1],
-        int8[::1],
-        int32[::1],
-        int8[::1],
-        int32[::1],
-        int32[::1],
-    )
-)
-def slice_data_of(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
-    """slice_data() over arrays: the one place where arrays become pointers; the caller keeps them alive."""
-    return slice_data(
-        pointer(s),
-        pointer(c),
-        pointer(d),
-        pointer(n),
-        pointer(t),
-        pointer(w),
-        pointer(m),
-        pointer(e),
-        pointer(v),
-        pointer(g),
-        pointer(q),
-        pointer(r),
-        pointer(kv),
-        pointer(kr),
-        pointer(km),
-        pointer(k),
-    )
 
 
 @dataclass
@@ -226,7 +181,7 @@ class PictureParser:
         s[state.COLOCATED_LONG_TERM] = long_term
         by = colocated or picture
         vectors, references = picture.vectors.reshape(-1), picture.references.reshape(-1)
-        status = slice_data_of(
+        status = slice_data(
             s,
             self.c,
             data,

@@ -15,14 +15,14 @@ from codecmeta.h264.parameter_sets import PPS, SPS, ParameterSets
 P, B, I, SP, SI = range(5)  # noqa: E741  slice_type % 5 (Table 7-6)
 SLICE_TYPE_LETTERS = "PBIPI"
 
-HEADER_BYTES = 1200  # more than any header takes: 2 x 32 weights of 6 Exp-Golomb codes are the longest part
+HEADER_BYTES = (48, 2000)  # enough for most headers; for all: 2 x 32 weights of 6 Exp-Golomb codes are the longest part
 
 
 class Refused(ValueError):
     """The stream uses a part of the standard that this parser does not read; the message names it."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class SliceHeader:
     """slice_header() of 7.3.3, elements named as there; `slice_data_bit` is where slice_data() starts in the RBSP."""
 
@@ -75,13 +75,19 @@ def parse_slice_header(unit: bytes, rbsp: bytes, sets: ParameterSets) -> SliceHe
 
     Raises Refused (unsupported coding tool), KeyError (unknown parameter set), EndOfData (damaged).
     """
+    try:
+        return _slice_header(unit, BitReader(rbsp, HEADER_BYTES[0]), sets)
+    except EndOfData:
+        return _slice_header(unit, BitReader(rbsp, HEADER_BYTES[1]), sets)
+
+
+def _slice_header(unit: bytes, r: BitReader, sets: ParameterSets) -> SliceHeader:
     nal_ref_idc, nal_unit_type = unit[0] >> 5 & 3, unit[0] & 31
     if nal_unit_type not in (SLICE_NON_IDR, SLICE_IDR):
         if SLICE_PARTITION_A <= nal_unit_type < SLICE_IDR:
             raise Refused("H.264 with data partitioning")
         raise Refused(f"NAL unit type {nal_unit_type}")
     idr = nal_unit_type == SLICE_IDR
-    r = BitReader(rbsp, HEADER_BYTES)
     first_mb_in_slice, slice_type = r.ue(), r.ue()
     if slice_type > 9:
         raise EndOfData(f"slice_type {slice_type}")
