@@ -6,8 +6,9 @@ if __name__ == "compression":  # started in a checkout on Python 3.14+, whose st
     __path__ = extend_path(__path__, __name__)
 else:
     from codecmeta.compression.adapter import FAMILIES, Adapter, adapter_for
-    from codecmeta.compression.base import Layout, Plan, Reduced, Strategy
+    from codecmeta.compression.base import Context, Layout, Plan, Reduced, Strategy
     from codecmeta.compression.methods import METHODS, make
+    from codecmeta.compression.metok import Metok
     from codecmeta.compression.metom import Metom
     from codecmeta.compression.plain import Plain
     from codecmeta.compression.random_keep import RandomKeep
@@ -18,7 +19,9 @@ else:
         "FAMILIES",
         "METHODS",
         "Adapter",
+        "Context",
         "Layout",
+        "Metok",
         "Metom",
         "Plain",
         "Plan",

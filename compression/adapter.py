@@ -11,7 +11,7 @@ from codecmeta.compression.base import Layout
 from codecmeta.metadata import Stream
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
     from codecmeta.compression.rpm import Packing
@@ -49,6 +49,10 @@ class Adapter(ABC):
     @abstractmethod
     def pictures(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         """How many pictures a call of `vision[0]` holds."""
+
+    @abstractmethod
+    def newline(self) -> Tensor | None:
+        """(width,): the embedding of the separator that follows the video, None where there is none."""
 
     @abstractmethod
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:

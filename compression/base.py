@@ -87,15 +87,34 @@ class Plan:
 class Reduced:
     """The tokens that enter the language model: (n, width), and the slot of the clip's token grid that each one takes.
 
-    slots: int64 (n,) ascending, frame * tokens per frame + raster number.
+    slots: int64 (n,) ascending, frame * tokens per frame + raster number. A method that works by events adds: event,
+    int64 (n,), the event of each token; key_event, bool (events,); separators, how many of the tokens are separators
+    of its own that take the place of the model's (None: the model's own stay). These sit on the slot before them.
     """
 
     tokens: Tensor
     slots: NDArray[np.int64]
+    event: NDArray[np.int64] | None = None
+    key_event: NDArray[np.bool_] | None = None
+    separators: int | None = None
 
     def counts(self, layout: Layout) -> NDArray[np.int64]:
         """int64 (T,): how many tokens came out of each frame."""
         return np.bincount(self.slots // layout.tokens_per_frame, minlength=layout.frames).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What else a method may look at when it reduces tokens.
+
+    patches: (T, patches, width), projected features before the model's own pooling, for methods with `needs_patches`.
+    newline: (width,), the model's separator, None where it has none. meta, rows: what the plan was made from.
+    """
+
+    patches: Tensor | None = None
+    newline: Tensor | None = None
+    meta: Metadata | None = None
+    rows: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +129,7 @@ class Strategy:
 
     name: ClassVar[str]
     needs_metadata: ClassVar[bool] = False
+    needs_patches: ClassVar[bool] = False
     keep_ids: bool | None = None
 
     def __post_init__(self) -> None:
@@ -126,7 +146,7 @@ class Strategy:
         """
         return Plan(layout, np.full(layout.frames, layout.tokens_per_frame, np.int64))
 
-    def reduce(self, plan: Plan, tokens: Tensor) -> Reduced:
+    def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """Carry the plan out on projected, pooled tokens: float (T, tokens per frame, width).
 
         Called only where the plan has slots. The default keeps exactly the tokens at these slots.

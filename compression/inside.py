@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from codecmeta.compression.base import Reduced
+
 Queries = int | str
 """Which prompt tokens' attention counts: that many last ones, or "text", all after the video."""
 
@@ -35,25 +37,26 @@ class Inside(ABC):
 
     @abstractmethod
     def cut(
-        self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
+        self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Decide at the entry of a layer.
 
-        alive: int64 (n,), the visual tokens that are left, numbered as they entered the model. scores: for each
-        watched layer that has passed, float32 (n,), attention that they received there (of the tokens alive now).
-        hidden: (n, width), their hidden states. Returns ascending indices into `alive` and the hidden states of these.
+        entered: the visual tokens as they entered the model. alive: int64 (n,), which of them are left. scores: for
+        each watched layer that has passed, float32 (n,), attention that they received there. hidden: (n, width), their
+        hidden states. Returns ascending indices into `alive` and the hidden states of these.
         """
 
 
 class Prompt:
     """One prompt on its way through the layers: which of its tokens are alive, and what they were looked at.
 
-    first, count: place and number of visual tokens among the `length` tokens that enter the model. separators: how many
-    tokens right behind them are no text.
+    entered: the visual tokens. first: the place of the first among the `length` tokens that enter the model.
+    separators: how many tokens right behind them are no text.
     """
 
-    def __init__(self, inside: Inside, first: int, count: int, length: int, separators: int = 0) -> None:
-        self.inside, self.first, self.count, self.length = inside, first, count, length
+    def __init__(self, inside: Inside, entered: Reduced, first: int, length: int, separators: int = 0) -> None:
+        self.inside, self.entered, self.first, self.length = inside, entered, first, length
+        self.count = count = len(entered.slots)
         self.text = length - first - count - separators
         if self.text < 1:
             raise ValueError(
@@ -99,7 +102,7 @@ class Prompt:
             seen: values[torch.as_tensor(np.searchsorted(who, self.alive), device=values.device)]
             for seen, (who, values) in self.scores.items()
         }
-        chosen, states = self.inside.cut(layer, self.alive, scores, hidden[0, before:after])
+        chosen, states = self.inside.cut(layer, self.entered, self.alive, scores, hidden[0, before:after])
         if len(chosen) == len(self.alive):
             return hidden
         self.alive = self.alive[chosen]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from codecmeta.compression.base import Reduced
 from codecmeta.compression.btm import FoldRule, absorb
 from codecmeta.compression.inside import Inside, Queries
 
@@ -41,7 +42,7 @@ class Matm(Inside):
         self.rule: FoldRule = rule
 
     def cut(
-        self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
+        self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Merge the least attended tokens; of equally attended ones the earlier stays."""
         mean = torch.stack([scores[watched] for watched in self.watch]).mean(dim=0).cpu().numpy()

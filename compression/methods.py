@@ -7,13 +7,14 @@ from dataclasses import fields
 from typing import Any
 
 from codecmeta.compression.base import Strategy
+from codecmeta.compression.metok import Metok
 from codecmeta.compression.metom import Metom
 from codecmeta.compression.options import parse_options
 from codecmeta.compression.plain import Plain
 from codecmeta.compression.random_keep import RandomKeep
 from codecmeta.compression.uniform import Uniform
 
-METHODS: dict[str, type[Strategy]] = {method.name: method for method in (Plain, Uniform, RandomKeep, Metom)}
+METHODS: dict[str, type[Strategy]] = {method.name: method for method in (Plain, Uniform, RandomKeep, Metom, Metok)}
 
 
 def make(

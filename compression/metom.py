@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.budget import frame_budgets, gop_weights
-from codecmeta.compression.base import Layout, Plan, Reduced, Strategy, budget_tokens, require
+from codecmeta.compression.base import Context, Layout, Plan, Reduced, Strategy, budget_tokens, require
 from codecmeta.compression.btm import choose_core, fold, merge_over_time
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.matm import Matm
@@ -118,7 +118,7 @@ class Metom(Strategy):
         slots = choose_core(self._density(layout, layout.tokens, meta, rows).reshape(layout.frames, -1), counts)
         return Plan(layout, counts, exact=self.tau_tem >= 1 or layout.frames == 1, regions=regions, slots=slots)
 
-    def reduce(self, plan: Plan, tokens: Tensor) -> Reduced:
+    def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """BTM: merge the core over time, fold the rest into it, keep what is left in ascending order."""
         core = plan.slots
         assert core is not None

@@ -24,7 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache
 
 from codecmeta.compression.adapter import Adapter, adapter_for
-from codecmeta.compression.base import Plan, Reduced, Strategy
+from codecmeta.compression.base import Context, Plan, Reduced, Strategy
 from codecmeta.compression.inside import Inside, Prompt, forget, hook_layers
 from codecmeta.compression.rpm import Packing
 from codecmeta.metadata import Metadata
@@ -96,6 +96,7 @@ class Session:
         self._rows = _rows(strategy, meta, frames)
         self._planning = 0.0
         self._packing: Packing | None = None
+        self._patches: Tensor | None = None
         self._encoded = False
         self._ids: Tensor | None = None
         self._started = 0.0
@@ -185,6 +186,7 @@ class Session:
 
     def _after_vision(self, module: nn.Module, args: Any, output: Any) -> None:
         self._packing = None
+        self._patches = output if self.strategy.needs_patches else None
         self.seconds["vision"] = self._now() - self._started
 
     def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -227,19 +229,22 @@ class Session:
         if plan.slots is None:
             return self._pass_whole(first, full, kwargs)
         grid = embeddings[0, first : first + full].unflatten(0, (plan.layout.frames, -1))
-        reduced = self.strategy.reduce(plan, grid)
+        context = Context(self._patches, self.adapter.newline(), self._meta, self._rows)
+        reduced = self.strategy.reduce(plan, grid, context)
+        self._patches = None
         self.counts = _realised(plan, reduced)
         self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
         length = embeddings.shape[1]
         every = torch.arange(length, device=embeddings.device)
         slots = torch.as_tensor(reduced.slots, device=embeddings.device)
-        keep = torch.cat((every[:first], first + slots, every[first + full :]))
+        behind = first + full + (0 if reduced.separators is None else self.adapter.separators)
+        keep = torch.cat((every[:first], first + slots, every[behind:]))
         embeddings = embeddings[:, keep]
         embeddings[0, first : first + len(slots)] = reduced.tokens
         kwargs = {**kwargs, "inputs_embeds": embeddings}
         positions = kwargs.get("position_ids")
         positions = every[None] if positions is None else positions
-        self._shortened = Compressed(keep, length, positions[..., -1:], self._enter(first, len(slots), len(keep)))
+        self._shortened = Compressed(keep, length, positions[..., -1:], self._enter(reduced, first, len(keep)))
         positions = positions[..., keep]
         mask = kwargs.get("attention_mask")
         if self.keep_ids and mask is None and cache is None:
@@ -255,13 +260,15 @@ class Session:
         every = torch.arange(length, device=embeddings.device)
         positions = kwargs.get("position_ids")
         positions = every[None] if positions is None else positions
-        self._shortened = Compressed(every, length, positions[..., -1:], self._enter(first, full, length))
+        whole = Reduced(embeddings[0, first : first + full], np.arange(full, dtype=np.int64))
+        self._shortened = Compressed(every, length, positions[..., -1:], self._enter(whole, first, length))
         return {**kwargs, "position_ids": positions}
 
-    def _enter(self, first: int, count: int, length: int) -> Prompt | None:
+    def _enter(self, entered: Reduced, first: int, length: int) -> Prompt | None:
         """Follow a prompt of `length` tokens through the layers, if the method acts there."""
         if self._inside is not None:
-            self.prompt = Prompt(self._inside, first, count, length, self.adapter.separators)
+            own = self.adapter.separators if entered.separators is None else 0
+            self.prompt = Prompt(self._inside, entered, first, length, own)
         return self.prompt
 
     def cached_places(self, layer: int, total: int, device: torch.device) -> Tensor | None:
@@ -309,6 +316,10 @@ class Session:
             raise RuntimeError(
                 f"new tokens at positions {positions.flatten().tolist()} do not follow the prompt, which ended at "
                 f"{sequence.last.flatten().tolist()}: the cache holds a shortened prompt and cannot be cut or refilled"
+            )
+        if count > 1 and sequence.prompt is not None and sequence.prompt.inside.forget:
+            raise ValueError(
+                "the cache has forgotten the video in some layers and cannot take a second question; start anew"
             )
         sequence.last = expected[..., -1:]
         kwargs = {**kwargs, "position_ids": positions if self.keep_ids else positions - sequence.removed}
@@ -376,6 +387,6 @@ def _realised(plan: Plan, reduced: Reduced) -> NDArray[np.int64]:
     kept, planned = int(counts.sum()), plan.tokens
     if len(reduced.tokens) != kept or (plan.exact and (counts != plan.counts).any()) or kept > planned:
         raise RuntimeError(f"planned {planned} tokens ({'exactly' if plan.exact else 'at most'}), got {kept}")
-    if (np.diff(reduced.slots) <= 0).any():
+    if (np.diff(reduced.slots) < (1 if reduced.separators is None else 0)).any():
         raise RuntimeError("kept tokens must be in ascending order")
     return counts

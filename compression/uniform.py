@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.compression.base import Layout, Plan, Reduced, Strategy, budget_tokens
+from codecmeta.compression.base import Context, Layout, Plan, Reduced, Strategy, budget_tokens
 from codecmeta.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ class Uniform(Strategy):
         slots = grid.reshape(layout.frames, -1)
         return Plan(layout, slots.sum(axis=1), slots=None if slots.all() else slots)
 
-    def reduce(self, plan: Plan, tokens: Tensor) -> Reduced:
+    def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """Pick the frames, or average the cells; an averaged token takes the slot of its cell's first token."""
         if self.mode == "temporal":
-            return super().reduce(plan, tokens)
+            return super().reduce(plan, tokens, context)
         from torch.nn.functional import adaptive_avg_pool2d
 
         assert plan.slots is not None

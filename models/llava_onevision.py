@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from codecmeta.compression.adapter import ATTENTION, Adapter
@@ -62,6 +62,11 @@ class LlavaOnevision(Adapter):
     def pictures(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         """Frames arrive as (pictures, 3, height, width)."""
         return len(args[0] if args else kwargs["pixel_values"])
+
+    def newline(self) -> Tensor | None:
+        """The learned newline."""
+        newline: Any = self.inner.image_newline
+        return newline.detach()
 
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
         """Merge after the embeddings, set frames apart inside every attention, scatter back after the projector."""

@@ -11,7 +11,16 @@ from codecmeta.density import merge_regions, patch_density
 
 ROWS = np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
-NOTHING_TO_DO = {"none": {}, "uniform": {"budget": 1.0}, "random": {"budget": 1.0}, "metom": {"budget": 1.0, "q": 0.0}}
+NOTHING_TO_DO = {
+    "none": {},
+    "uniform": {"budget": 1.0},
+    "random": {"budget": 1.0},
+    "metom": {"budget": 1.0, "q": 0.0},
+    "metok": {
+        "key_strides": (2, 2), "other_strides": (2, 2), "newlines": False, "quotas": (1.0,) * 6, "forget": False,
+        "layers": (1, 2, 3),
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
@@ -238,7 +247,7 @@ def test_realised_tokens_are_those_of_the_plan_and_of_the_cache(model):
 
 def test_a_method_that_breaks_its_plan_is_caught(model):
     class Wrong(RandomKeep):
-        def reduce(self, plan, tokens):
+        def reduce(self, plan, tokens, context=None):
             reduced = super().reduce(plan, tokens)
             return Reduced(reduced.tokens[1:], reduced.slots[1:])
 

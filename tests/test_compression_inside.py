@@ -179,9 +179,9 @@ def test_equal_attention_keeps_the_earlier_tokens():
     hidden = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
     matm = Matm(depth=28, percent=35)
     assert (matm.cuts, matm.watch) == ((8,), (4, 5, 6, 7))
-    kept, states = matm.cut(8, np.arange(10), {layer: torch.zeros(10) for layer in matm.watch}, hidden)
+    kept, states = matm.cut(8, None, np.arange(10), {layer: torch.zeros(10) for layer in matm.watch}, hidden)
     assert kept.tolist() == [0, 1, 2, 3, 4, 5, 6] and torch.isfinite(states).all()
-    everything, _ = Matm(28, 99).cut(8, np.arange(3), {layer: torch.zeros(3) for layer in matm.watch}, hidden[:3])
+    everything, _ = Matm(28, 99).cut(8, None, np.arange(3), {layer: torch.zeros(3) for layer in matm.watch}, hidden[:3])
     assert everything.tolist() == [0]
 
 

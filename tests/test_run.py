@@ -52,7 +52,7 @@ def test_compare_runs_the_plain_model_too(call):
 @pytest.mark.parametrize(
     "arguments, reason",
     [
-        (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, metom"),
+        (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, metom, metok"),
         (["--set", "speed=9"], "no option 'speed'"),
         (["--set", "tau_mode=9"], "expected quantile or target or fixed"),
     ],
