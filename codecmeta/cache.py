@@ -33,8 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.extraction import Found, Part, Selection, check_selection, scan
+from codecmeta.extraction import Selection, check_selection, scan
 from codecmeta.metadata import VECTOR, Frames, Gops, Maps, Metadata, Motion, Stream
+from codecmeta.parts import Found, Part
+from codecmeta.residual import SOURCES
 from codecmeta.version import __version__
 
 FORMAT_VERSION = 1
@@ -346,8 +348,6 @@ class _Writer:
 
     def finish(self, found: Found) -> None:
         """Write the tables of a scanned video and move the file to its name."""
-        from codecmeta.residual import SOURCES
-
         file = self._opened
         for name, grid in (("residual", found.residual_grid), ("qp", found.qp_grid)):
             if name in file:

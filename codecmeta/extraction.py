@@ -15,16 +15,16 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta import residual
+from codecmeta.capability import Tally
 from codecmeta.compiling import announce_compiling
 from codecmeta.container import PACKET_SIZES, display_order, frame_tables, probe_with_packets
 from codecmeta.decoder import (
-    QP_CODECS,
     VECTOR_CODECS,
     Damage,
     Decoded,
@@ -45,58 +45,13 @@ from codecmeta.display import (
     qp_map,
 )
 from codecmeta.errors import VideoError
-from codecmeta.metadata import VECTOR, B, Capability, Frames, Gops, I, Maps, Metadata, Motion, Stream
+from codecmeta.metadata import VECTOR, B, I, Metadata
+from codecmeta.parts import Collector, Found, Part, Sink
 
 Selection = Literal["all", "keyframes"] | int
 """Which frames get maps: all, the keyframes, or so many, evenly spread over time with both ends included."""
 
 _CHUNK = 64  # frames of a long segment that are handed on together: bounds memory where a GoP is the whole file
-
-
-@dataclass
-class Part:
-    """What a run of decoded frames gave, in display order. Every list that ends in `_rows` names the frame-table rows
-    of the list beside it."""
-
-    rows: list[int] = field(default_factory=list)
-    packets: list[int] = field(default_factory=list)
-    types: list[int] = field(default_factory=list)
-    corrupt: list[bool] = field(default_factory=list)
-    motion_rows: list[int] = field(default_factory=list)
-    vectors: list[NDArray[np.void]] = field(default_factory=list)
-    residual_rows: list[int] = field(default_factory=list)
-    residual: list[NDArray[np.float16]] = field(default_factory=list)
-    residual_source: list[int] = field(default_factory=list)
-    qp_rows: list[int] = field(default_factory=list)
-    qp: list[NDArray[np.int16]] = field(default_factory=list)
-    qp_blocks: int = 0
-    images: list[Any] = field(default_factory=list)
-
-
-class Sink(Protocol):
-    """Where the parts of one video go, in display order."""
-
-    def clear(self) -> None:
-        """Forget everything: the video is decoded again in another way."""
-
-    def add(self, part: Part) -> None:
-        """Take the next part."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What is known of a video when all its parts are collected; residual_grid and qp_grid place the maps."""
-
-    path: Path
-    stream: Stream
-    frames: Frames
-    gops: Gops
-    capability: Capability
-    settings: dict[str, Any]
-    residual_grid: BlockGrid
-    qp_grid: BlockGrid
-    has_motion: bool
-    has_qp: bool
 
 
 def extract(
@@ -255,7 +210,7 @@ class _Scan:
         else:
             wanted = sample_rows(frames.time, int(self.selection))
         keep = set(wanted.tolist())
-        tally = _Tally()
+        tally = Tally()
         types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
         work = [
             (one, last) for one in segments if (last := max((row for row in one.rows if row in keep), default=-1)) >= 0
@@ -277,7 +232,7 @@ class _Scan:
         elif self.selection != "all":
             keep = set(self._delivered_sample(whole).tolist())
             want = lambda row, packet: row in keep  # noqa: E731
-        tally = _Tally()
+        tally = Tally()
         order: list[int] = []
         types: list[int] = []
         corrupt: list[bool] = []
@@ -381,7 +336,7 @@ class _Scan:
         return fitted_map(values, own, display.rotated_size, grid, (self.facts.width, self.facts.height))
 
     def _found(
-        self, order: NDArray[np.int64], types: NDArray[np.uint8], corrupt: NDArray[np.bool_], tally: _Tally, note: str
+        self, order: NDArray[np.int64], types: NDArray[np.uint8], corrupt: NDArray[np.bool_], tally: Tally, note: str
     ) -> Found:
         frames, gops = frame_tables(self.packets, order, self.facts, types, corrupt)
         capability = dict(self.probe.capability)
@@ -406,60 +361,6 @@ class _Scan:
             has_motion=capability["motion"]["level"] != "none",
             has_qp=capability["qp"]["level"] != "none",
         )
-
-
-@dataclass
-class _Tally:
-    """Counts over all parts that the capability report is made from."""
-
-    frames: int = 0
-    motion: int = 0
-    b_frames: int = 0
-    qp: int = 0
-    qp_blocks: int = 0
-    residual: dict[str, int] = field(default_factory=dict)
-
-    def count(self, part: Part) -> None:
-        self.frames += len(part.residual_rows)
-        self.motion += len(part.motion_rows)
-        self.b_frames += part.types.count(B)
-        self.qp += len(part.qp_rows)
-        self.qp_blocks += part.qp_blocks
-        for index in part.residual_source:
-            name = residual.SOURCES[index]
-            self.residual[name] = self.residual.get(name, 0) + 1
-
-    def capability(self, codec: str, corrupt: int) -> Capability:
-        damaged = f"; {corrupt} frames are marked corrupt, theirs are concealed" if corrupt else ""
-        sources = ", ".join(f"{name} {count}" for name, count in sorted(self.residual.items()))
-        return {
-            "motion": self._motion(codec, damaged),
-            "residual": {"level": "estimated", "why": f"from decoded luma, frames by source: {sources}{damaged}"},
-            "qp": self._qp(codec, damaged),
-            "bits": {"level": "none", "why": f"bits per block need the {codec} bitstream itself; not read here"},
-        }
-
-    def _motion(self, codec: str, damaged: str) -> dict[str, str]:
-        if codec not in VECTOR_CODECS:
-            return {"level": "none", "why": f"FFmpeg's {codec} decoder exports no motion vectors"}
-        why = "FFmpeg's export, one thread per keyframe segment"
-        if self.b_frames and not has_b_vectors(codec):
-            why += f"; B-frames not available, FFmpeg exports zeros for them in {codec}"
-        elif self.motion < self.frames:
-            why += f"; not available for {self.frames - self.motion} frame(s) flushed out of the decoder"
-        return {"level": "exported", "why": why + damaged}
-
-    def _qp(self, codec: str, damaged: str) -> dict[str, str]:
-        if codec not in QP_CODECS or not self.qp:
-            return {"level": "none", "why": f"FFmpeg's {codec} decoder exports no quantiser"}
-        why = "FFmpeg's export (venc_params)"
-        if not self.qp_blocks:
-            why += "; one value per frame, the stream has no segmentation"
-        if codec == "vp9":
-            why += "; VP9 quantiser index, 0 to 255"
-        elif codec != "h264":
-            why += "; twice the quantiser scale where the codec's is linear"
-        return {"level": "exported", "why": why + damaged}
 
 
 def stored_rms(rms: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -509,63 +410,3 @@ def _in_order(tasks: Sequence[Callable[[], Iterator[Part]]], jobs: int) -> Itera
 
 def _all_of(task: Callable[[], Iterator[Part]]) -> list[Part]:
     return list(task())
-
-
-class Collector:
-    """A sink that keeps everything in memory."""
-
-    def __init__(self) -> None:
-        self.parts: list[Part] = []
-
-    def clear(self) -> None:
-        self.parts = []
-
-    def add(self, part: Part) -> None:
-        self.parts.append(part)
-
-    @property
-    def image_rows(self) -> list[int]:
-        """Rows of `images`."""
-        return [row for part in self.parts for row, _ in part.images]
-
-    @property
-    def images(self) -> list[Any]:
-        """What the transform made of every covered picture."""
-        return [image for part in self.parts for _, image in part.images]
-
-    def metadata(self, found: Found) -> Metadata:
-        """Everything collected as one record."""
-        return Metadata(
-            found.path,
-            found.stream,
-            found.frames,
-            found.gops,
-            found.capability,
-            found.settings,
-            motion=self._motion() if found.has_motion else None,
-            residual=self._maps("residual", found.residual_grid, np.dtype(np.float16)),
-            qp=self._maps("qp", found.qp_grid, np.dtype(np.int16)) if found.has_qp else None,
-        )
-
-    def _motion(self) -> Motion:
-        counts = [len(vectors) for part in self.parts for vectors in part.vectors]
-        return Motion(
-            np.array([row for part in self.parts for row in part.motion_rows], np.int64),
-            np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
-            np.concatenate([np.zeros(0, VECTOR), *[one for part in self.parts for one in part.vectors]]),
-        )
-
-    def _maps(self, name: str, grid: BlockGrid, dtype: np.dtype) -> Maps:
-        rows = [row for part in self.parts for row in getattr(part, f"{name}_rows")]
-        values = [one for part in self.parts for one in getattr(part, name)]
-        stacked = np.stack(values).astype(dtype) if values else np.zeros((0, grid.rows, grid.columns), dtype)
-        source = [one for part in self.parts for one in part.residual_source] if name == "residual" else []
-        return Maps(
-            np.array(rows, np.int64),
-            stacked,
-            grid.block,
-            grid.origin_x,
-            grid.origin_y,
-            np.array(source, np.uint8),
-            residual.SOURCES if name == "residual" else (),
-        )
