@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -58,3 +59,17 @@ def test_the_tables_are_those_of_the_committed_results() -> None:
         [sys.executable, "benchmarks/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda one: one.name)
+def test_examples_run_on_a_sample(script: Path) -> None:
+    """Every example says how it is called in its docstring, and runs that way."""
+    assert f"python examples/{script.name}" in script.read_text()
+    done = subprocess.run(
+        [sys.executable, str(script), "data_samples/shapes.mp4"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout, done.stderr
