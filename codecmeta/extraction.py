@@ -48,8 +48,9 @@ from codecmeta.errors import VideoError
 from codecmeta.metadata import VECTOR, B, I, Metadata
 from codecmeta.parts import Collector, Found, Part, Sink
 
-Selection = Literal["all", "keyframes"] | int
-"""Which frames get maps: all, the keyframes, or so many, evenly spread over time with both ends included."""
+Selection = Literal["all", "keyframes"] | int | tuple[float, ...]
+"""Which frames get maps: all, the keyframes, so many evenly spread over time with both ends included, or those nearest to
+the given times in seconds."""
 
 _CHUNK = 64  # frames of a long segment that are handed on together: bounds memory where a GoP is the whole file
 
@@ -77,7 +78,7 @@ def extract(
 
 def read(
     path: str | PathLike[str],
-    frames: int = 16,
+    frames: int | Sequence[float] = 16,
     *,
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
     jobs: int = 1,
@@ -89,7 +90,8 @@ def read(
     >>> meta, rows, images = read("clip.mp4", 16)
     >>> images.shape                                    # (16, height, width, 3), RGB
 
-    frames: so many, evenly spread over time with both ends included; fewer if the video is shorter. transform: called
+    frames: so many, evenly spread over time with both ends included, or the times in seconds of the frames you want;
+    fewer come back where several times mean the same frame. transform: called
     with each displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that
     a list of small tensors takes the place of full-size frames. seconds: receives what the stages took: "probe",
     "decode", "transform", and "metadata", which is what the codec's signals cost beyond decoding.
@@ -99,8 +101,15 @@ def read(
     """
     collector = Collector()
     stages = Stages()
+    selection = frames if isinstance(frames, int) else tuple(float(one) for one in frames)
     found = scan(
-        Path(path), collector, frames=frames, jobs=jobs, stream=stream, transform=transform or _identity, stages=stages
+        Path(path),
+        collector,
+        frames=selection,
+        jobs=jobs,
+        stream=stream,
+        transform=transform or _identity,
+        stages=stages,
     )
     if seconds is not None:
         seconds.update(stages.shares(jobs))
@@ -109,9 +118,10 @@ def read(
     return collector.metadata(found), rows, images
 
 
-def sample_rows(time: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Rows of `count` frames evenly spread in time, both ends included; fewer where several would be the same frame."""
-    targets = np.linspace(time[0], time[-1], count)
+def sample_rows(time: NDArray[np.float64], frames: int | tuple[float, ...]) -> NDArray[np.int64]:
+    """Rows of so many frames evenly spread in time, both ends included, or of the frames nearest to given times; fewer
+    where several would be the same frame. time: float64 (n,), seconds of every frame."""
+    targets = np.linspace(time[0], time[-1], frames) if isinstance(frames, int) else np.array(frames, np.float64)
     after = np.clip(np.searchsorted(time, targets), 1, max(len(time) - 1, 1))
     before = after - 1
     nearer = np.where(targets - time[before] <= time[np.minimum(after, len(time) - 1)] - targets, before, after)
@@ -136,11 +146,13 @@ def scan(
 
 
 def check_selection(frames: Selection, jobs: int) -> None:
-    """Raise ValueError unless frames is "all", "keyframes" or a positive number, and jobs is positive."""
-    if frames not in ("all", "keyframes") and not (
-        isinstance(frames, int) and not isinstance(frames, bool) and frames > 0
-    ):
-        raise ValueError(f'frames={frames!r}: expected "all", "keyframes" or a positive number of frames')
+    """Raise ValueError unless frames is "all", "keyframes", a positive number or some times, and jobs is positive."""
+    if isinstance(frames, tuple):
+        sensible = len(frames) > 0 and bool(np.isfinite(frames).all())
+    else:
+        sensible = frames in ("all", "keyframes") or (isinstance(frames, int) and frames is not True and frames > 0)
+    if not sensible:
+        raise ValueError(f'frames={frames!r}: expected "all", "keyframes", a positive number of frames or times')
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: expected at least 1")
 
@@ -208,7 +220,7 @@ class _Scan:
         elif self.selection == "keyframes":
             wanted = np.flatnonzero(frames.keyframe)
         else:
-            wanted = sample_rows(frames.time, int(self.selection))
+            wanted = sample_rows(frames.time, self._sampling)
         keep = set(wanted.tolist())
         tally = Tally()
         types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
@@ -260,7 +272,12 @@ class _Scan:
         if not order:
             return np.zeros(0, np.int64)
         frames, _ = frame_tables(self.packets, np.array(order), self.facts)
-        return sample_rows(frames.time, int(self.selection))
+        return sample_rows(frames.time, self._sampling)
+
+    @property
+    def _sampling(self) -> int | tuple[float, ...]:
+        assert not isinstance(self.selection, str)
+        return self.selection
 
     def _parts(self, segment: Segment, want: Callable[[int, int], bool], last: int | None) -> Iterator[Part]:
         """The parts of one segment; `last` is the last row that is wanted, where that is known."""
