@@ -90,7 +90,7 @@ def _pictures(
 def _heated(picture: NDArray[np.uint8], density: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The picture in grey under the heat of its patches; the root spreads the few strong ones from the many weak."""
     height, width = picture.shape[:2]
-    values = np.uint8(255 * np.sqrt(np.clip(density, 0, 1)))
+    values = (255 * np.sqrt(np.clip(density, 0, 1))).astype(np.uint8)
     heat = cv2.applyColorMap(cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST), cv2.COLORMAP_VIRIDIS)
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     return cv2.addWeighted(grey, 0.5, heat, 0.5, 0)
@@ -112,8 +112,8 @@ def _outlined(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[
 
 def _scale(text: str) -> NDArray[np.uint8]:
     canvas = _blank(56)
-    bar = cv2.applyColorMap(np.uint8(255 * np.sqrt(np.linspace(0, 1, 256)))[None].repeat(14, 0), cv2.COLORMAP_VIRIDIS)
-    canvas[14:28, MARGIN : MARGIN + 256] = bar
+    ramp = np.tile((255 * np.sqrt(np.linspace(0, 1, 256))).astype(np.uint8), (14, 1))
+    canvas[14:28, MARGIN : MARGIN + 256] = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS)
     for value in (0, 0.5, 1):
         _write(canvas, f"{value:g}", MARGIN + int(value * 256) - (0 if value == 0 else 10), 46, 0.42)
     _write(canvas, text, MARGIN + 280, 26, 0.48)

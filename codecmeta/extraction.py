@@ -49,8 +49,8 @@ from codecmeta.metadata import VECTOR, B, I, Metadata
 from codecmeta.parts import Collector, Found, Part, Sink
 
 Selection = Literal["all", "keyframes"] | int | tuple[float, ...]
-"""Which frames get maps: all, the keyframes, so many evenly spread over time with both ends included, or those nearest to
-the given times in seconds."""
+"""Which frames get maps: all, the keyframes, so many evenly spread over time with both ends included, or those nearest
+to the given times in seconds."""
 
 _CHUNK = 64  # frames of a long segment that are handed on together: bounds memory where a GoP is the whole file
 
