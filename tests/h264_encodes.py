@@ -68,7 +68,9 @@ def encode(
     luma = pictures(frames, width, height, depth=depth, seed=seed, noise=noise)
     sink = BytesIO()
     with av.open(sink, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=25, options=dict(o.split("=", 1) for o in options.split()))
+        settings = dict(option.split("=", 1) for option in options.split())
+        settings.setdefault("mbtree", "0")  # x264's macroblock tree is not the same in every run on such small pictures
+        stream = output.add_stream(codec, rate=25, options=settings)
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.gop_size = gop
         stream.thread_count = 1
