@@ -10,8 +10,6 @@ import click
 
 from codecmeta.errors import CacheError, VideoError
 
-STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
-
 
 @click.command()
 @click.argument("video", type=click.Path(path_type=Path))
@@ -135,7 +133,7 @@ def _table(answers: list[Any]) -> str:
     lines.append(["encoder tokens, full", *(f"{answer.encoder_full:,}" for answer in answers)])
     lines.append(["encoder tokens, kept", *(f"{answer.encoder_tokens:,}" for answer in answers)])
     lines.append(["KV cache, bytes", *(f"{answer.kv_bytes:,}" for answer in answers)])
-    for stage in STAGES:
+    for stage in answers[0].seconds:
         title = "seconds until the first token" if stage == "first_token" else f"seconds, {stage}"
         lines.append([title, *(f"{answer.seconds[stage]:.3f}" for answer in answers)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

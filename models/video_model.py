@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
-from threading import Lock
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +17,10 @@ from codecmeta.compression import Plain, Plan, Session, Strategy, adapter_for, a
 from codecmeta.models.preprocessing import Preprocessing
 
 
+STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
+"""The stages that are timed, in order."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a model said about a video, and what it cost.
@@ -29,10 +31,10 @@ class Answer:
     averaged. encoder_full, encoder_tokens: the same inside the vision encoder. kv_bytes: key-value cache after the
     prompt, measured.
 
-    seconds: probe (packet table), decode (the pass over the file, which gives pictures and the codec's signals at
-    once), metadata (what the signals cost beyond that pass), preprocess (resizing, normalising, tokenising), vision
-    (encoder and projector), strategy (planning and reducing), prefill (language model over the prompt), first_token
-    (from the start until the first token's scores, everything before included), total.
+    seconds: probe (packet table), decode (pictures), metadata (what the codec's signals cost beyond decoding),
+    preprocess (resizing, normalising, tokenising), vision (encoder and projector), strategy (planning and reducing),
+    prefill (language model over the prompt), first_token (from the start until the first token's scores, everything
+    before included), total.
     """
 
     text: str
@@ -95,21 +97,22 @@ class VideoModel:
         Raises VideoError for files that cannot be read, ValueError for what the method cannot do.
         """
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
-        stages = _Stages()
-        with stages("probe"):
-            codecmeta.probe(video)
-        shrink = _Shrink(self.preprocessing)
-        with stages("decode"):
-            count = frames or self.preprocessing.num_frames or 16
-            meta, rows, pictures = codecmeta.read(fspath(video), count, transform=shrink, jobs=jobs)
-        stages.seconds["decode"] -= shrink.seconds / jobs
-        with stages("preprocess"):
-            inputs = self.inputs(np.stack(pictures), question)
-        stages.seconds["preprocess"] += shrink.seconds / jobs
+        start = perf_counter()
+        seconds: dict[str, float] = {}
+        count = frames or self.preprocessing.num_frames or 16
+        meta, rows, pictures = codecmeta.read(
+            fspath(video), count, transform=self.preprocessing.resize, jobs=jobs, seconds=seconds
+        )
+        shown = perf_counter()
+        inputs = self.inputs(np.stack(pictures), question)
+        seconds["preprocess"] = seconds.pop("transform") + perf_counter() - shown
         with torch.inference_mode(), apply(self.model, chosen, meta, frames=rows) as session:
             ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         text = self.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
-        return self._answer(text, question, chosen, session, stages, len(rows))
+        seconds |= session.seconds
+        seconds["first_token"] = (session.first_token_at or start) - start
+        seconds["total"] = perf_counter() - start
+        return self._answer(text, question, chosen, session, seconds, len(rows))
 
     def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
         """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
@@ -131,17 +134,8 @@ class VideoModel:
         return {name: value.to(self.model.device) for name, value in inputs.items()}
 
     def _answer(
-        self, text: str, question: str, strategy: Strategy, session: Session, stages: _Stages, frames: int
+        self, text: str, question: str, strategy: Strategy, session: Session, seconds: dict[str, float], frames: int
     ) -> Answer:
-        seconds: Mapping[str, float] = {
-            "probe": stages.seconds["probe"],
-            "metadata": 0.0,
-            "decode": stages.seconds["decode"],
-            "preprocess": stages.seconds["preprocess"],
-            **session.seconds,
-            "first_token": (session.first_token_at or stages.start) - stages.start,
-            "total": perf_counter() - stages.start,
-        }
         return Answer(
             text=text,
             question=question,
@@ -155,42 +149,6 @@ class VideoModel:
             encoder_full=session.encoder_full,
             encoder_tokens=session.encoder_tokens,
             kv_bytes=session.kv_bytes,
-            seconds={name: round(value, 6) for name, value in seconds.items()},
+            seconds={name: round(seconds[name], 6) for name in STAGES},
             plan=session.plan,
         )
-
-
-class _Stages:
-    """A stopwatch: `with stages("decode"): ...` adds to `seconds["decode"]`."""
-
-    def __init__(self) -> None:
-        self.start = perf_counter()
-        self.seconds: dict[str, float] = {}
-        self._name = ""
-        self._began = 0.0
-
-    def __call__(self, name: str) -> _Stages:
-        self._name = name
-        return self
-
-    def __enter__(self) -> None:
-        self._began = perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self.seconds[self._name] = self.seconds.get(self._name, 0.0) + perf_counter() - self._began
-
-
-class _Shrink:
-    """Resizes pictures as they are decoded, so that no full-size ones pile up, and adds up the seconds that takes."""
-
-    def __init__(self, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
-        self.seconds = 0.0
-        self._lock = Lock()
-
-    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        start = perf_counter()
-        small = self.preprocessing.resize(picture)
-        with self._lock:
-            self.seconds += perf_counter() - start
-        return small

@@ -84,7 +84,7 @@ def test_every_stage_is_timed_and_they_fit_into_the_total(model, clip):
     }  # fmt: skip
     parts = sum(value for name, value in seconds.items() if name not in ("first_token", "total"))
     assert 0 < parts <= seconds["first_token"] + 1e-3 <= seconds["total"] + 1e-3
-    assert min(seconds[name] for name in ("probe", "decode", "preprocess", "vision", "prefill")) > 0
+    assert min(seconds[name] for name in ("probe", "decode", "metadata", "preprocess", "vision", "prefill")) > 0
 
 
 def test_jobs_change_nothing_but_the_time(model, clip):
