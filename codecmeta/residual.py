@@ -212,20 +212,26 @@ def _predict(
     """
     height, width = luma.shape
     step_x, step_y = motion_x // scale, motion_y // scale
-    part_x, part_y = motion_x - step_x * scale, motion_y - step_y * scale
-    square = scale * scale
+    part_x, part_y = np.int32(motion_x - step_x * scale), np.int32(motion_y - step_y * scale)
+    rest_x, rest_y = np.int32(scale) - part_x, np.int32(scale) - part_y
+    square = np.int32(scale * scale)
+    inside = x0 + step_x >= 0 and x1 + step_x < width and y0 + step_y >= 0 and y1 + step_y < height
     error = np.int64(0)
     for y in range(y0, y1):
         upper = min(max(y + step_y, 0), height - 1)
         lower = min(max(y + step_y + (1 if part_y else 0), 0), height - 1)
+        line = np.int64(0)
         for x in range(x0, x1):
-            left = min(max(x + step_x, 0), width - 1)
-            right = min(max(x + step_x + (1 if part_x else 0), 0), width - 1)
-            above = np.int64(reference[upper, left]) * (scale - part_x) + np.int64(reference[upper, right]) * part_x
-            below = np.int64(reference[lower, left]) * (scale - part_x) + np.int64(reference[lower, right]) * part_x
-            value = above * (scale - part_y) + below * part_y
-            out[y - y0, x - x0] = value / square
-            error += (np.int64(luma[y, x]) * square - value) ** 2
+            left, right = x + step_x, x + step_x + 1
+            if not inside:
+                left, right = min(max(left, 0), width - 1), min(max(right, 0), width - 1)
+            above = np.int32(reference[upper, left]) * rest_x + np.int32(reference[upper, right]) * part_x
+            below = np.int32(reference[lower, left]) * rest_x + np.int32(reference[lower, right]) * part_x
+            value = above * rest_y + below * part_y
+            out[y - y0, x - x0] = np.float32(value) / np.float32(square)
+            difference = np.int32(luma[y, x]) * square - value
+            line += np.int64(difference) * difference
+        error += line
     return error
 
 
