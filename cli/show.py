@@ -27,13 +27,24 @@ def show(file: Path, as_json: bool, png: Path | None) -> None:
         if png is not None:
             from codecmeta.draw import overview, write_png  # OpenCV, needed for this only
 
-            write_png(overview(file), png)
+            write_png(overview(_video_of(file)), png)
             click.echo(f"wrote {png}", err=True)
         summary = _of_cache(file) if h5py.is_hdf5(file) or file.suffix == ".h5" else summarise(probe(file))
     except (VideoError, CacheError, ValueError) as error:
         click.echo(f"failed: {error}", err=True)
         sys.exit(1)
     click.echo(json.dumps(summary) if as_json else _text(summary))
+
+
+def _video_of(file: Path) -> Path:
+    """The video itself: a cache holds no pictures, so its video is looked for beside it."""
+    if not h5py.is_hdf5(file):
+        return file
+    with load(file) as meta:
+        video = meta.path
+    if not video.is_file():
+        raise VideoError(f"{file}: the pictures are in {video.name}, which is not beside it; pass the video itself")
+    return video
 
 
 def _of_cache(file: Path) -> dict[str, Any]:

@@ -46,5 +46,8 @@ def test_show_writes_a_picture(tmp_path: Path, made: Path) -> None:
     assert picture.shape[1] == 1280 and (picture != 255).mean() > 0.1
     for kind in "IPB":
         assert (picture == draw.TYPE_COLOURS[ord(kind)]).all(axis=2).sum() > 100
+    CliRunner().invoke(main, ["extract", str(clip), "-o", str(tmp_path / "c.h5")])
+    done = CliRunner().invoke(main, ["show", str(tmp_path / "c.h5"), "--png", str(tmp_path / "p.png")])
+    assert done.exit_code == 1 and "pass the video itself" in done.stderr
     done = CliRunner().invoke(main, ["show", str(clip), "--png", str(tmp_path / "no" / "folder.png")])
     assert done.exit_code == 1 and "cannot be written" in done.stderr
