@@ -16,7 +16,6 @@ import codecmeta
 from codecmeta.compression import Plain, Plan, Session, Strategy, adapter_for, apply, make
 from codecmeta.models.preprocessing import Preprocessing
 
-
 STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
 """The stages that are timed, in order."""
 
