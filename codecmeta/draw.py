@@ -88,16 +88,17 @@ def _pictures(
 
 
 def _heated(picture: NDArray[np.uint8], density: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The picture in grey under the heat of its patches; the root spreads the few strong ones from the many weak."""
-    height, width = picture.shape[:2]
-    values = (255 * np.sqrt(np.clip(density, 0, 1))).astype(np.uint8)
-    heat = cv2.applyColorMap(cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST), cv2.COLORMAP_VIRIDIS)
-    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    return cv2.addWeighted(grey, 0.5, heat, 0.5, 0)
+    """The picture under the heat of its patches: the denser the patch, the more of its heat covers the picture. The root
+    spreads the few strong ones from the many weak."""
+    size = (picture.shape[1], picture.shape[0])
+    root = cv2.resize(np.sqrt(np.clip(density, 0, 1)), size, interpolation=cv2.INTER_NEAREST)
+    heat = cv2.applyColorMap((255 * root).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    cover = 0.8 * root[..., None]
+    return (picture * (1 - cover) + heat * cover).astype(np.uint8)
 
 
 def _outlined(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """White lines around every region of more than one patch."""
+    """Regions of more than one patch dimmed, with white lines around them."""
     height, width = picture.shape[:2]
     merged = np.bincount(labels.ravel())[labels] > 1
     shown = np.where(merged, labels + 1, 0).astype(np.float32)
@@ -105,7 +106,7 @@ def _outlined(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[
     edge = np.zeros((height, width), bool)
     edge[:, 1:] |= large[:, 1:] != large[:, :-1]
     edge[1:] |= large[1:] != large[:-1]
-    outlined = picture.copy()
+    outlined = np.where(large[..., None] > 0, picture // 2, picture)
     outlined[edge] = PAPER
     return outlined
 
@@ -117,9 +118,9 @@ def _scale(text: str) -> NDArray[np.uint8]:
     for value in (0, 0.5, 1):
         _write(canvas, f"{value:g}", MARGIN + int(value * 256) - (0 if value == 0 else 10), 46, 0.42)
     _write(canvas, text, MARGIN + 280, 26, 0.48)
-    cv2.rectangle(canvas, (MARGIN + 880, 13), (MARGIN + 900, 28), FAINT, -1)
-    cv2.rectangle(canvas, (MARGIN + 882, 15), (MARGIN + 898, 26), PAPER, 1)
-    _write(canvas, "region merged into one token", MARGIN + 910, 26, 0.48)
+    cv2.rectangle(canvas, (MARGIN + 840, 13), (MARGIN + 860, 28), FAINT, -1)
+    cv2.rectangle(canvas, (MARGIN + 842, 15), (MARGIN + 858, 26), PAPER, 1)
+    _write(canvas, "dimmed: region merged into one token", MARGIN + 870, 26, 0.48)
     return canvas
 
 
