@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FAMILIES: dict[str, str] = {
     "LlavaOnevisionForConditionalGeneration": "codecmeta.models.llava_onevision:LlavaOnevision",
+    "Qwen2VLForConditionalGeneration": "codecmeta.models.qwen2_vl:Qwen2VL",
+    "Qwen2_5_VLForConditionalGeneration": "codecmeta.models.qwen2_vl:Qwen25VL",
 }
 """Model class -> where its adapter is. Found by name when a model arrives: nothing here imports a model."""
 
@@ -29,6 +31,7 @@ class Adapter(ABC):
 
     video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
     last visual token that carry no picture. keep_ids: whether position ids of kept tokens are preserved by default.
+    gapless: whether they can be numbered without gaps at all (not where they are rows and columns).
     inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
     vision: modules whose run is timed, first and last.
     """
@@ -37,18 +40,20 @@ class Adapter(ABC):
     image_token: int
     separators: ClassVar[int] = 0
     keep_ids: bool
+    gapless: ClassVar[bool] = True
     inner: nn.Module
     language_model: nn.Module
     layers: list[nn.Module]
     vision: tuple[nn.Module, nn.Module]
 
     @abstractmethod
-    def layout(self, pictures: int, stream: Stream | None) -> Layout:
-        """The token grid of a clip of so many sampled pictures; stream gives the size of the displayed picture."""
+    def layout(self, pictures: int, stream: Stream | None) -> Layout | None:
+        """The token grid of a clip of so many sampled pictures, None where only the inputs tell. stream gives the size
+        of the displayed picture."""
 
     @abstractmethod
-    def pictures(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-        """How many pictures a call of `vision[0]` holds."""
+    def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
+        """The token grid of the clip in a call of `vision[0]`."""
 
     @abstractmethod
     def newline(self) -> Tensor | None:

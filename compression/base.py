@@ -28,7 +28,9 @@ class Layout:
     frames: temporal positions T of the token grid. patches: (rows, columns) of one frame in the vision encoder.
     tokens: (rows, columns) of one frame in the language model. view: rectangle (x0, y0, x1, y1) of displayed pixels
     that both grids cover, None where no metadata is at hand. pictures: sampled pictures per temporal position (2 where
-    a model encodes pairs). depth: layers of the language model.
+    a model encodes pairs). unit: encoder tokens that make up one cell of `patches` (4 where a model joins 2x2 patches
+    after encoding, which must stay together). newline: whether the model has a separator token of its own. depth:
+    layers of the language model.
     """
 
     frames: int
@@ -36,11 +38,13 @@ class Layout:
     tokens: tuple[int, int]
     view: tuple[float, float, float, float] | None = None
     pictures: int = 1
+    unit: int = 1
+    newline: bool = False
     depth: int = 0
 
     @property
     def patches_per_frame(self) -> int:
-        """Tokens of one frame in the vision encoder."""
+        """Cells of one frame in the vision encoder."""
         return self.patches[0] * self.patches[1]
 
     @property
@@ -79,8 +83,8 @@ class Plan:
     def encoder_tokens(self) -> NDArray[np.int64]:
         """int64 (T,): tokens of each frame in the vision encoder."""
         if self.regions is None:
-            return np.full(self.layout.frames, self.layout.patches_per_frame, np.int64)
-        return self.regions.reshape(len(self.regions), -1).max(axis=1).astype(np.int64) + 1
+            return np.full(self.layout.frames, self.layout.patches_per_frame * self.layout.unit, np.int64)
+        return (self.regions.reshape(len(self.regions), -1).max(axis=1).astype(np.int64) + 1) * self.layout.unit
 
 
 @dataclass(frozen=True)

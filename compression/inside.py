@@ -129,7 +129,7 @@ def attention_rows(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tens
     """
     attention: Any = module
     hidden, cache = kwargs["hidden_states"], kwargs.get("past_key_values")
-    cos, sin = kwargs["position_embeddings"]
+    cos, sin = (_combined(one, attention) for one in kwargs["position_embeddings"])
 
     def heads(projected: Tensor) -> Tensor:
         return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
@@ -151,6 +151,14 @@ def attention_rows(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tens
     else:
         scores = scores + mask[0, :, -rows:].float()
     return scores.softmax(dim=-1)
+
+
+def _combined(angles: Tensor, attention: Any) -> Tensor:
+    """Cosines or sines as (1, tokens, width): older Qwen-VL layers get one set each for time, row and column."""
+    if angles.dim() == 3:
+        return angles
+    sections = attention.config.rope_parameters["mrope_section"] * 2
+    return torch.cat([part[i % 3] for i, part in enumerate(angles.split(sections, dim=-1))], dim=-1)
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -106,8 +106,8 @@ class Metok(Strategy):
         if self.boundaries == "features":
             counts = slots.sum(axis=1)
             finest = min(self.key_strides + self.other_strides)
-            grid = pooled_grid(layout.patches, finest, self.pooling)
-            counts[:] = np.maximum(counts, grid[0] * grid[1]) + self.newlines
+            grid = pooled_grid(layout.patches, self.steps(layout, finest), self.pooling)
+            counts[:] = max(layout.tokens_per_frame, grid[0] * grid[1]) + int(self.newlines and layout.newline)
             return EventPlan(layout, counts, exact=False, slots=slots)
         change = change_scores(meta, rows[:: layout.pictures])
         events = self.choose(event_boundaries(change, self.n_events), self._scores(layout, meta, rows))
@@ -133,11 +133,23 @@ class Metok(Strategy):
         fine, coarse = np.array(self.key_strides), np.array(self.other_strides)
         return np.where(key, fine[1 - events.key_frame.astype(int)], coarse[1 - events.key_frame.astype(int)])
 
+    def steps(self, layout: Layout, stride: int) -> int:
+        """A stride in patches as one in cells of the layout, which may be 2x2 patches each."""
+        side = math.isqrt(layout.unit)
+        if stride % side:
+            raise ValueError(
+                f"strides must be multiples of {side} on this model, whose tokens are {side}x{side} patches"
+            )
+        return stride // side
+
     def tokens_by_frame(self, layout: Layout, events: Events) -> NDArray[np.int64]:
         """int64 (T,): tokens after stage 1, a newline counted with the last frame of its event."""
-        grids = [pooled_grid(layout.patches, int(stride), self.pooling) for stride in self.strides(events)]
+        grids = [
+            pooled_grid(layout.patches, self.steps(layout, int(stride)), self.pooling)
+            for stride in self.strides(events)
+        ]
         counts = np.array([rows * columns for rows, columns in grids], np.int64)
-        if self.newlines:
+        if self.newlines and layout.newline:
             counts[[stop - 1 for _, stop in events.ranges]] += 1
         return counts
 
@@ -146,7 +158,8 @@ class Metok(Strategy):
         import torch
 
         assert context is not None and context.patches is not None and isinstance(plan, EventPlan)
-        patches, layout = context.patches, plan.layout
+        layout = plan.layout
+        patches = context.patches
         events = plan.events
         if events is None:
             means = torch.nn.functional.normalize(patches.float().mean(dim=1), dim=-1)
@@ -160,8 +173,9 @@ class Metok(Strategy):
         strides = self.strides(events)
         for number, (start, stop) in enumerate(events.ranges):
             for t in range(start, stop):
-                grid = pooled_grid(layout.patches, int(strides[t]), self.pooling)
-                pieces.append(pool(patches[t], layout.patches, int(strides[t]), self.pooling))
+                step = self.steps(layout, int(strides[t]))
+                grid = pooled_grid(layout.patches, step, self.pooling)
+                pieces.append(pool(patches[t], layout.patches, step, self.pooling))
                 slots.append(t * layout.tokens_per_frame + representatives(grid, layout.tokens))
             if newline is not None:
                 pieces.append(newline[None].to(patches.dtype))

@@ -24,7 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache
 
 from codecmeta.compression.adapter import Adapter, adapter_for
-from codecmeta.compression.base import Context, Plan, Reduced, Strategy
+from codecmeta.compression.base import Context, Layout, Plan, Reduced, Strategy
 from codecmeta.compression.inside import Inside, Prompt, forget, hook_layers
 from codecmeta.compression.rpm import Packing
 from codecmeta.metadata import Metadata
@@ -99,6 +99,7 @@ class Session:
         self._patches: Tensor | None = None
         self._encoded = False
         self._ids: Tensor | None = None
+        self._positioned = False
         self._started = 0.0
         self._sequences: WeakKeyDictionary[Any, Compressed] = WeakKeyDictionary()
         self._shortened: Compressed | None = None
@@ -121,7 +122,8 @@ class Session:
     @property
     def encoder_full(self) -> int:
         """Tokens of the clip in the plain vision encoder."""
-        return self.plan.layout.frames * self.plan.layout.patches_per_frame if self.plan else 0
+        layout = self.plan.layout if self.plan else None
+        return layout.frames * layout.patches_per_frame * layout.unit if layout else 0
 
     @property
     def encoder_tokens(self) -> int:
@@ -139,8 +141,12 @@ class Session:
         for hook in language_model._forward_pre_hooks.values():
             if isinstance(getattr(hook, "__self__", None), Session):
                 raise RuntimeError("a strategy is already applied to this model; leave its `with` block first")
+        if not self.keep_ids and not self.adapter.gapless:
+            raise ValueError("this model's position ids are rows and columns and cannot be renumbered; keep_ids=False")
         if self._rows is not None:
-            self._make_plan(len(self._rows))
+            layout = self.adapter.layout(len(self._rows), self._meta.stream if self._meta else None)
+            if layout is not None:
+                self._make_plan(layout)
         add, first, last = self._handles.append, *self.adapter.vision
         add(first.register_forward_pre_hook(self._before_vision, with_kwargs=True))
         for handle in self.adapter.merge_patches(lambda: self._packing, self.strategy):
@@ -162,24 +168,23 @@ class Session:
         self._handles.clear()
         self._packing = None
 
-    def _make_plan(self, pictures: int) -> Plan:
+    def _make_plan(self, layout: Layout) -> Plan:
         start = perf_counter()
-        stream = self._meta.stream if self._meta else None
-        layout = self.adapter.layout(pictures, stream)
         self.plan = self.strategy.plan(layout, self._meta, self._rows)
         self._planning = perf_counter() - start
         return self.plan
 
     def _before_vision(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        pictures = self.adapter.pictures(args, kwargs)
+        layout = self.adapter.layout_of_call(args, kwargs, self._meta.stream if self._meta else None)
+        pictures = layout.frames * layout.pictures
         plan = self.plan
         if self._rows is not None and pictures != len(self._rows):
             raise ValueError(
                 f"the inputs hold {pictures} pictures, but {len(self._rows)} frame rows were given; "
                 "one video per prompt, and one row per picture"
             )
-        if plan is None or self._rows is None:
-            plan = self._make_plan(pictures)
+        if plan is None or plan.layout != layout:
+            plan = self._make_plan(layout)
         self._packing = None if plan.regions is None else Packing(plan.regions, next(module.parameters()).device)
         self._encoded = True
         self._started = self._now()
@@ -191,6 +196,7 @@ class Session:
 
     def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._ids = args[0] if args else kwargs.get("input_ids")
+        self._positioned = kwargs.get("position_ids") is not None
 
     def _before_language_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         cache = kwargs.get("past_key_values")
@@ -229,7 +235,9 @@ class Session:
         if plan.slots is None:
             return self._pass_whole(first, full, kwargs)
         grid = embeddings[0, first : first + full].unflatten(0, (plan.layout.frames, -1))
-        context = Context(self._patches, self.adapter.newline(), self._meta, self._rows)
+        # where the model does not pool, its tokens are the finest there is
+        patches = grid if plan.layout.patches == plan.layout.tokens else self._patches
+        context = Context(patches, self.adapter.newline(), self._meta, self._rows)
         reduced = self.strategy.reduce(plan, grid, context)
         self._patches = None
         self.counts = _realised(plan, reduced)
@@ -312,6 +320,8 @@ class Session:
         expected = sequence.last + 1 + torch.arange(count, device=sequence.last.device)
         if positions is None:
             positions = expected
+        elif not self._positioned:
+            positions = positions + sequence.removed  # counted by the model itself, from the shortened cache
         elif not torch.equal(positions, expected.expand_as(positions)):
             raise RuntimeError(
                 f"new tokens at positions {positions.flatten().tolist()} do not follow the prompt, which ended at "
@@ -321,7 +331,7 @@ class Session:
             raise ValueError(
                 "the cache has forgotten the video in some layers and cannot take a second question; start anew"
             )
-        sequence.last = expected[..., -1:]
+        sequence.last = positions[..., -1:]
         kwargs = {**kwargs, "position_ids": positions if self.keep_ids else positions - sequence.removed}
         mask = kwargs.get("attention_mask")
         if mask is not None:

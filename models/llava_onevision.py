@@ -57,11 +57,11 @@ class LlavaOnevision(Adapter):
         covered = side * self.patch / self.size
         view = None if stream is None else (0.0, 0.0, stream.width * covered, stream.height * covered)
         half = -(-side // 2)
-        return Layout(pictures, (side, side), (half, half), view, depth=len(self.layers))
+        return Layout(pictures, (side, side), (half, half), view, newline=True, depth=len(self.layers))
 
-    def pictures(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
         """Frames arrive as (pictures, 3, height, width)."""
-        return len(args[0] if args else kwargs["pixel_values"])
+        return self.layout(len(args[0] if args else kwargs["pixel_values"]), stream)
 
     def newline(self) -> Tensor | None:
         """The learned newline."""

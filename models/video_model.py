@@ -116,6 +116,8 @@ class VideoModel:
     def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
         """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
         layout = self.adapter.layout(len(pictures), None)
+        if layout is None:
+            raise ValueError(f"asking {type(self.model).__name__} about files is not supported; use `apply` on it")
         placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         content = [{"type": "video"}, {"type": "text", "text": question}]
         prompt = self.tokenizer.apply_chat_template(

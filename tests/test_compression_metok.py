@@ -34,7 +34,7 @@ def test_counts_follow_the_released_schedule(name):
     metok = Metok(pooling=pooling)
     events = metok.choose(RANGES, SCORES)
     assert np.flatnonzero(events.key).tolist() == [0, 2, 3]
-    layout = Layout(32, (side, side), (14, 14))
+    layout = Layout(32, (side, side), (14, 14), newline=True)
     counts = metok.tokens_by_frame(layout, events)
     n0 = [int(counts[start:stop].sum()) for start, stop in RANGES]
     assert n0 == first

@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, Qwen2Config, SiglipVisionConfig
+from transformers import (
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    SiglipVisionConfig,
+)
 
 from codecmeta.metadata import Frames, Gops, Maps, Metadata, Stream
 
@@ -35,6 +44,46 @@ def llava(seed: int = 0, attention: str = "sdpa", layers: int = 4) -> LlavaOnevi
     model = LlavaOnevisionForConditionalGeneration._from_config(config, attn_implementation=attention).eval()
     sharpen(model)
     return model
+
+
+def qwen(seed: int = 0, attention: str = "sdpa", layers: int = 4, windowed: bool = False) -> Any:
+    """Qwen2-VL, or Qwen2.5-VL (`windowed`), with 6x6 patches and 3x3 tokens per pair of pictures."""
+    torch.manual_seed(seed)
+    text = {
+        "vocab_size": 96, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": layers,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]},
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    tokens = {"video_token_id": VIDEO, "image_token_id": IMAGE, "vision_start_token_id": 92, "vision_end_token_id": 93}
+    if windowed:
+        vision = {
+            "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4,
+            "out_hidden_size": 48, "fullatt_block_indexes": [1], "window_size": 16,
+        }  # fmt: skip
+        config = Qwen2_5_VLConfig(vision_config=vision, text_config=text, tie_word_embeddings=False, **tokens)
+        model = Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation=attention).eval()
+    else:
+        vision = {"depth": 2, "embed_dim": 32, "hidden_size": 48, "num_heads": 2, "mlp_ratio": 2, "patch_size": 4}
+        config = Qwen2VLConfig(vision_config=vision, text_config=text, tie_word_embeddings=False, **tokens)
+        model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def qwen_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """`frames` temporal positions of two pictures each, 6x6 patches of 4x4 pixels."""
+    rng = torch.Generator().manual_seed(seed)
+    text = torch.randint(1, 80, (BEFORE + AFTER,), generator=rng)
+    video = torch.full((frames * TOKENS**2,), VIDEO)
+    ids = torch.cat((text[:BEFORE], video, text[BEFORE:]))[None]
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": (ids == VIDEO).long() * 2,
+        "pixel_values_videos": torch.randn(frames * SIDE**2, 3 * 2 * 4 * 4, generator=rng),
+        "video_grid_thw": torch.tensor([[frames, SIDE, SIDE]]),
+    }
 
 
 def sharpen(model: torch.nn.Module) -> None:

@@ -1,0 +1,215 @@
+"""Strategies on Qwen2-VL and Qwen2.5-VL: windows of four patches, pairs of pictures, positions in three dimensions."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from codecmeta.compression import METHODS, Metok, Metom, RandomKeep, Uniform, apply
+from codecmeta.compression.inside import attention_rows
+from codecmeta.density import merge_regions, patch_density
+
+PICTURES = 2 * tiny.FRAMES
+ROWS = np.arange(PICTURES)
+FULL = tiny.FRAMES * tiny.TOKENS**2
+PROMPT = tiny.BEFORE + FULL + tiny.AFTER
+META = tiny.metadata(PICTURES)
+NOTHING_TO_DO = {
+    "none": {},
+    "uniform": {"budget": 1.0},
+    "random": {"budget": 1.0},
+    "metom": {"budget": 1.0, "rpm": False, "matm": True, "matm_layer": 2, "percent": 1},
+    "metok": {
+        "key_strides": (2, 2), "other_strides": (2, 2), "quotas": (1.0,) * 6, "forget": False, "layers": (1, 2, 3),
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(
+    scope="module", params=[("sdpa", False), ("eager", False), ("sdpa", True), ("eager", True)],
+    ids=["qwen2-sdpa", "qwen2-eager", "qwen2.5-sdpa", "qwen2.5-eager"],
+)  # fmt: skip
+def model(request):
+    return tiny.qwen(attention=request.param[0], windowed=request.param[1])
+
+
+@pytest.fixture(scope="module")
+def qwen2():
+    return tiny.qwen()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_nothing_to_do_is_bit_identical(model, name):
+    plain = tiny.generate(model, tiny.qwen_inputs())
+    with apply(model, METHODS[name](**NOTHING_TO_DO[name]), META, frames=ROWS) as session:
+        ids, logits = tiny.generate(model, tiny.qwen_inputs())
+    assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
+    assert session.tokens_kept == session.tokens_full == FULL
+    assert session.encoder_tokens == session.encoder_full == 4 * FULL
+    assert len(set(ids.tolist())) > 3, "an answer that repeats itself would hide differences"
+
+
+def entering(model, inputs):
+    """What enters the unmodified language model: embeddings (1, length, width) and positions (3, 1, length)."""
+    seen = {}
+
+    def look(module, args, kwargs):
+        seen.update(kwargs)
+
+    handle = model.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
+    with torch.no_grad():
+        model(**inputs)
+    handle.remove()
+    return seen["inputs_embeds"], seen["position_ids"][-3:]
+
+
+@pytest.mark.parametrize(
+    "strategy", [RandomKeep(), Uniform(budget=0.5, mode="spatial"), Metom(rpm=False), Metom(rpm=False, tau_tem=0.1)]
+)
+def test_after_dropping_logits_equal_a_masked_reference_and_triples_are_the_originals(model, strategy):
+    inputs = tiny.qwen_inputs()
+    positions = []
+
+    def look(module, args, kwargs):
+        positions.append(kwargs["position_ids"][-3:])
+
+    with apply(model, strategy, META, frames=ROWS) as session:
+        # registered later than the session's own, so it sees what the language model gets
+        handle = model.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
+        ids, logits = tiny.generate(model, inputs, new=9)
+        handle.remove()
+    embeddings, triples = entering(model, inputs)
+    grid = embeddings[0, tiny.BEFORE : tiny.BEFORE + FULL].unflatten(0, (tiny.FRAMES, -1))
+    reduced = strategy.reduce(session.plan, grid)
+    keep = torch.ones(PROMPT, dtype=torch.bool)
+    keep[tiny.BEFORE : tiny.BEFORE + FULL] = False
+    keep[tiny.BEFORE + reduced.slots] = True
+    assert torch.equal(positions[0], triples[..., keep])
+    last = triples[0, 0, -1]
+    assert [p.flatten().tolist() for p in positions[1:]] == [[last + n] * 3 for n in range(1, 9)]
+
+    whole = torch.cat((embeddings, model.get_input_embeddings()(ids[None, :-1])), 1)
+    whole[0, tiny.BEFORE + reduced.slots] = reduced.tokens
+    total = whole.shape[1]
+    allowed = torch.ones(total, total).tril().bool()
+    allowed[:, :PROMPT] &= keep
+    allowed |= torch.eye(total, dtype=torch.bool)
+    mask = torch.zeros(total, total).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
+    new = (last + torch.arange(1, 9)).expand(3, 1, 8)
+    with torch.no_grad():
+        out = model.model.language_model(
+            inputs_embeds=whole, attention_mask=mask, position_ids=torch.cat((triples, new), -1), use_cache=False
+        )
+        want = model.lm_head(out.last_hidden_state[0, PROMPT - 1 :])
+    assert session.tokens_kept < FULL
+    assert (logits - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_every_frame_alone_on_its_own_windows_gives_what_the_packed_encoder_gives(qwen2):
+    inputs = tiny.qwen_inputs()
+    strategy = Metom(budget=1.0, q=0.6, min_keep=0.1)
+    with torch.no_grad(), apply(qwen2, strategy, META, frames=ROWS) as session:
+        got = qwen2.model.visual(inputs["pixel_values_videos"], grid_thw=inputs["video_grid_thw"]).pooler_output
+    density = patch_density(META, ROWS, (3, 3)).reshape(tiny.FRAMES, 2, 3, 3).mean(1)
+    regions = merge_regions(density, q=0.6, min_keep=0.1)
+    assert session.encoder_tokens == 4 * sum(len(np.unique(frame)) for frame in regions) < 4 * FULL
+    visual = qwen2.model.visual
+    want = []
+    with torch.no_grad():
+        for t, frame in enumerate(regions):
+            patches = inputs["pixel_values_videos"][t * 36 : (t + 1) * 36]
+            windows = visual.patch_embed(patches).unflatten(0, (9, 4))
+            tokens, places = [], []
+            for k in range(frame.max() + 1):
+                members = np.flatnonzero(frame.ravel() == k)
+                tokens.append(windows[members].mean(0))
+                where = np.stack(np.unravel_index(members, (3, 3)), 1)
+                centre = members[((where - where.mean(0)) ** 2).sum(1).round(9).argmin()]
+                row, column = divmod(int(centre), 3)
+                places += [(2 * row + i, 2 * column + j) for i in range(2) for j in range(2)]
+            frequencies = 1 / 10000 ** (torch.arange(0, 8, 2) / 8)  # 16 angles per head: 4 for rows, 4 for columns
+            angle = torch.tensor(places)[..., None] * frequencies
+            angle = torch.cat((angle[:, 0], angle[:, 1]), -1).repeat(1, 2)
+            hidden = torch.cat(tokens)
+            ends = torch.tensor([0, len(hidden)], dtype=torch.int32)
+            for block in visual.blocks:
+                hidden = block(hidden, cu_seqlens=ends, position_embeddings=(angle.cos(), angle.sin()))
+            want.append(visual.merger(hidden)[frame.ravel()])
+    want = torch.cat(want)
+    assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_rows_of_attention_equal_those_of_an_eager_model():
+    model = tiny.qwen(attention="eager")
+    rows = {}
+
+    def look(module, args, kwargs, output):
+        rows[module.layer_idx] = attention_rows(module, kwargs, 4)
+
+    layers = model.model.language_model.layers
+    handles = [layer.self_attn.register_forward_hook(look, with_kwargs=True) for layer in layers]
+    with torch.no_grad():
+        whole = model(**tiny.qwen_inputs(), output_attentions=True).attentions
+    for handle in handles:
+        handle.remove()
+    assert sorted(rows) == [0, 1, 2, 3]
+    for number, probabilities in rows.items():
+        torch.testing.assert_close(probabilities, whole[number][0, :, -4:], rtol=1e-5, atol=1e-6)
+
+
+def test_matm_and_metok_shorten_every_layers_cache(model):
+    text = tiny.BEFORE + tiny.AFTER
+    with apply(model, Metom(rpm=False, btm=False, matm=True, matm_layer=2), META, frames=ROWS) as session:
+        tiny.generate(model, tiny.qwen_inputs(), new=2)
+    assert session.layer_tokens == [45, 45, 23, 23]
+    assert session.kv_bytes == sum(n + text for n in session.layer_tokens) * 2 * 2 * 12 * 4
+    strategy = Metok(boundaries="codec", n_events=3, key_frames=1, layers=(1, 2, 3))
+    with apply(model, strategy, META, frames=ROWS) as session:
+        tiny.generate(model, tiny.qwen_inputs(), new=2)
+    assert (session.counts == session.plan.counts).all()  # this model has no newline token to count
+    assert session.layer_tokens[0] == session.tokens_kept and session.layer_tokens[3] == 0
+    assert session.kv_bytes == (session.tokens_kept + 4 * text) * 2 * 2 * 12 * 4
+
+
+@torch.no_grad()
+def loop(model, new_ids):
+    """Decode given tokens without passing positions: logits (new, vocabulary) and the positions that were used."""
+    positions = []
+
+    def look(module, args, kwargs):
+        positions.append(kwargs["position_ids"][-3:, 0, -1].tolist())
+
+    handle = model.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
+    out = model(**tiny.qwen_inputs(), use_cache=True)
+    steps = [out.logits[0, -1]]
+    for token in new_ids[:-1]:
+        out = model(input_ids=token[None, None], past_key_values=out.past_key_values, use_cache=True)
+        steps.append(out.logits[0, -1])
+    handle.remove()
+    return torch.stack(steps), positions
+
+
+def test_a_loop_that_counts_positions_from_the_cache_gets_those_of_the_plain_model(model):
+    """Without position ids the model counts from its cache, which is shorter than the prompt was."""
+    with apply(model, RandomKeep()):
+        ids, logits = tiny.generate(model, tiny.qwen_inputs(), new=5)
+        steps, positions = loop(model, ids)
+    _, plain = loop(model, ids)
+    assert positions == plain
+    if positions[1][0] == positions[0][0] + 1:  # Qwen2.5 counts on from the video's last second here, generate() not
+        torch.testing.assert_close(steps, logits, rtol=1e-5, atol=1e-5)
+
+
+def test_what_cannot_be_done_is_refused(qwen2):
+    with pytest.raises(ValueError, match="rows and columns"), apply(qwen2, RandomKeep(keep_ids=False)):
+        pass
+    with pytest.raises(ValueError, match="set rpm=False"), apply(tiny.qwen(windowed=True), Metom(), META, frames=ROWS):
+        pass
+    with (
+        pytest.raises(ValueError, match="proportional"),
+        apply(qwen2, Metom(q=0.6, proportional=True), META, frames=ROWS),
+    ):
+        tiny.generate(qwen2, tiny.qwen_inputs())
+    with pytest.raises(ValueError, match="10 pictures, but 5 frame rows"):
+        with apply(qwen2, Metom(), META, frames=ROWS[:5]):
+            tiny.generate(qwen2, tiny.qwen_inputs())
