@@ -8,8 +8,10 @@ The file (MUST unless marked MAY be absent; a group that the codec cannot fill i
                  and the last MiB), settings (JSON), capability (JSON)
     /frames      one row per displayed frame: pts, time, picture_type, keyframe, packet_bytes, gop, corrupt
     /gops        start, stop, packet_bytes_mean
-    /motion      MAY: frame, indptr, vectors; the vectors of frame[i] are rows indptr[i]:indptr[i + 1]
-    /residual    MAY: frame, luma_rms float16, frame_source uint8; attributes block, origin_x, origin_y, source (names)
+    /motion      MAY: frame, indptr, vectors; the vectors of frame[i] are rows indptr[i]:indptr[i + 1]; MAY: distance
+                 int16, how many frames later each vector's reference is displayed, 0 unknown
+    /residual    MAY: frame, luma_rms float16, frame_source uint8; MAY: chroma_rms float16 over the same blocks (both
+                 planes); attributes block, origin_x, origin_y, source (names)
     /qp          MAY: frame, map int8; attributes block, origin_x, origin_y, offset (to be added; 0 but for VP9)
     /bits        MAY: frame, map float32; attributes as /qp without offset
 
@@ -131,11 +133,14 @@ def save(meta: Metadata, path: str | PathLike[str]) -> None:
     """Write a record that is in memory (or lazily loaded) as a cache file, atomically."""
     with _Writer(Path(path)) as writer:
         if meta.motion is not None:
-            writer.append_motion(meta.motion.frame, np.diff(meta.motion.indptr), meta.motion.vectors[:])
+            distance = None if meta.motion.distance is None else meta.motion.distance[:]
+            writer.append_motion(meta.motion.frame, np.diff(meta.motion.indptr), meta.motion.vectors[:], distance)
         for name, maps in (("residual", meta.residual), ("qp", meta.qp), ("bits", meta.bits)):
             if maps is not None:
                 writer.append_maps(name, maps.frame, maps.values[:], maps.source if name == "residual" else None)
                 writer.place(name, maps)
+        if meta.residual_chroma is not None:
+            writer.append_chroma(meta.residual_chroma.values[:])
         writer.write_tables(meta.path, meta.stream, meta.frames, meta.gops, meta.capability, meta.settings)
         writer.close_and_move()
 
@@ -194,7 +199,8 @@ def _record(path: Path, file: h5py.File) -> Metadata:
     motion = None
     if "motion" in file:
         group = file["motion"]
-        motion = Motion(group["frame"][:], group["indptr"][:], StoredRows(group["vectors"]))
+        distance = StoredRows(group["distance"]) if "distance" in group else None
+        motion = Motion(group["frame"][:], group["indptr"][:], StoredRows(group["vectors"]), distance)
     return Metadata(
         path=path.with_name(str(attrs["source_name"])),
         stream=stream,
@@ -204,6 +210,7 @@ def _record(path: Path, file: h5py.File) -> Metadata:
         settings=json.loads(attrs["settings"]),
         motion=motion,
         residual=_maps(file, "residual", "luma_rms"),
+        residual_chroma=_maps(file, "residual", "chroma_rms"),
         qp=_maps(file, "qp", "map"),
         bits=_maps(file, "bits", "map"),
         close_file=file.close,
@@ -211,7 +218,7 @@ def _record(path: Path, file: h5py.File) -> Metadata:
 
 
 def _maps(file: h5py.File, name: str, dataset: str) -> Maps | None:
-    if name not in file:
+    if name not in file or dataset not in file[name]:
         return None
     group = file[name]
     source = group["frame_source"][:] if "frame_source" in group else np.zeros(0, np.uint8)
@@ -280,17 +287,26 @@ class _Writer:
     def add(self, part: Part) -> None:
         if part.motion_rows:
             counts = np.array([len(vectors) for vectors in part.vectors])
-            self.append_motion(part.motion_rows, counts, np.concatenate(part.vectors))
+            distance = np.concatenate(part.distance) if part.distance else None
+            self.append_motion(part.motion_rows, counts, np.concatenate(part.vectors), distance)
         if part.residual_rows:
             self.append_maps(
                 "residual", part.residual_rows, np.stack(part.residual), np.array(part.residual_source, np.uint8)
             )
+        if part.chroma:
+            self.append_chroma(np.stack(part.chroma))
         if part.qp_rows:
             self.append_maps("qp", part.qp_rows, np.stack(part.qp))
+        if part.bits_rows:
+            self.append_maps("bits", part.bits_rows, np.stack(part.bits))
 
-    def append_motion(self, rows: Any, counts: NDArray[np.int64], vectors: NDArray[np.void]) -> None:
-        """Vectors of further frames, `counts` of them for each of `rows`."""
+    def append_motion(
+        self, rows: Any, counts: NDArray[np.int64], vectors: NDArray[np.void], distance: NDArray[np.int16] | None = None
+    ) -> None:
+        """Vectors of further frames, `counts` of them for each of `rows`; distance: int16 (vectors,)."""
         start = self._append("motion/vectors", vectors, VECTOR, _VECTORS_PER_CHUNK)
+        if distance is not None:
+            self._append("motion/distance", distance, np.dtype(np.int16), _VECTORS_PER_CHUNK)
         self._rows.setdefault("motion/frame", []).append(np.asarray(rows, np.int64))
         self._rows.setdefault("motion/indptr", [np.zeros(1, np.int64)]).append(start + np.cumsum(counts))
 
@@ -306,6 +322,11 @@ class _Writer:
         self._rows.setdefault(f"{name}/frame", []).append(np.asarray(rows, np.int64))
         if source is not None and len(source):
             self._rows.setdefault(f"{name}/frame_source", []).append(source)
+
+    def append_chroma(self, values: NDArray[np.float16]) -> None:
+        """Chroma maps of the frames whose luma residual was appended last: values (n, rows, columns)."""
+        frames_per_chunk = int(np.clip(_CHUNK_BYTES // max(values[0].size * 2, 1), 1, 64))
+        self._append("residual/chroma_rms", values, np.dtype(np.float16), frames_per_chunk)
 
     def _qp_offset(self, values: NDArray[Any]) -> int:
         """int8 holds QPs up to 127 as they are; the 0..255 of VP9 are stored 128 lower."""
@@ -349,7 +370,7 @@ class _Writer:
     def finish(self, found: Found) -> None:
         """Write the tables of a scanned video and move the file to its name."""
         file = self._opened
-        for name, grid in (("residual", found.residual_grid), ("qp", found.qp_grid)):
+        for name, grid in (("residual", found.residual_grid), ("qp", found.qp_grid), ("bits", found.qp_grid)):
             if name in file:
                 file[name].attrs.update({"block": grid.block, "origin_x": grid.origin_x, "origin_y": grid.origin_y})
         if "residual" in file:

@@ -20,6 +20,8 @@ class Tally:
     qp: int = 0
     qp_blocks: int = 0
     residual: dict[str, int] = field(default_factory=dict)
+    not_parsed: str = ""
+    """Why the bitstream itself was not read."""
 
     def count(self, part: Part) -> None:
         self.frames += len(part.residual_rows)
@@ -33,12 +35,16 @@ class Tally:
 
     def capability(self, codec: str, corrupt: int) -> Capability:
         damaged = f"; {corrupt} frames are marked corrupt, theirs are concealed" if corrupt else ""
+        reason = self.not_parsed or f"no parser for {codec}"
         sources = ", ".join(f"{name} {count}" for name, count in sorted(self.residual.items()))
         return {
             "motion": self._motion(codec, damaged),
-            "residual": {"level": "estimated", "why": f"from decoded luma, frames by source: {sources}{damaged}"},
+            "residual": {
+                "level": "estimated",
+                "why": f"from decoded luma, frames by source: {sources}; coefficients not read: {reason}{damaged}",
+            },
             "qp": self._qp(codec, damaged),
-            "bits": {"level": "none", "why": f"bits per block need the {codec} bitstream itself; not read here"},
+            "bits": {"level": "none", "why": f"bits per block need the {codec} bitstream itself; not read: {reason}"},
         }
 
     def _motion(self, codec: str, damaged: str) -> dict[str, str]:

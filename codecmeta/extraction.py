@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta import residual
+from codecmeta.bitstream import Bitstream, BitstreamTally, NotParsed
 from codecmeta.capability import Tally
 from codecmeta.compiling import announce_compiling
 from codecmeta.container import PACKET_SIZES, display_order, frame_tables, probe_with_packets
@@ -194,6 +195,7 @@ class _Scan:
         stages.probe = perf_counter() - start
         self.facts = self.probe.stream
         self.has_vectors = self.facts.codec in VECTOR_CODECS
+        self.not_parsed = ""
         turned = self.facts.rotation in (90, 270)
         width, height = (self.facts.height, self.facts.width) if turned else (self.facts.width, self.facts.height)
         shape = Display(width, height, *self.facts.crop, self.facts.rotation, self.facts.width, self.facts.height)
@@ -204,25 +206,83 @@ class _Scan:
         segments = plan_segments(self.packets, self.facts.codec)
         start = perf_counter()
         try:
+            try:
+                bitstream = Bitstream(self.path, self.facts, self.packets)
+                if self.transform is None or not segments[0].linear:
+                    return self._run_bitstream(bitstream, segments)
+                self.not_parsed = "intra refresh: pictures come from one decoder, and their metadata with them"
+            except NotParsed as reason:
+                self.not_parsed = str(reason)
+                self.sink.clear()
             if segments[0].linear:
                 return self._run_linear()
             return self._run_segments(segments)
         except Damage:
             self.sink.clear()
+            self.not_parsed = self.not_parsed or "the file is damaged, and shows what its decoder makes of it"
             return self._run_linear()
         finally:
             self.stages.whole = perf_counter() - start + self.stages.probe
 
-    def _run_segments(self, segments: list[Segment]) -> Found:
+    def _wanted(self) -> NDArray[np.int64]:
+        """The rows of the selection, where the packets tell which rows there are."""
         frames = self.probe.frames
         if self.selection == "all":
-            wanted = np.arange(len(frames))
-        elif self.selection == "keyframes":
-            wanted = np.flatnonzero(frames.keyframe)
+            return np.arange(len(frames))
+        if self.selection == "keyframes":
+            return np.flatnonzero(frames.keyframe)
+        return sample_rows(frames.time, self._sampling)
+
+    def _run_bitstream(self, bitstream: Bitstream, segments: list[Segment]) -> Found:
+        """Metadata from the packets themselves; a decoder runs only where the pictures are asked for too."""
+        frames = self.probe.frames
+        wanted = self._wanted().tolist()
+        keep = set(wanted)
+        self.residual_grid, self.qp_grid = bitstream.residual_grid, bitstream.macroblock_grid
+        if self.transform is not None:
+            tasks = [
+                partial(self._pictures, bitstream, one, [row for row in one.rows if row in keep])
+                for one in segments
+                if not keep.isdisjoint(one.rows)
+            ]
+        elif self.selection == "all":
+            tasks = [partial(bitstream.segment, one, keep) for one in segments]
         else:
-            wanted = sample_rows(frames.time, self._sampling)
-        keep = set(wanted.tolist())
-        tally = Tally()
+            tasks = [partial(bitstream.frames, wanted)]
+        tally = BitstreamTally()
+        types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
+        for part in _in_order(tasks, self.jobs):
+            if any(part.corrupt):
+                raise Damage  # which frames of it are shown, and how, is the decoder's to say
+            types[part.rows], corrupt[part.rows] = part.types, part.corrupt
+            tally.count(part)
+            self.sink.add(part)
+        return self._found(display_order(self.packets), types, corrupt, tally, "")
+
+    def _pictures(self, bitstream: Bitstream, segment: Segment, rows: list[int]) -> Iterator[Part]:
+        """The wanted pictures of one segment from its decoder, their metadata from their own packets."""
+        images: list[Any] = []
+        decoded = decode_segment(self.path, self.facts.stream_index, self.packets, segment, side_data=False)
+        assert self.transform is not None
+        with closing(decoded):  # type: ignore[type-var]
+            for one in decoded:
+                if one.row in rows:
+                    picture = _picture(one.frame, Display.of(one.frame, self.facts))
+                    start = perf_counter()
+                    images.append((one.row, self.transform(picture)))
+                    self.stages.parts.append(("transform", perf_counter() - start))
+                if one.row >= rows[-1]:
+                    break
+        start = perf_counter()
+        for part in bitstream.frames(rows):
+            part.images, images = images, []
+            yield part
+        self.stages.parts.append(("metadata", perf_counter() - start))
+
+    def _run_segments(self, segments: list[Segment]) -> Found:
+        frames = self.probe.frames
+        keep = set(self._wanted().tolist())
+        tally = Tally(not_parsed=self.not_parsed)
         types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
         work = [
             (one, last) for one in segments if (last := max((row for row in one.rows if row in keep), default=-1)) >= 0
@@ -244,7 +304,7 @@ class _Scan:
         elif self.selection != "all":
             keep = set(self._delivered_sample(whole).tolist())
             want = lambda row, packet: row in keep  # noqa: E731
-        tally = Tally()
+        tally = Tally(not_parsed=self.not_parsed)
         order: list[int] = []
         types: list[int] = []
         corrupt: list[bool] = []
@@ -353,7 +413,12 @@ class _Scan:
         return fitted_map(values, own, display.rotated_size, grid, (self.facts.width, self.facts.height))
 
     def _found(
-        self, order: NDArray[np.int64], types: NDArray[np.uint8], corrupt: NDArray[np.bool_], tally: Tally, note: str
+        self,
+        order: NDArray[np.int64],
+        types: NDArray[np.uint8],
+        corrupt: NDArray[np.bool_],
+        tally: Tally | BitstreamTally,
+        note: str,
     ) -> Found:
         frames, gops = frame_tables(self.packets, order, self.facts, types, corrupt)
         capability = dict(self.probe.capability)
@@ -364,7 +429,7 @@ class _Scan:
             )
         capability["packets"] = {"level": "exact", "why": PACKET_SIZES + note}
         if (types != 0).all():
-            capability["picture_types"] = {"level": "exact", "why": "the decoder's"}
+            capability["picture_types"] = {"level": "exact", "why": "the headers or the decoder of the pictures"}
         capability.update(tally.capability(self.facts.codec, int(corrupt.sum())))
         return Found(
             self.path,

@@ -113,12 +113,14 @@ class Motion:
     """Motion vectors of the covered frames, as compressed sparse rows.
 
     frame: int64 (k,), rows of the frame table. indptr: int64 (k + 1,). vectors: dtype `VECTOR`; those of frame[i] are
-    vectors[indptr[i]:indptr[i + 1]]. An intra picture has none.
+    vectors[indptr[i]:indptr[i + 1]]. An intra picture has none. distance: int16, beside each vector how many displayed
+    frames later its reference is (negative: earlier), 0 where that is not known; None where no vector has one.
     """
 
     frame: NDArray[np.int64]
     indptr: NDArray[np.int64]
     vectors: RowArray
+    distance: RowArray | None = None
 
     def of(self, row: int) -> NDArray[np.void] | None:
         """The vectors of one frame-table row, or None where that row is not covered."""

@@ -17,7 +17,8 @@ from codecmeta.residual import SOURCES
 @dataclass
 class Part:
     """What a run of decoded frames gave, in display order. Every list that ends in `_rows` names the frame-table rows
-    of the list beside it."""
+    of the list beside it. `distance` belongs to `vectors` and `chroma` to `residual`; where their source is not known
+    the lists are empty."""
 
     rows: list[int] = field(default_factory=list)
     packets: list[int] = field(default_factory=list)
@@ -25,12 +26,17 @@ class Part:
     corrupt: list[bool] = field(default_factory=list)
     motion_rows: list[int] = field(default_factory=list)
     vectors: list[NDArray[np.void]] = field(default_factory=list)
+    distance: list[NDArray[np.int16]] = field(default_factory=list)
+    estimated_vectors: int = 0
     residual_rows: list[int] = field(default_factory=list)
     residual: list[NDArray[np.float16]] = field(default_factory=list)
     residual_source: list[int] = field(default_factory=list)
+    chroma: list[NDArray[np.float16]] = field(default_factory=list)
     qp_rows: list[int] = field(default_factory=list)
     qp: list[NDArray[np.int16]] = field(default_factory=list)
     qp_blocks: int = 0
+    bits_rows: list[int] = field(default_factory=list)
+    bits: list[NDArray[np.float32]] = field(default_factory=list)
     images: list[Any] = field(default_factory=list)
 
 
@@ -46,7 +52,8 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a video when all its parts are collected; residual_grid and qp_grid place the maps."""
+    """What is known of a video when all its parts are collected; residual_grid places its residual maps, qp_grid those
+    of QP and bits."""
 
     path: Path
     stream: Stream
@@ -93,7 +100,13 @@ class Collector:
             found.settings,
             motion=self._motion() if found.has_motion else None,
             residual=self._maps("residual", found.residual_grid, np.dtype(np.float16)),
+            residual_chroma=self._maps("chroma", found.residual_grid, np.dtype(np.float16), "residual_rows")
+            if any(part.chroma for part in self.parts)
+            else None,
             qp=self._maps("qp", found.qp_grid, np.dtype(np.int16)) if found.has_qp else None,
+            bits=self._maps("bits", found.qp_grid, np.dtype(np.float32))
+            if any(part.bits for part in self.parts)
+            else None,
         )
 
     def _motion(self) -> Motion:
@@ -102,10 +115,13 @@ class Collector:
             np.array([row for part in self.parts for row in part.motion_rows], np.int64),
             np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
             np.concatenate([np.zeros(0, VECTOR), *[one for part in self.parts for one in part.vectors]]),
+            np.concatenate([np.zeros(0, np.int16), *[one for part in self.parts for one in part.distance]])
+            if any(part.distance for part in self.parts)
+            else None,
         )
 
-    def _maps(self, name: str, grid: BlockGrid, dtype: np.dtype) -> Maps:
-        rows = [row for part in self.parts for row in getattr(part, f"{name}_rows")]
+    def _maps(self, name: str, grid: BlockGrid, dtype: np.dtype, rows_name: str = "") -> Maps:
+        rows = [row for part in self.parts for row in getattr(part, rows_name or f"{name}_rows")]
         values = [one for part in self.parts for one in getattr(part, name)]
         stacked = np.stack(values).astype(dtype) if values else np.zeros((0, grid.rows, grid.columns), dtype)
         source = [one for part in self.parts for one in part.residual_source] if name == "residual" else []

@@ -73,11 +73,13 @@ def test_the_file_keeps_the_contract(clip: Path, tmp_path: Path) -> None:
         assert vectors.dtype.names == ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "scale")
         assert len(file["motion/indptr"]) == len(file["motion/frame"]) + 1 and file["motion/indptr"][-1] == len(vectors)
         assert file["residual/luma_rms"].dtype == np.float16 and file["residual/luma_rms"].shape == (30, 8, 12)
-        assert file["residual"].attrs["block"] == 8 and "motion_compensated" in file["residual"].attrs["source"]
+        assert file["residual"].attrs["block"] == 8 and "bitstream" in file["residual"].attrs["source"]
+        assert file["residual/chroma_rms"].shape == (30, 8, 12) and file["motion/distance"].shape == vectors.shape
         assert file["qp/map"].dtype == np.int8 and file["qp/map"].shape == (30, 4, 6)
         for name in ("motion/vectors", "residual/luma_rms", "qp/map"):
             assert file[name].compression == "gzip" and file[name].shuffle and file[name].chunks[0] <= 16384
-        assert "bits" not in file and json.loads(file.attrs["capability"])["bits"]["level"] == "none"
+        assert file["bits/map"].dtype == np.float32 and file["bits/map"].shape == (30, 4, 6)
+        assert json.loads(file.attrs["capability"])["bits"]["level"] == "exact"
 
 
 def test_groups_that_a_codec_cannot_fill_are_absent(made: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class DecodedPictureBuffer:
     def __init__(self) -> None:
         self.references: list[Reference] = []
         self.identity = -1
-        self.missing = False  # a reference that should be there is not: lists are no longer exact
+        self.lost = False  # frames were lost on the way: until the next IDR picture the lists may be other ones
         self._previous: SliceHeader | None = None  # of the previous picture
         self._previous_operation_5 = False
         self._previous_order_msb = self._previous_order_lsb = 0
@@ -49,11 +49,9 @@ class DecodedPictureBuffer:
         sps = header.sps
         self.identity += 1
         if header.idr:
-            self.missing = False
+            self.lost = False
             self.references = []
-        elif self._previous is None:
-            self.missing = True  # decoding starts in the middle
-        else:
+        elif self._previous is not None:  # else an open GoP starts here: what stands before it is not referred to
             self._gaps(header)
         top, bottom = self._picture_order_count(header)
         self.current = Reference(self.identity, header.frame_num, min(top, bottom), top)
@@ -83,8 +81,6 @@ class DecodedPictureBuffer:
             active = header.num_ref_idx_active[list_]
             padded = (list(references) + [None] * active)[:active]
             result.append(self._modified(padded, header.ref_pic_list_modification[list_], header, short, long))
-        if any(r is None or r.identity < 0 for references in result for r in references):
-            self.missing = True
         return result[0], result[1] if len(result) > 1 else []
 
     def end(self, header: SliceHeader) -> None:
@@ -180,7 +176,7 @@ class DecodedPictureBuffer:
         expected = (previous + 1) % max_frame_num
         missing = (header.frame_num - expected) % max_frame_num
         if missing and not sps.gaps_in_frame_num_value_allowed_flag:
-            self.missing = True  # frames were lost on the way
+            self.lost = True
         for step in range(max(0, missing - sps.max_num_ref_frames), missing):
             frame_num = (expected + step) % max_frame_num
             for reference in self.references:
@@ -218,11 +214,8 @@ class DecodedPictureBuffer:
                 chosen = next((r for r in short if r.frame_num_wrap == pic_num), None)
             else:
                 chosen = next((r for r in long if r.long_term_frame_idx == operand), None)
-            if chosen is None:
-                self.missing = True
-                continue
             result.insert(at, chosen)
-            kept = [r for i, r in enumerate(result) if i <= at or r is not chosen]
+            kept = [r for i, r in enumerate(result) if i <= at or r is None or r is not chosen]
             result = (kept + [None] * size)[:size]
         return result
 
@@ -244,7 +237,6 @@ class DecodedPictureBuffer:
                 pic_num = header.frame_num - (first + 1)
                 chosen = next((r for r in self.references if r.short_term and r.frame_num_wrap == pic_num), None)
                 if chosen is None:
-                    self.missing = True
                     continue
                 chosen.short_term = False
                 if operation == 3:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
@@ -44,7 +44,7 @@ def _data_pointer(typingctx: Any, array: Any) -> Any:
 
 
 @njit(inline="always")
-def _same(array):  # type: ignore[no-untyped-def]
+def _same(array: Any) -> Any:
     return array
 
 
@@ -84,7 +84,7 @@ def kernel(signature: Any, *, inline: bool = False) -> Callable[[Callable[..., A
         dispatcher = njit(nogil=True, error_model="numpy", forceinline=inline)(function)
         dispatcher.enable_caching()
         cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-        if hasattr(cache_file, "_source_stamp"):
+        if cache_file is not None and hasattr(cache_file, "_source_stamp"):
             cache_file._source_stamp = _STAMP
         dispatcher.compile(signature)
         dispatcher.disable_compile()

@@ -168,7 +168,8 @@ def parse_sps(rbsp: bytes) -> SPS:
     log2_max_frame_num = 4 + _bounded(r.ue(), 12, "log2_max_frame_num_minus4")
     pic_order_cnt_type = _bounded(r.ue(), 2, "pic_order_cnt_type")
     log2_max_pic_order_cnt_lsb = 0
-    always_zero, non_ref, top_to_bottom, ref_frame = False, 0, 0, ()
+    always_zero, non_ref, top_to_bottom = False, 0, 0
+    ref_frame: tuple[int, ...] = ()
     if pic_order_cnt_type == 0:
         log2_max_pic_order_cnt_lsb = 4 + _bounded(r.ue(), 12, "log2_max_pic_order_cnt_lsb_minus4")
     elif pic_order_cnt_type == 1:

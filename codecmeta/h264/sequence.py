@@ -58,11 +58,13 @@ class Sequence:
                 colocated = None
             if colocated is not None and not header.direct_spatial_mv_pred_flag:
                 self.parser.k = temporal_direct(picture, lists, colocated)
-        if header.slice_type == B and colocated is None:
-            picture.vectors_exact = False
-        if self.buffer.missing and header.slice_type == B:
+        if header.slice_type == B and (self.buffer.lost or colocated is None or not _sound(colocated)):
             picture.vectors_exact = False
         self.parser.parse_slice(picture, header, rbsp, colocated, long_term)
+
+
+def _sound(picture: Picture) -> bool:
+    return picture.vectors_exact and picture.complete
 
 
 def temporal_direct(

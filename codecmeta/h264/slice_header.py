@@ -205,7 +205,7 @@ def _pred_weight_table(r: BitReader, sps: SPS, active: tuple[int, int]) -> None:
 
 def _memory_management_control_operations(r: BitReader) -> tuple[tuple[int, int, int], ...]:
     """7.3.3.3: (memory_management_control_operation, first operand, second operand), 0 where there is none."""
-    operations = []
+    operations: list[tuple[int, int, int]] = []
     while operation := r.ue():
         if operation > 6 or len(operations) >= 66:
             raise EndOfData(f"memory_management_control_operation {operation}")

@@ -1,0 +1,308 @@
+"""H.264 without a decoder: vectors, QP, bits and residual energy of frames, parsed from the packets that carry them.
+
+The first rung of the residual ladder. Chosen frames are parsed alone, each from its own packet; a whole keyframe
+segment is parsed in decoding order, which makes the direct vectors of B-frames exact too. No pixel is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.container import NO_PTS, PacketTable, demux, display_order, open_video
+from codecmeta.decoder import Segment
+from codecmeta.display import (
+    BlockGrid,
+    Display,
+    cropped_vectors,
+    displayed_grid,
+    displayed_map,
+    displayed_vectors,
+    fitted_map,
+)
+from codecmeta.h264.bits import EndOfData
+from codecmeta.h264.nal import nal_length_size_of, nal_units
+from codecmeta.h264.parameter_sets import SPS, parameter_sets_of
+from codecmeta.h264.slice_header import Refused, refusal_of
+from codecmeta.metadata import VECTOR, Capability, Stream
+from codecmeta.parts import Part
+from codecmeta.residual import BLOCK, SOURCES
+
+_CHUNK = 64  # frames handed on together
+_SOURCE = SOURCES.index("bitstream")
+
+
+class NotParsed(Exception):
+    """The bitstream of this video is not read here; the message says why."""
+
+
+@dataclass
+class BitstreamTally:
+    """Counts over all parts that the capability report is made from."""
+
+    frames: int = 0
+    estimated: int = 0
+
+    def count(self, part: Part) -> None:
+        self.frames += len(part.residual_rows)
+        self.estimated += part.estimated_vectors
+
+    def capability(self, codec: str, corrupt: int) -> Capability:
+        damaged = f"; {corrupt} frames are marked corrupt, what stands before the damage was read" if corrupt else ""
+        exact = {"level": "exact", "why": f"read from the {codec} bitstream" + damaged}
+        residual = {"level": "exact", "why": f"dequantised coefficients of the {codec} bitstream" + damaged}
+        motion = dict(exact)
+        if self.estimated:
+            why = f"{self.estimated} of {self.frames} frames are B-frames read on their own: their direct vectors, and "
+            why += "those predicted from them, are estimates (frames='all' makes them exact)"
+            motion = {"level": "estimated", "why": f"read from the {codec} bitstream; {why}{damaged}"}
+        return {"motion": motion, "residual": residual, "qp": dict(exact), "bits": dict(exact)}
+
+
+@dataclass
+class Bitstream:
+    """The parser of one video. Raises NotParsed where the stream, or a part of it, is none that it reads."""
+
+    path: Path
+    facts: Stream
+    packets: PacketTable
+    residual_grid: BlockGrid = field(init=False)
+    macroblock_grid: BlockGrid = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.facts.codec != "h264":
+            raise NotParsed(f"no parser for {self.facts.codec}")
+        if not self.packets.timed:
+            raise NotParsed("the stream has no usable time stamps")
+        shown = self.packets.pts[self.packets.shown]
+        if not self.packets.key[0] or shown.min() < self.packets.pts[0]:
+            raise NotParsed("the stream starts in the middle of a GoP")
+        with open_video(self.path, self.facts.stream_index) as (_, video):
+            self.extradata = bytes(video.codec_context.extradata or b"")
+        self.nal_length_size = nal_length_size_of(self.extradata)
+        sets = parameter_sets_of(self.extradata)
+        for sps in sets.sps.values():
+            if reason := refusal_of(sps):
+                raise NotParsed(reason)
+        for pps in sets.pps.values():
+            if reason := refusal_of(sets.sps[pps.seq_parameter_set_id], pps):
+                raise NotParsed(reason)
+        if not sets.sps and self.nal_length_size is not None:
+            raise NotParsed("H.264 without parameter sets")
+        self.order = display_order(self.packets)
+        self.row_of_packet = np.full(len(self.packets), -1, np.int64)
+        self.row_of_packet[self.order] = np.arange(len(self.order))
+        turned = self.facts.rotation in (90, 270)
+        size = (self.facts.height, self.facts.width) if turned else (self.facts.width, self.facts.height)
+        self._display = Display(*size, *self.facts.crop, self.facts.rotation, self.facts.width, self.facts.height)
+        self._first_sps = next(iter(sets.sps.values()), None)
+        self.residual_grid = _grid(self._display, BLOCK)
+        self.macroblock_grid = displayed_grid(self._display, 16, *self.facts.crop)
+
+    def frames(self, rows: Sequence[int]) -> Iterator[Part]:
+        """Random access: these rows of the frame table, ascending, each from its own packet."""
+        from codecmeta.h264.picture import PictureParser
+
+        parser = PictureParser(self.extradata)
+        indices = [int(self.order[row]) for row in rows]
+        keys = np.flatnonzero(self.packets.key)
+        found: dict[int, Any] = {}
+        for index, data, key_data in self._packets_at(sorted(indices), keys):
+            if key_data is not None:
+                for unit in nal_units(key_data, self.nal_length_size):
+                    parser.sets.add(unit)
+            found[index] = _parsed(parser, data)
+        part = Part()
+        for row, index in zip(rows, indices, strict=True):
+            self._record(part, row, index, found.pop(index, None), True, {})
+            if len(part.rows) >= _CHUNK:
+                yield part
+                part = Part()
+        yield part
+
+    def segment(self, segment: Segment, wanted: set[int]) -> Iterator[Part]:
+        """Sequential: every picture of a keyframe segment in decoding order; `wanted` rows are recorded, in order."""
+        from codecmeta.h264.sequence import Sequence as PictureSequence
+
+        sequence = PictureSequence(self.extradata)
+        waiting: dict[int, tuple[int, Any]] = {}
+        row_of_identity: dict[int, int] = {}
+        next_row = segment.rows.start
+        part = Part()
+        for index, data in self._packets_from(segment):
+            row = int(self.row_of_packet[index])
+            picture = _parsed(sequence, data)
+            if picture is not None:
+                row_of_identity[picture.identity] = row
+            if row in segment.rows:
+                waiting[row] = (index, picture)
+            while next_row in waiting:
+                index, picture = waiting.pop(next_row)
+                self._record(part, next_row, index, picture, next_row in wanted, row_of_identity)
+                next_row += 1
+                if len(part.rows) >= _CHUNK:
+                    yield part
+                    part = Part()
+        for row in sorted(waiting) if next_row < segment.rows.stop else ():
+            self._record(part, row, *waiting[row], row in wanted, row_of_identity)
+        yield part
+
+    def _record(
+        self, part: Part, row: int, index: int, picture: Any, wanted: bool, row_of_identity: dict[int, int]
+    ) -> None:
+        """One frame into a part; a packet without a readable picture is a corrupt frame without data."""
+        part.rows.append(row)
+        part.packets.append(index)
+        part.types.append(ord(picture.slice_type) if picture else int(self.packets.picture_type[index]))
+        part.corrupt.append(picture is None or not picture.complete)
+        if picture is None or not wanted:
+            return
+        sps = picture.sps
+        display = self._display_of(sps)
+        vectors, distance = _vectors(picture, row, row_of_identity)
+        part.motion_rows.append(row)
+        part.vectors.append(displayed_vectors(cropped_vectors(vectors, display), display))
+        part.distance.append(distance)
+        part.estimated_vectors += not picture.vectors_exact
+        first = (display.crop_top // BLOCK, display.crop_left // BLOCK)
+        grid = _grid(display, BLOCK)
+        part.residual_rows.append(row)
+        part.residual_source.append(_SOURCE)
+        part.residual.append(self._shown(_luma_rms(picture), display, grid, first, self.residual_grid))
+        part.chroma.append(self._shown(_chroma_rms(picture), display, grid, first, self.residual_grid))
+        grid = displayed_grid(display, 16, display.crop_left, display.crop_top)
+        qp = (picture.qp + 6 * (sps.bit_depth_luma - 8)).astype(np.int16)  # QP'Y, as FFmpeg exports it
+        part.qp_rows.append(row)
+        part.qp.append(self._shown(qp, display, grid, (0, 0), self.macroblock_grid))
+        part.qp_blocks += qp.size
+        part.bits_rows.append(row)
+        part.bits.append(self._shown(picture.bits.astype(np.float32), display, grid, (0, 0), self.macroblock_grid))
+
+    def _display_of(self, sps: SPS) -> Display:
+        """How a picture with this parameter set is shown; the first one's crop is the one FFmpeg applies."""
+        first = self._first_sps
+        if first is None or (sps.width, sps.height, sps.crop_left, sps.crop_top, sps.crop_right, sps.crop_bottom) == (
+            first.width,
+            first.height,
+            first.crop_left,
+            first.crop_top,
+            first.crop_right,
+            first.crop_bottom,
+        ):
+            return self._display
+        crop = sps.crop_left, sps.crop_top
+        size = sps.displayed_width, sps.displayed_height
+        return Display(*size, *crop, self.facts.rotation, self.facts.width, self.facts.height)
+
+    def _shown(
+        self, values: NDArray[Any], display: Display, own: BlockGrid, first: tuple[int, int], to: BlockGrid
+    ) -> NDArray[Any]:
+        """A map over the coded picture on the grid of the displayed one."""
+        turned = display.rotation in (90, 270)
+        rows, columns = (own.columns, own.rows) if turned else (own.rows, own.columns)
+        cut = values[first[0] : first[0] + rows, first[1] : first[1] + columns]
+        size = self.facts.width, self.facts.height
+        return fitted_map(displayed_map(cut, display), own, display.rotated_size, to, size)
+
+    def _packets_from(self, segment: Segment) -> Iterator[tuple[int, bytes]]:
+        """The packets of a segment with their indices."""
+        from codecmeta.decoder import _packets_from
+
+        with open_video(self.path, self.facts.stream_index) as (container, video):
+            for index, packet in _packets_from(container, video, self.packets, segment):
+                yield index, bytes(packet)
+
+    def _packets_at(self, indices: Sequence[int], keys: NDArray[np.int64]) -> Iterator[tuple[int, bytes, bytes | None]]:
+        """(index, packet, keyframe packet before it, which may hold parameter sets) of ascending indices.
+
+        Seeks right to the packet where the container can, else to its keyframe.
+        """
+        table = self.packets
+        with open_video(self.path, self.facts.stream_index) as (container, video):
+            for index in indices:
+                key = int(keys[np.searchsorted(keys, index, side="right") - 1]) if len(keys) else 0
+                data = None
+                if self.nal_length_size is not None and table.dts[index] != NO_PTS:
+                    container.seek(int(table.dts[index]), stream=video, any_frame=True)
+                    data = self._find(container, video, index, 4)
+                if data is not None:
+                    yield index, data, None
+                    continue
+                stamps = [stamp for stamp in (int(table.pts[key]), int(table.dts[key])) if stamp != NO_PTS]
+                container.seek(min(stamps), stream=video, backward=True)
+                key_data: bytes | None = None
+                for packet in demux(container, video):
+                    if packet.pts == table.pts[key] and packet.size == table.size[key]:
+                        key_data = bytes(packet)
+                    if packet.pts == table.pts[index] and packet.size == table.size[index]:
+                        data = bytes(packet)
+                        break
+                if data is None:
+                    raise NotParsed("the container does not find its packets again")
+                yield index, data, key_data
+
+    def _find(self, container: Any, video: Any, index: int, tries: int) -> bytes | None:
+        for packet in demux(container, video):
+            if packet.pts == self.packets.pts[index] and packet.size == self.packets.size[index]:
+                return bytes(packet)
+            tries -= 1
+            if not tries:
+                return None
+        return None
+
+
+def _parsed(parser: Any, data: bytes) -> Any:
+    """The picture of a packet; None where its headers are damaged or it has none."""
+    try:
+        return parser.parse(data)
+    except Refused as reason:
+        raise NotParsed(str(reason)) from reason
+    except (EndOfData, KeyError):
+        return None
+
+
+def _grid(display: Display, block: int) -> BlockGrid:
+    return displayed_grid(display, block, display.crop_left % block, display.crop_top % block)
+
+
+def _vectors(picture: Any, row: int, row_of_identity: dict[int, int]) -> tuple[NDArray[np.void], NDArray[np.int16]]:
+    """Vectors of the coded picture, dtype VECTOR, and the frames from this one to the reference, int16, 0 unknown."""
+    from codecmeta.h264 import motion
+
+    rows = motion.motion_rows(picture)
+    vectors = np.empty(len(rows), VECTOR)
+    for column, name in enumerate(("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y")):
+        vectors[name] = rows[:, column]
+    vectors["scale"] = 4
+    distance = np.zeros(len(rows), np.int16)
+    if picture.lists and len(rows):
+        table = np.zeros((len(picture.lists), 2, 33), np.int16)  # the last for refIdx -1
+        for number, lists in enumerate(picture.lists):
+            for list_, identities in enumerate(lists):
+                for i, identity in enumerate(identities):
+                    if identity in row_of_identity:
+                        table[number, list_, i] = row_of_identity[identity] - row
+        by_list = (rows[:, motion.SOURCE] > 0).astype(np.int64)
+        distance = table[rows[:, motion.SLICE], by_list, rows[:, motion.REF_IDX]]
+    return vectors, distance
+
+
+def _luma_rms(picture: Any) -> NDArray[np.float16]:
+    """Root mean square luma residual per 8x8 block in 8-bit grey levels, float16 (2 * rows, 2 * columns)."""
+    energy = picture.luma_energy
+    blocks = energy.reshape(energy.shape[0] // 2, 2, energy.shape[1] // 2, 2).sum((1, 3))
+    return _rms(blocks, 64, picture.sps.bit_depth_luma)
+
+
+def _chroma_rms(picture: Any) -> NDArray[np.float16]:
+    """Root mean square residual of both chroma planes over the same blocks: 4x4 samples of each."""
+    return _rms(picture.chroma_energy.sum(0), 32, picture.sps.bit_depth_chroma)
+
+
+def _rms(energy: NDArray[np.float32], samples: int, bit_depth: int) -> NDArray[np.float16]:
+    return (np.sqrt(energy / samples) / (1 << (bit_depth - 8))).astype(np.float16)
