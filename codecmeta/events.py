@@ -181,7 +181,7 @@ def _row_changes(signals: _Signals) -> NDArray[np.float64]:
     """float64 (n,): what happens between row r - 1 and r; 0 for row 0."""
     onset = _onsets(signals)
     cut = _cuts(signals)
-    strength = np.maximum(cut, 0.5 * onset)
+    strength = np.maximum(cut * np.minimum(1, 2 * cut), 0.5 * onset)  # an unsure cut counts less than its chance
     # One event, one peak: what it stirs up around itself counts little, and a fade is not a row of cuts.
     before, after = _window_maximum(strength, ONE_EVENT, -1), _window_maximum(strength, ONE_EVENT, 1)
     return np.where((strength > before) & (strength >= after), strength, 0.1 * strength)
@@ -203,7 +203,7 @@ def _onsets(signals: _Signals) -> NDArray[np.float64]:
     intra = rise(np.sqrt(whole(signals.intra)), 0.06)
     local = np.hypot(rise(signals.energy, 0.4), rise(np.sqrt(signals.moving), 0.2))
     local = np.sort(local, axis=1)[:, -6:].mean(axis=1, keepdims=True)
-    parts = np.hstack([size, 0.7 * energy, 0.5 * moving, 0.7 * intra, 0.2 * local])
+    parts = np.hstack([size, 0.7 * energy, 0.5 * moving, 0.7 * intra, 0.3 * local])
     power = np.sqrt(np.square(parts).sum(axis=1))
     return power / (power + 6)
 
@@ -223,10 +223,12 @@ def _cuts(signals: _Signals) -> NDArray[np.float64]:
     for before, anchor in zip(anchors[:-1].tolist(), anchors[1:].tolist(), strict=True):
         if kind[anchor] == I:
             # That it differs from the intra picture before says nothing if a cut was found in between, or if that one
-            # too only differed from the one before it (a fade); what moves after it says nothing if a cut follows soon.
+            # too only differed from the one before it (a fade); what moves after it says nothing if a cut is near.
             happened = sure[last_intra + 1 : anchor].max(initial=sure[last_intra] * (1 - off_clock[last_intra]))
-            follows = chance[anchor + 1 : anchor + 13].max(initial=0)
-            guess = 8 * off_clock[anchor] + (1 - happened) * (differs[anchor] + (1 - follows) * moves[anchor]) - 9
+            near = max(
+                sure[max(0, anchor - 12) : anchor].max(initial=0), chance[anchor + 1 : anchor + 13].max(initial=0)
+            )
+            guess = 8 * off_clock[anchor] + (1 - happened) * differs[anchor] + (1 - near) * moves[anchor] - 9
             chance[anchor] = 1 / (1 + np.exp(-guess))
             last_intra = anchor
         if chance[anchor] > 0.01:
@@ -266,15 +268,28 @@ def _predicted_cuts(signals: _Signals) -> NDArray[np.float64]:
     usual = np.minimum(np.nan_to_num(usual), 0.9)
     known = 14 * ((broken - usual) / (1 - usual) - 0.45)
 
-    jump = signals.bytes - np.fmax(*_medians(signals.bytes[:, None], kind, P, 5))[:, 0]
-    jump = np.clip(np.nan_to_num(jump), -1, 3)
+    before, after = _medians(signals.bytes[:, None], kind, P, 5)
+    jump = signals.bytes - np.fmax(before, after)[:, 0]
+    jump = np.clip(np.where(np.isnan(before[:, 0]), -1, np.nan_to_num(jump)), -1, 3)  # the first ones have no past
     moved = np.abs(_steps(signals.energy, kind, 4)).mean(axis=1)
     usual = np.fmin(*_medians(moved[:, None], everything, P, 12))[:, 0]
-    moved = np.clip(moved / np.maximum(usual, 0.05), 0, 6)
-    # Between B pictures P pictures are alike; alone they play many parts (VP9), and only a great jump means anything.
-    guess = 4.5 * jump + 0.3 * moved - 4.5 if (kind == B).any() else 2.2 * jump + moved - 9
+    ratio = np.clip(moved / np.maximum(usual, 0.05), 0, 6)
+    if (kind == B).any():
+        # Between B pictures P pictures are alike. The layout may have changed at any B picture since the last anchor;
+        # where it changed more a little before or after, that is not the place.
+        excess = np.nan_to_num(np.clip(moved - usual, 0, 3))
+        near = np.maximum(excess, np.maximum(_window_maximum(excess, 6, -1), _window_maximum(excess, 6, 1)))
+        anchors = np.flatnonzero(kind != B)
+        since = np.append(0, anchors[:-1] + 1)
+        here = np.maximum.reduceat(excess, since) >= 0.95 * np.maximum.reduceat(near, since)
+        ratio[anchors] = np.where(here, np.fmax.reduceat(ratio, since), np.minimum(ratio[anchors], 1))
+        excess[anchors] = np.where(here, np.maximum.reduceat(excess, since), 0)
+        guess = 4.5 * jump + 0.4 * ratio + 1.5 * excess - 5
+    else:
+        # Alone they play many parts (VP9), and only a great jump means anything.
+        guess = 2.2 * jump + ratio - 9
     restless = _jitter(signals.bytes[:, None], kind, 12)[:, 0]
-    guess = np.where(np.isfinite(moved), guess, 4.5 * jump - 6 - 5 * restless)
+    guess = np.where(np.isfinite(ratio), guess, 4.5 * jump - 6 - 5 * restless)
     chance = 1 / (1 + np.exp(-np.where(np.isfinite(known), known, guess)))
     return np.where(kind == P, chance, 0.0)
 
@@ -307,9 +322,12 @@ def _off_clock(rows: NDArray[np.int64]) -> NDArray[np.float64]:
     gaps = np.diff(rows)
     if not len(gaps):
         return np.zeros(0)
-    on_clock = gaps >= gaps.max() - gaps.max() // 50
+    longest = gaps >= gaps.max() - gaps.max() // 50
     # A longest gap that no other repeats is no clock; the only gap there is may be one.
-    return np.where(on_clock, 0.0 if on_clock.sum() > 1 else 1.0 if len(gaps) > 1 else 0.5, 1.0)
+    off = np.where(longest, 0.0 if longest.sum() > 1 else 1.0 if len(gaps) > 1 else 0.5, 1.0)
+    length, count = np.unique(gaps, return_counts=True)
+    usual = length[count >= max(3, 0.4 * len(gaps))]
+    return np.where(np.isin(gaps, usual), 0.0, off)
 
 
 def _window_maximum(values: NDArray[np.float64], reach: int, way: Literal[-1, 1]) -> NDArray[np.float64]:
