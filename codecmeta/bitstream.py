@@ -82,8 +82,7 @@ class Bitstream:
         shown = self.packets.pts[self.packets.shown]
         if not self.packets.key[0] or shown.min() < self.packets.pts[0]:
             raise NotParsed("the stream starts in the middle of a GoP")
-        with open_video(self.path, self.facts.stream_index) as (_, video):
-            self.extradata = bytes(video.codec_context.extradata or b"")
+        self.extradata = self.packets.extradata
         self.nal_length_size = nal_length_size_of(self.extradata)
         sets = parameter_sets_of(self.extradata)
         for sps in sets.sps.values():
@@ -103,6 +102,18 @@ class Bitstream:
         self._first_sps = next(iter(sets.sps.values()), None)
         self.residual_grid = _grid(self._display, BLOCK)
         self.macroblock_grid = displayed_grid(self._display, 16, *self.facts.crop)
+
+    def runs(self, segments: Sequence[Segment], jobs: int) -> list[Segment]:
+        """Keyframe segments joined to runs that are worth opening the file for: one for a single worker, else several
+        for each."""
+        least = len(self.packets) if jobs == 1 else max(len(self.packets) // (4 * jobs), 64)
+        runs: list[Segment] = []
+        for one in segments:
+            if runs and runs[-1].stop - runs[-1].first < least:
+                runs[-1] = Segment(runs[-1].first, one.stop, range(runs[-1].rows.start, one.rows.stop))
+            else:
+                runs.append(one)
+        return runs
 
     def frames(self, rows: Sequence[int]) -> Iterator[Part]:
         """Random access: these rows of the frame table, ascending, each from its own packet."""
@@ -294,14 +305,14 @@ def _vectors(picture: Any, row: int, row_of_identity: dict[int, int]) -> tuple[N
 
 def _luma_rms(picture: Any) -> NDArray[np.float16]:
     """Root mean square luma residual per 8x8 block in 8-bit grey levels, float16 (2 * rows, 2 * columns)."""
-    energy = picture.luma_energy
-    blocks = energy.reshape(energy.shape[0] // 2, 2, energy.shape[1] // 2, 2).sum((1, 3))
-    return _rms(blocks, 64, picture.sps.bit_depth_luma)
+    pairs = picture.luma_energy[::2] + picture.luma_energy[1::2]
+    return _rms(pairs[:, ::2] + pairs[:, 1::2], 64, picture.sps.bit_depth_luma)
 
 
 def _chroma_rms(picture: Any) -> NDArray[np.float16]:
     """Root mean square residual of both chroma planes over the same blocks: 4x4 samples of each."""
-    return _rms(picture.chroma_energy.sum(0), 32, picture.sps.bit_depth_chroma)
+    blue, red = picture.chroma_energy
+    return _rms(blue + red, 32, picture.sps.bit_depth_chroma)
 
 
 def _rms(energy: NDArray[np.float32], samples: int, bit_depth: int) -> NDArray[np.float16]:

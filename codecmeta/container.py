@@ -34,7 +34,7 @@ class PacketTable:
 
     pts, dts: int64 in the stream's time base, `NO_PTS` where missing. size: int64 bytes. key: bool. shown: bool, False
     for packets that FFmpeg decodes but never displays (hidden VP8 frames, mp4 edit lists, second fields). picture_type:
-    uint8, ASCII or 0. gop: int32, a keyframe packet opens a GoP.
+    uint8, ASCII or 0. gop: int32, a keyframe packet opens a GoP. extradata: the codec's, as the container has it.
     """
 
     pts: NDArray[np.int64]
@@ -44,6 +44,7 @@ class PacketTable:
     shown: NDArray[np.bool_]
     picture_type: NDArray[np.uint8]
     gop: NDArray[np.int32]
+    extradata: bytes = b""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -156,6 +157,7 @@ def _read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
         np.array(columns[4], bool),
         np.array(columns[5], np.uint8),
         gop,
+        bytes(video.codec_context.extradata or b""),
     )
     return table, first_key
 

@@ -246,7 +246,7 @@ class _Scan:
                 if not keep.isdisjoint(one.rows)
             ]
         elif self.selection == "all":
-            tasks = [partial(bitstream.segment, one, keep) for one in segments]
+            tasks = [partial(bitstream.segment, one, keep) for one in bitstream.runs(segments, self.jobs)]
         else:
             tasks = [partial(bitstream.frames, wanted)]
         tally = BitstreamTally()
