@@ -124,10 +124,17 @@ class Motion:
 
     def of(self, row: int) -> NDArray[np.void] | None:
         """The vectors of one frame-table row, or None where that row is not covered."""
+        return self._slice(self.vectors, row)
+
+    def distance_of(self, row: int) -> NDArray[np.int16] | None:
+        """The distances beside the vectors of one row, or None where the row is not covered or none is known."""
+        return None if self.distance is None else self._slice(self.distance, row)
+
+    def _slice(self, values: RowArray, row: int) -> Any:
         at = int(np.searchsorted(self.frame, row))
         if at == len(self.frame) or self.frame[at] != row:
             return None
-        return self.vectors[int(self.indptr[at]) : int(self.indptr[at + 1])]
+        return values[int(self.indptr[at]) : int(self.indptr[at + 1])]
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def motion_grid(meta: Metadata, frames: ArrayLike, *, cell: int = 16) -> MotionG
         if vectors is None:
             continue
         known[at] = True
-        distance, assumed[at] = _distances(vectors, meta.frames, int(row))
+        distance, assumed[at] = _distances(vectors, meta.motion.distance_of(int(row)), meta.frames, int(row))
         columns = [vectors[name].astype(np.float32) for name in ("dst_x", "dst_y", "w", "h")]
         columns += [-vectors[name] / vectors["scale"] / distance for name in ("motion_x", "motion_y")]
         table = np.stack(columns, axis=1).astype(np.float32) if len(vectors) else np.zeros((0, 6), np.float32)
@@ -70,22 +70,23 @@ def motion_grid(meta: Metadata, frames: ArrayLike, *, cell: int = 16) -> MotionG
     return MotionGrid(motion, coverage, assumed, known)
 
 
-def _distances(vectors: NDArray[np.void], frames: Frames, row: int) -> tuple[NDArray[np.float64], bool]:
-    """Signed distance in frames from each vector's frame to its reference's frame, negated: positive into the past.
+def _distances(
+    vectors: NDArray[np.void], known: NDArray[np.int16] | None, frames: Frames, row: int
+) -> tuple[NDArray[np.float64], bool]:
+    """By how many frames each vector's reference is displayed earlier, and whether that was assumed for any.
 
-    Dividing displacement by it gives motion per frame whatever the side of the reference.
+    Dividing the displacement by it gives motion per frame whatever the side of the reference.
     """
-    if "distance" in (vectors.dtype.names or ()):
-        known = vectors["distance"].astype(np.float64)
-        if (known != 0).all():
-            return known, False
+    if known is not None and known.all():
+        return -known.astype(np.float64), False
     past, future = 1, 1
     anchors = frames.picture_type != B
     while row - past > 0 and not anchors[row - past]:
         past += 1
     while row + future < len(anchors) - 1 and not anchors[row + future]:
         future += 1
-    return np.where(vectors["source"] < 0, float(past), float(-future)), bool(len(vectors))
+    assumed = np.where(vectors["source"] < 0, float(past), float(-future))
+    return (assumed if known is None else np.where(known == 0, assumed, -known)), bool(len(vectors))
 
 
 @njit(cache=True, nogil=True)
