@@ -192,7 +192,7 @@ def _record(path: Path, file: h5py.File) -> Metadata:
         average_rate=(int(attrs["average_rate"][0]), int(attrs["average_rate"][1])),
         duration_seconds=float(attrs["duration_seconds"]),
         stream_index=int(attrs["stream_index"]),
-        crop=(int(attrs["crop"][0]), int(attrs["crop"][1])),
+        crop=(int(attrs["crop"][0]), int(attrs["crop"][1])) if "crop" in attrs else (0, 0),
     )
     frames = Frames(**{name: file["frames"][name][:] for name in Frames.__dataclass_fields__})
     gops = Gops(**{name: file["gops"][name][:] for name in Gops.__dataclass_fields__})
