@@ -31,7 +31,8 @@ class Adapter(ABC):
 
     video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
     last visual token that carry no picture. keep_ids: whether position ids of kept tokens are preserved by default.
-    gapless: whether they can be numbered without gaps at all (not where they are rows and columns).
+    gapless: whether they can be numbered without gaps at all (not where they are rows and columns). pictures: sampled
+    pictures per temporal position.
     inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
     vision: modules whose run is timed, first and last.
     """
@@ -41,6 +42,7 @@ class Adapter(ABC):
     separators: ClassVar[int] = 0
     keep_ids: bool
     gapless: ClassVar[bool] = True
+    pictures: int = 1
     inner: nn.Module
     language_model: nn.Module
     layers: list[nn.Module]
@@ -54,6 +56,11 @@ class Adapter(ABC):
     @abstractmethod
     def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
         """The token grid of the clip in a call of `vision[0]`."""
+
+    @abstractmethod
+    def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
+        """What the stock model's generate() takes for a clip beside the prompt, and how many placeholders the prompt
+        must hold. pixels: float (pictures, 3, height, width)."""
 
     @abstractmethod
     def newline(self) -> Tensor | None:

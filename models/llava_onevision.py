@@ -63,6 +63,11 @@ class LlavaOnevision(Adapter):
         """Frames arrive as (pictures, 3, height, width)."""
         return self.layout(len(args[0] if args else kwargs["pixel_values"]), stream)
 
+    def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
+        """All frames as they are."""
+        layout = self.layout(len(pixels), None)
+        return {"pixel_values_videos": pixels[None]}, layout.tokens_full + self.separators
+
     def newline(self) -> Tensor | None:
         """The learned newline."""
         newline: Any = self.inner.image_newline

@@ -6,6 +6,7 @@ torchvision calls too (and which follows Pillow). Box filters (Pillow's code 4) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,8 @@ _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613
 class Preprocessing:
     """How one checkpoint wants its pictures.
 
-    height, width: pixels of the square or rectangle that every picture is stretched to, whatever its shape. resample:
+    height, width: pixels of the square or rectangle that every picture is stretched to, whatever its shape; 0 where the
+    picture's shape is kept and both sides become multiples of `factor`, with min_pixels to max_pixels in all. resample:
     Pillow's number of the filter. rescale: factor that takes 0..255 to 0..1. mean, std: per channel, after rescaling.
     num_frames: pictures per video that the checkpoint was made for, None if it does not say.
     """
@@ -39,13 +41,14 @@ class Preprocessing:
     mean: tuple[float, ...] = _CLIP_MEAN
     std: tuple[float, ...] = _CLIP_STD
     num_frames: int | None = None
+    factor: int = 0
+    min_pixels: int = 0
+    max_pixels: int = 0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
         """Read a preprocessor file's settings. Raises ValueError for steps that are not implemented."""
-        size = config.get("size") or {}
-        if set(size) != {"height", "width"}:
-            raise ValueError(f"preprocessing to size {dict(size)} is not supported; expected a height and a width")
+        size = _size(config)
         for step in ("do_center_crop", "do_sample_frames"):
             if config.get(step):
                 raise ValueError(f"preprocessing with {step} is not supported")
@@ -56,8 +59,7 @@ class Preprocessing:
         if resample not in (NEAREST, BILINEAR, BICUBIC, BOX):
             raise ValueError(f"resample={resample} is not supported; expected 0, 2, 3 or 4 (Pillow's numbers)")
         return cls(
-            height=size["height"],
-            width=size["width"],
+            **size,
             resample=resample,
             rescale=float(config.get("rescale_factor", 1 / 255)),
             mean=tuple(config.get("image_mean", _CLIP_MEAN)),
@@ -67,20 +69,50 @@ class Preprocessing:
 
     def resize(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Stretch one picture, uint8 (h, w, 3), to uint8 (height, width, 3)."""
-        if picture.shape[:2] == (self.height, self.width):
+        height, width = (self.height, self.width) if self.height else self.fitting(*picture.shape[:2])
+        if picture.shape[:2] == (height, width):
             return picture
         if self.resample == BOX:
-            return cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+            return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
         planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
         if self.resample == NEAREST:
-            out = interpolate(planes, (self.height, self.width), mode="nearest-exact")
+            out = interpolate(planes, (height, width), mode="nearest-exact")
         else:
             mode = "bilinear" if self.resample == BILINEAR else "bicubic"
-            out = interpolate(planes, (self.height, self.width), mode=mode, antialias=True, align_corners=False)
+            out = interpolate(planes, (height, width), mode=mode, antialias=True, align_corners=False)
         return np.ascontiguousarray(out[0].permute(1, 2, 0).numpy())
+
+    def fitting(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) for a picture whose shape is kept: multiples of `factor` within the pixel limits.
+
+        >>> Preprocessing(0, 0, factor=28, min_pixels=3136, max_pixels=602112).fitting(720, 1280)
+        (560, 1008)
+        """
+        rows, columns = (max(self.factor, round(side / self.factor) * self.factor) for side in (height, width))
+        if rows * columns > self.max_pixels:
+            shrink = math.sqrt(height * width / self.max_pixels)
+            sides = (math.floor(side / shrink / self.factor) * self.factor for side in (height, width))
+            rows, columns = (max(self.factor, side) for side in sides)
+        elif rows * columns < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (height * width))
+            rows, columns = (math.ceil(side * grow / self.factor) * self.factor for side in (height, width))
+        return rows, columns
 
     def normalise(self, pictures: NDArray[np.uint8]) -> Tensor:
         """uint8 (T, height, width, 3) -> float32 (T, 3, height, width), standardised per channel."""
         planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32)
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (planes * self.rescale - mean) / std
+
+
+def _size(config: Mapping[str, Any]) -> dict[str, int]:
+    """The fields of `Preprocessing` that say how large pictures become."""
+    size = config.get("size") or {}
+    if set(size) == {"height", "width"}:
+        return {"height": size["height"], "width": size["width"]}
+    low = config.get("min_pixels") or size.get("min_pixels") or size.get("shortest_edge")
+    high = config.get("max_pixels") or size.get("max_pixels") or size.get("longest_edge")
+    if low and high and "patch_size" in config and "merge_size" in config:
+        factor = config["patch_size"] * config["merge_size"]
+        return {"height": 0, "width": 0, "factor": factor, "min_pixels": low, "max_pixels": high}
+    raise ValueError(f"preprocessing to size {dict(size)} is not supported; expected a height and a width")

@@ -37,7 +37,8 @@ class Qwen2VL(Adapter):
         self.tower = inner.visual
         self.vision = (self.tower, self.tower.merger)
         self.merge = config.vision_config.spatial_merge_size
-        self.pairs = config.vision_config.temporal_patch_size
+        self.pictures = config.vision_config.temporal_patch_size
+        self.patch = config.vision_config.patch_size
         part: Any
         for part in (self.tower, self.language_model):
             if part.config._attn_implementation not in ATTENTION:
@@ -58,7 +59,17 @@ class Qwen2VL(Adapter):
         time, rows, columns = grid[0].tolist()
         cells = (rows // self.merge, columns // self.merge)
         view = None if stream is None else (0.0, 0.0, float(stream.width), float(stream.height))
-        return Layout(time, cells, cells, view, self.pairs, self.merge**2, depth=len(self.layers))
+        return Layout(time, cells, cells, view, self.pictures, self.merge**2, depth=len(self.layers))
+
+    def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
+        """Flat patches of pairs of pictures, those of a 2x2 window in a row, and the grid they came from."""
+        pictures, channels, height, width = pixels.shape
+        rows, columns, merge = height // self.patch, width // self.patch, self.merge
+        time = pictures // self.pictures
+        parts = (time, self.pictures, channels, rows // merge, merge, self.patch, columns // merge, merge, self.patch)
+        patches = pixels.reshape(parts).permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(time * rows * columns, -1)
+        grid = torch.tensor([[time, rows, columns]])
+        return {"pixel_values_videos": patches, "video_grid_thw": grid}, time * rows * columns // merge**2
 
     def newline(self) -> Tensor | None:
         """There are no separators."""

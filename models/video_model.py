@@ -103,6 +103,8 @@ class VideoModel:
             fspath(video), count, transform=self.preprocessing.resize, jobs=jobs, seconds=seconds
         )
         shown = perf_counter()
+        if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
+            rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
         inputs = self.inputs(np.stack(pictures), question)
         seconds["preprocess"] = seconds.pop("transform") + perf_counter() - shown
         with torch.inference_mode(), apply(self.model, chosen, meta, frames=rows) as session:
@@ -115,9 +117,7 @@ class VideoModel:
 
     def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
         """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
-        layout = self.adapter.layout(len(pictures), None)
-        if layout is None:
-            raise ValueError(f"asking {type(self.model).__name__} about files is not supported; use `apply` on it")
+        video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
         placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         content = [{"type": "video"}, {"type": "text", "text": question}]
         prompt = self.tokenizer.apply_chat_template(
@@ -128,10 +128,12 @@ class VideoModel:
         )
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
-        prompt = prompt.replace(placeholder, placeholder * (layout.tokens_full + self.adapter.separators))
+        prompt = prompt.replace(placeholder, placeholder * placeholders)
         ids = self.tokenizer(prompt, return_tensors="pt").input_ids
-        pixels = self.preprocessing.normalise(pictures)[None].to(self.model.dtype)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values_videos": pixels}
+        video["pixel_values_videos"] = video["pixel_values_videos"].to(self.model.dtype)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **video}
+        if not self.adapter.gapless:
+            inputs["mm_token_type_ids"] = (ids == self.adapter.video_token).long() * 2
         return {name: value.to(self.model.device) for name, value in inputs.items()}
 
     def _answer(

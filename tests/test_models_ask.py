@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 import codecmeta
@@ -104,6 +105,40 @@ def test_the_answer_as_a_dictionary_is_json(model, clip):
         row
     )
     assert (row["tokens_llm_mean"], row["budget"]) == (128.0, 0.5)
+
+
+@pytest.fixture(scope="module")
+def qwen_folder(tmp_path_factory):
+    """Qwen2-VL with random weights, saved as a checkpoint."""
+    path = tmp_path_factory.mktemp("qwen")
+    tokenizer = build_tokenizer()
+    ids = tokenizer.get_vocab()
+    tiny.qwen(vocabulary=len(ids), video=ids["<video>"], image=ids["<image>"]).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    settings = {"min_pixels": 576, "max_pixels": 3072, "patch_size": 4, "merge_size": 2, "temporal_patch_size": 2}
+    (path / "preprocessor_config.json").write_text(json.dumps(settings))
+    return path
+
+
+def test_qwen_gets_pairs_of_pictures_as_windows_of_patches(qwen_folder, clip):
+    model = models.load(str(qwen_folder))
+    answer = model.ask(clip, QUESTION, strategy=Metom(budget=0.5, tau_tem=2), frames=5, max_new_tokens=3)
+    assert (answer.frames, answer.tokens_full, answer.tokens_kept) == (6, 3 * 6 * 8, 72)  # 96x128 shrinks to 48x64
+    assert answer.encoder_full == 4 * answer.tokens_full
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), dtype=np.uint8)
+    inputs = model.inputs(pictures, QUESTION)
+    assert inputs["video_grid_thw"].tolist() == [[2, 4, 6]]
+    assert (inputs["mm_token_type_ids"] == 2).sum() == 2 * 2 * 3
+    pixels = model.preprocessing.normalise(pictures)
+    want = [
+        pixels[2 * t : 2 * t + 2, :, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4].transpose(0, 1).flatten()
+        for t in range(2)
+        for row in (0, 2)
+        for column in (0, 2, 4)
+        for r in (row, row + 1)
+        for c in (column, column + 1)
+    ]
+    assert torch.equal(inputs["pixel_values_videos"], torch.stack(want))
 
 
 def test_what_cannot_be_loaded_says_why(folder, tmp_path):

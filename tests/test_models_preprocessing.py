@@ -69,6 +69,24 @@ def test_normalising_is_scale_then_standardise():
     torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([-1.0, -1.6, -0.3]))
 
 
+QWEN = {"min_pixels": 3136, "max_pixels": 602112, "patch_size": 14, "merge_size": 2, "temporal_patch_size": 2}
+
+
+@pytest.mark.parametrize(
+    "shape, want",
+    [
+        ((720, 1280), (560, 1008)),  # too many pixels: shrunk by sqrt(921600 / 602112), then down to multiples of 28
+        ((240, 320), (252, 308)),  # 8.57 and 11.43 times 28, to the nearest
+        ((30, 40), (56, 84)),  # too few: grown by sqrt(3136 / 1200), then up
+        ((8, 400), (28, 392)),
+    ],
+)
+def test_shapes_are_kept_within_the_pixel_limits(shape, want):
+    preprocessing = Preprocessing.from_config(QWEN)
+    assert preprocessing.fitting(*shape) == want
+    assert preprocessing.resize(np.zeros((*shape, 3), np.uint8)).shape == (*want, 3)
+
+
 @pytest.mark.parametrize(
     "change, reason",
     [

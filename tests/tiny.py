@@ -46,16 +46,24 @@ def llava(seed: int = 0, attention: str = "sdpa", layers: int = 4) -> LlavaOnevi
     return model
 
 
-def qwen(seed: int = 0, attention: str = "sdpa", layers: int = 4, windowed: bool = False) -> Any:
+def qwen(
+    seed: int = 0,
+    attention: str = "sdpa",
+    layers: int = 4,
+    windowed: bool = False,
+    vocabulary: int = 96,
+    video: int = VIDEO,
+    image: int = IMAGE,
+) -> Any:
     """Qwen2-VL, or Qwen2.5-VL (`windowed`), with 6x6 patches and 3x3 tokens per pair of pictures."""
     torch.manual_seed(seed)
     text = {
-        "vocab_size": 96, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": layers,
+        "vocab_size": vocabulary, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": layers,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]},
         "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
     }  # fmt: skip
-    tokens = {"video_token_id": VIDEO, "image_token_id": IMAGE, "vision_start_token_id": 92, "vision_end_token_id": 93}
+    tokens = {"video_token_id": video, "image_token_id": image, "vision_start_token_id": 92, "vision_end_token_id": 93}
     if windowed:
         vision = {
             "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4,
