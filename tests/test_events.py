@@ -109,7 +109,9 @@ def vectors_painted_by_pixel(vectors, behind, ahead, height, width):
     return past, future, motion
 
 
-def test_vectors_are_summed_up_as_painted_pixel_by_pixel():
+@pytest.mark.parametrize("shift", [(0, 0), (-3, 2), (5, -6)])
+def test_vectors_are_summed_up_as_painted_pixel_by_pixel(shift):
+    """shift: a cropped picture, whose blocks begin at other places than multiples of 8."""
     rng = np.random.default_rng(0)
     height, width = 96, 128  # 12 x 16 blocks, 6 x 8 cells of 2 x 2 blocks
     frames = []
@@ -121,7 +123,7 @@ def test_vectors_are_summed_up_as_painted_pixel_by_pixel():
                     if rng.random() < 0.4:
                         w, h = ((16, 16), (16, 8), (8, 16), (8, 8))[rng.integers(4)]
                         motion = rng.integers(-40, 40, 2).tolist()
-                        vectors.append((source, w, h, x + w // 2, y + h // 2, *motion, 4))
+                        vectors.append((source, w, h, x + w // 2 + shift[0], y + h // 2 + shift[1], *motion, 4))
         frames.append(vectors)
     meta = make_metadata([9] * 8, types="IBBPBBPP", size=(width, height), covered=[1, 2, 3], vectors=frames)
     signals = events._read_signals(meta)
