@@ -40,6 +40,7 @@ class Packing:
         longest = int(self.counts.max())
         places = np.repeat(np.arange(self.frames) * longest - offsets, self.counts) + np.arange(self.total)
         self.longest = longest
+        self._masks: dict[tuple[torch.dtype, bool], Tensor] = {}
         self.places = torch.as_tensor(places, device=device)
 
     def merge(self, patches: Tensor) -> Tensor:
@@ -69,6 +70,11 @@ class Packing:
         """
         if not proportional and (self.counts == self.longest).all():
             return None
+        if (dtype, proportional) not in self._masks:
+            self._masks[dtype, proportional] = self._mask(dtype, proportional)
+        return self._masks[dtype, proportional]
+
+    def _mask(self, dtype: torch.dtype, proportional: bool) -> Tensor:
         mask = torch.full((self.frames * self.longest,), torch.finfo(dtype).min, dtype=dtype, device=self.token.device)
         weight = (
             self.sizes.to(torch.float32).log().to(dtype) if proportional else torch.zeros_like(self.sizes, dtype=dtype)
