@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.budget import frame_rows, sampling_windows
+from codecmeta.compiling import announce_compiling
 from codecmeta.metadata import Maps, Metadata
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def patch_density(
     x0, y0, x1, y1 = (0.0, 0.0, float(width), float(height)) if view is None else map(float, view)
     if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
         raise ValueError(f"view must be (x0, y0, x1, y1) overlapping the {width}x{height} picture; got {view}")
+    announce_compiling(_area_means)
     density = np.zeros((len(rows), grid_rows, grid_columns), np.float32)
     for maps, which in _choose_signal(meta, rows, signal):
         inside = _visible(maps, width, height)

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.budget import frame_rows
+from codecmeta.compiling import announce_compiling
 from codecmeta.metadata import B, I, Maps, Metadata, Motion, P, Probe
 
 CELLS = (6, 8)
@@ -76,6 +77,7 @@ def change_scores(meta: Metadata | Probe, frames: ArrayLike) -> NDArray[np.float
     rows = frame_rows(frames, len(meta.frames))
     if len(rows) < 2:
         return np.zeros(0, np.float32)
+    announce_compiling(_sides, _read_vectors)
     strength = _row_changes(_read_signals(meta))
     edges = np.minimum(rows + 1, len(strength) - 1)
     between = np.maximum.reduceat(strength, edges)[:-1]
