@@ -132,7 +132,6 @@ class Strategy:
     """
 
     name: ClassVar[str]
-    needs_metadata: ClassVar[bool] = False
     needs_patches: ClassVar[bool] = False
     keep_ids: bool | None = None
 
@@ -141,6 +140,11 @@ class Strategy:
         budget = getattr(self, "budget", 1.0)
         if not 0 < budget <= 1:
             raise ValueError(f"budget must be more than 0 and at most 1; got {budget}")
+
+    @property
+    def needs_metadata(self) -> bool:
+        """Whether there is no plan without codec metadata."""
+        return False
 
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Decide from metadata what to keep. Pure: no tensors, no model.

@@ -79,7 +79,8 @@ class Prompt:
         kwargs = {**kwargs, "position_embeddings": self._rotary(kwargs["position_embeddings"])}
         mask = kwargs.get("attention_mask")
         if mask is not None:
-            kwargs["attention_mask"] = mask[..., self._index, :][..., self._index]
+            rows = mask if mask.dim() == 2 else mask[..., self._index, :]  # (sequences, tokens) under flash attention
+            kwargs["attention_mask"] = rows[..., self._index]
         if kwargs.get("position_ids") is not None:
             kwargs["position_ids"] = kwargs["position_ids"][..., self._index]
         return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
@@ -142,10 +143,11 @@ def attention_rows(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tens
     groups = queries[0].unflatten(0, (keys.shape[1], -1)).float()
     scores = torch.einsum("kgqd,ktd->kgqt", groups, keys[0].float()).flatten(0, 1) * attention.scaling
     mask = kwargs.get("attention_mask")
-    if mask is None:
+    if mask is None or mask.dim() == 2:
         total = keys.shape[2]
         ahead = torch.arange(total, device=keys.device) > torch.arange(total - rows, total, device=keys.device)[:, None]
-        scores = scores.masked_fill(ahead, float("-inf"))
+        hidden_keys = ahead if mask is None else ahead | (mask[0] == 0)
+        scores = scores.masked_fill(hidden_keys, float("-inf"))
     elif mask.dtype == torch.bool:
         scores = scores.masked_fill(~mask[0, :, -rows:], float("-inf"))
     else:

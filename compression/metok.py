@@ -68,7 +68,6 @@ class Metok(Strategy):
     """
 
     name: ClassVar[str] = "metok"
-    needs_metadata: ClassVar[bool] = True
     needs_patches: ClassVar[bool] = True
 
     n_events: int = 5
@@ -99,9 +98,13 @@ class Metok(Strategy):
         if self.quotas is not None and len(self.quotas) != 6:
             raise ValueError(f"quotas are six shares, (key, other) for three layers; got {len(self.quotas)}")
 
+    @property
+    def needs_metadata(self) -> bool:
+        """For codec boundaries, and to weigh frames that no text-image model has scored."""
+        return self.boundaries == "codec" or self.frame_scores is None
+
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> EventPlan:
         """With codec boundaries all of stage 1; else only that there will not be more than every token and newline."""
-        meta, rows = require(meta, rows, self)
         slots = np.ones((layout.frames, layout.tokens_per_frame), bool)
         if self.boundaries == "features":
             counts = slots.sum(axis=1)
@@ -109,6 +112,7 @@ class Metok(Strategy):
             grid = pooled_grid(layout.patches, self.steps(layout, finest), self.pooling)
             counts[:] = max(layout.tokens_per_frame, grid[0] * grid[1]) + int(self.newlines and layout.newline)
             return EventPlan(layout, counts, exact=False, slots=slots)
+        meta, rows = require(meta, rows, self)
         change = change_scores(meta, rows[:: layout.pictures])
         events = self.choose(event_boundaries(change, self.n_events), self._scores(layout, meta, rows))
         return EventPlan(layout, self.tokens_by_frame(layout, events), slots=slots, events=events)

@@ -52,7 +52,6 @@ class Metom(Strategy):
     """
 
     name: ClassVar[str] = "metom"
-    needs_metadata: ClassVar[bool] = True
 
     budget: float = 0.5
     rpm: bool = True
@@ -99,6 +98,11 @@ class Metom(Strategy):
         if not self.matm or self.percent == 0:
             return None
         return Matm(depth, self.percent, self.matm_layer, self.matm_watch, self.matm_queries, self.matm_fold)
+
+    @property
+    def needs_metadata(self) -> bool:
+        """Density and budgets come from nowhere else."""
+        return True
 
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Regions from residual density, tokens per frame from packet sizes: MeToM's eqs. of RPM and BTM.

@@ -152,6 +152,22 @@ def test_rows_of_attention_equal_those_of_an_eager_model():
         handle.remove()
 
 
+def test_a_mask_of_tokens_and_a_mask_of_pairs_give_the_same_rows():
+    """Flash attention hands layers the caller's (sequences, tokens) mask instead of a causal one."""
+    model = tiny.llava()
+    module = model.model.language_model.layers[0].self_attn
+    hidden = torch.randn(1, 7, 48, generator=torch.Generator().manual_seed(0))
+    tokens = torch.tensor([[0, 0, 1, 1, 1, 1, 1]])
+    pairs = torch.ones(7, 7).tril().bool() & tokens.bool()
+    call = {
+        "hidden_states": hidden,
+        "position_embeddings": model.model.language_model.rotary_emb(hidden, torch.arange(7)[None]),
+    }
+    want = attention_rows(module, {**call, "attention_mask": pairs[None, None]}, 3)
+    torch.testing.assert_close(attention_rows(module, {**call, "attention_mask": tokens}, 3), want)
+    assert (want[..., :2] == 0).all()
+
+
 @pytest.mark.parametrize("padding", [0, 3])
 def test_padding_changes_nothing_and_positions_go_on_where_the_prompt_ended(model, padding):
     strategy = Metom(rpm=False, matm=True, matm_layer=2, keep_ids=True)

@@ -204,6 +204,15 @@ def test_given_frame_scores_decide_which_events_matter(model):
             pass
 
 
+def test_with_features_and_given_scores_no_metadata_is_needed(model):
+    strategy = Metok(frame_scores=(0.1, 0.2, 0.9, 0.3, 0.8), **OPTIONS)
+    with apply(model, strategy) as session:
+        tiny.generate(model, tiny.llava_inputs(), new=1)
+    assert 0 < session.tokens_kept < session.tokens_full
+    with pytest.raises(ValueError, match="pass meta"), apply(model, Metok(**OPTIONS)):
+        pass
+
+
 def test_a_second_question_is_refused_where_the_video_was_forgotten(model):
     with torch.no_grad(), apply(model, Metok(**OPTIONS), tiny.metadata(), frames=ROWS):
         cache = model(**tiny.llava_inputs(), use_cache=True).past_key_values
