@@ -9,7 +9,7 @@ import pytest
 
 from codecmeta.models.small.encoding import Encoder, round_trip, write_clip
 from codecmeta.models.small.questions import TYPES, all_questions, draw_questions
-from codecmeta.models.small.scenes import HELD_OUT, MovingObject, Scene, frame_times, make_scene, render
+from codecmeta.models.small.scenes import COLOURS, HELD_OUT, NAMELESS, MovingObject, Scene, frame_times, make_scene, render
 
 SIDE = 128
 KINDS = ("plain", "late", "cut")
@@ -59,6 +59,15 @@ def test_held_out_pairs_are_never_trained_on_and_can_be_asked_for():
         assert make_scene(seed, split="eval", held_out=True).held_out
     with pytest.raises(ValueError, match="held_out=True"):
         make_scene(0, split="train", held_out=True)
+
+
+def test_nameless_colours_are_unlike_every_named_one():
+    items = [item for seed in range(500) for item in make_scene(seed, nameless=0.5).objects]
+    painted = [item.rgb for item in items if item.colour == NAMELESS]
+    assert 0.4 < len(painted) / len(items) < 0.6
+    for colour in COLOURS.values():
+        distance = np.abs(np.array(painted) - colour).max(axis=1)
+        assert distance.min() > 60  # so that no held-out pair comes back through them
 
 
 def test_no_training_seed_gives_an_evaluation_clip():

@@ -18,6 +18,8 @@ from codecmeta.models.small.questions import TYPES, Question, draw_questions
 from codecmeta.models.small.scenes import (
     COLOURS,
     DIRECTIONS,
+    HELD_OUT,
+    NAMELESS,
     SHAPES,
     Scene,
     frame_times,
@@ -42,9 +44,11 @@ class Sample:
         pixels: uint8 (frames, 64, 64, 3).
         frames: int64 (frames,), which of the 16 frames these are.
         questions: what is asked.
+        barred: the answer to each question that would make a held-out pair, if there is one (see `never_shown`).
         patches: int64 (2, frames, 8, 8), shape and colour of every patch; IGNORE on outlines.
         tokens: int64 (5, frames, 4, 4), the `HEADS` of every visual token; IGNORE where undecided.
         owners: bool (objects, frames, 4, 4), the visual tokens that show each object.
+        objects: int64 (frames, 4, 4), 1 + the object that a visual token shows most of, 0 or less where there is none.
         patch_places: float32 (2, frames, 8, 8), x and y of the centre of the object shown; NaN where there is none.
         token_places: float32 (4, frames, 4, 4), the same, and how far the object has come since it appeared.
     """
@@ -52,9 +56,11 @@ class Sample:
     pixels: np.ndarray
     frames: np.ndarray
     questions: list[Question]
+    barred: list[str | None]
     patches: np.ndarray
     tokens: np.ndarray
     owners: np.ndarray
+    objects: np.ndarray
     patch_places: np.ndarray
     token_places: np.ndarray
 
@@ -68,24 +74,33 @@ class Batches(IterableDataset):
         *,
         clips: int,
         questions: int,
-        frames: int,
+        frames: tuple[int, ...],
         encoded: float,
+        nameless: float,
+        late: bool,
         first_seed: int,
         steps: int,
     ) -> None:
-        """Args: clips per batch, questions per clip, frames fed, share of encoded clips, first seed, batches."""
+        """Batches take turns with the numbers of `frames`; see `make_sample` for the other arguments."""
         self.tokenizer, self.clips, self.questions = tokenizer, clips, questions
-        self.frames, self.encoded, self.seed, self.steps = frames, encoded, first_seed, steps
+        self.frames, self.encoded, self.nameless, self.late = frames, encoded, nameless, late
+        self.seed, self.steps = first_seed, steps
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         torch.set_num_threads(1)
         for step in range(self.steps):
             seeds = range(self.seed + step * self.clips, self.seed + (step + 1) * self.clips)
-            samples = [make_sample(seed, self.questions, self.frames, self.encoded) for seed in seeds]
+            frames = self.frames[step % len(self.frames)]
+            samples = [
+                make_sample(seed, self.questions, frames, self.encoded, self.nameless, self.late and seed % 4 == 0)
+                for seed in seeds
+            ]
             yield collate(samples, self.tokenizer)
 
 
-def make_sample(seed: int, questions: int, frames: int, encoded: float) -> Sample:
+def make_sample(
+    seed: int, questions: int, frames: int, encoded: float, nameless: float = 0.0, late: bool = False
+) -> Sample:
     """The training sample of a seed.
 
     Args:
@@ -93,20 +108,46 @@ def make_sample(seed: int, questions: int, frames: int, encoded: float) -> Sampl
         questions: how many questions to ask.
         frames: how many of the 16 frames to keep (one drawn from each of `frames` equal runs).
         encoded: the chance that the pixels go through H.264.
+        nameless: share of objects in a colour that has no name.
+        late: make it a clip in which objects appear one after the other.
     """
-    scene = make_scene(seed)
+    scene = make_scene(seed, kind="late" if late else None, nameless=nameless)
     rng = np.random.default_rng([seed, 1])
     numbers = np.arange(0, FRAMES, FRAMES // frames) + rng.integers(FRAMES // frames, size=frames)
     times, pixels = _film(scene, rng, encoded, numbers)
     labels = object_map(scene, times[numbers], width=SIZE, height=SIZE)
     chosen = draw_questions(scene, rng, questions)
-    return Sample(pixels, numbers, chosen, *_labels(scene, labels, times[numbers], times))
+    barred = [_barred_answer(question, scene) for question in chosen]
+    return Sample(pixels, numbers, chosen, barred, *_labels(scene, labels, times[numbers], times))
+
+
+def never_shown() -> np.ndarray:
+    """bool (1 + shapes, 1 + colours): the pairs held out of training; row and column 0 are background.
+
+    Training on a red object must not count as evidence against "triangle": red triangles are missing because we hold
+    them out, not because the world lacks them. So the losses leave the held-out member of a pair out of the choice.
+    """
+    table = np.zeros((HEADS["shape"], HEADS["colour"]), bool)
+    for colour, shape in HELD_OUT:
+        table[1 + SHAPES.index(shape), 1 + list(COLOURS).index(colour)] = True
+    return table
+
+
+def _barred_answer(question: Question, scene: Scene) -> str | None:
+    """The shape (or colour) that is held out together with the colour (or shape) of the object asked about."""
+    if question.type not in ("colour", "shape", "after_cut"):
+        return None
+    item = scene.objects[question.names[0][1]]
+    if question.answer == item.shape:
+        return next((shape for colour, shape in HELD_OUT if colour == item.colour), None)
+    return next((colour for colour, shape in HELD_OUT if shape == item.shape), None)
 
 
 def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
     """Samples into tensors. Text is int64 (clips, questions, length), padded on the right.
 
-    `answers` int64 (clips, questions) is the place of the answer in its text. `words` int64 (named, 3) holds the
+    `answers` int64 (clips, questions) is the place of the answer in its text, `barred` the token left out of the choice
+    (-1 for none). `words` int64 (named, 3) holds the
     (clip, question, place) of every word that names an object, `owners` bool (named, frames*16) that object's tokens.
     """
     texts = [[_tokenise(question, tokenizer) for question in sample.questions] for sample in samples]
@@ -127,17 +168,19 @@ def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[s
         "tokens": torch.from_numpy(np.stack([sample.tokens for sample in samples], axis=1)),
         "patch_places": torch.from_numpy(np.stack([sample.patch_places for sample in samples], axis=1)),
         "token_places": torch.from_numpy(np.stack([sample.token_places for sample in samples], axis=1)),
+        "objects": torch.from_numpy(np.stack([sample.objects for sample in samples])),
         "text": text,
         "answers": answers,
+        "barred": torch.tensor(
+            [[tokenizer.convert_tokens_to_ids(word) if word else -1 for word in sample.barred] for sample in samples]
+        ),
         "types": torch.tensor([[TYPES.index(question.type) for question in sample.questions] for sample in samples]),
         "words": torch.tensor(words),
         "owners": torch.from_numpy(np.stack(owners)),
     }
 
 
-def _film(
-    scene: Scene, rng: np.random.Generator, encoded: float, numbers: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _film(scene: Scene, rng: np.random.Generator, encoded: float, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The times of the 16 sampled frames, float64 (16,), and pixels of those wanted, uint8 (numbers, 64, 64, 3)."""
     width, height = SIZES[int(rng.integers(3))]
     through_codec = rng.random() < encoded
@@ -150,13 +193,13 @@ def _film(
     return times[picked], shrink(render(scene, times[picked[numbers]], width=width, height=height), SIZE)
 
 
-def _labels(
-    scene: Scene, labels: np.ndarray, times: np.ndarray, all_times: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """The last five attributes of a `Sample`, from an object map of the fed frames."""
+def _labels(scene: Scene, labels: np.ndarray, times: np.ndarray, all_times: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The last six attributes of a `Sample`, from an object map of the fed frames."""
     objects = len(scene.objects)
     shapes = np.array([0, *(1 + SHAPES.index(item.shape) for item in scene.objects)])
-    colours = np.array([0, *(1 + list(COLOURS).index(item.colour) for item in scene.objects)])
+    names = list(COLOURS)
+    colours = [IGNORE if item.colour == NAMELESS else 1 + names.index(item.colour) for item in scene.objects]
+    colours = np.array([0, *colours])
 
     cover = _cover(labels, objects, PATCH_GRID)
     best = cover.argmax(0) + 1
@@ -184,7 +227,7 @@ def _labels(
         ]
     )
     token_places = _look_up_places(places, shown)
-    return patches.astype(np.int64), tokens.astype(np.int64), owners, patch_places, token_places
+    return patches.astype(np.int64), tokens.astype(np.int64), owners, shown, patch_places, token_places
 
 
 def _places(scene: Scene, times: np.ndarray) -> np.ndarray:

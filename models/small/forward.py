@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-from codecmeta.models.small.data import HEADS, IGNORE, VISUAL_TOKENS
+from codecmeta.models.small.data import HEADS, IGNORE, VISUAL_TOKENS, never_shown
 from codecmeta.models.small.model import FRAME_TOKENS, IMAGE_MEAN, IMAGE_STD
 from codecmeta.models.small.thinning import Thinning
 
 SEEING_LAYER = 3  # what a visual token shows must be readable before this layer ...
 NAMING_LAYER = 3  # ... in which the words of a question find the tokens that they talk about
 NAMING_HEADS = 2
+TRACKING_LAYER = 1  # in which a visual token's first head finds its object in earlier frames
 
 
 class Auxiliary(nn.Module):
@@ -43,11 +44,13 @@ class Losses:
     token: Tensor
     naming: Tensor
     place: Tensor
+    tracking: Tensor
     correct: Tensor
 
-    def total(self) -> Tensor:
+    def total(self, place_weight: float, tracking_weight: float) -> Tensor:
         """The training loss."""
-        return self.answer + 0.3 * self.patch + 0.3 * self.token + 0.3 * self.naming + 2.0 * self.place
+        aided = 0.3 * (self.patch + self.token + self.naming)
+        return self.answer + aided + place_weight * self.place + tracking_weight * self.tracking
 
 
 def losses(
@@ -56,8 +59,6 @@ def losses(
     batch: dict[str, Tensor],
     prefix: Tensor,
     thinning: Thinning | None = None,
-    *,
-    places: bool = True,
 ) -> Losses:
     """All losses of a batch made by `data.collate`.
 
@@ -66,7 +67,6 @@ def losses(
         batch: pixels, text and labels.
         prefix: int64 (length,), the text before the video.
         thinning: how to remove visual tokens, if at all.
-        places: also ask where objects are and how far they have come; without, directions are learnt much later.
     """
     pixels = _normalise(batch["pixels"])
     patches = _encode(model, pixels, thinning)
@@ -77,23 +77,22 @@ def losses(
         visual, kept = thinning.reduce(visual)
         positions = positions.gather(1, kept)
     contiguous = thinning is not None and thinning.contiguous
-    hidden, seeing, naming = _language_model(model, visual, positions, contiguous, batch, prefix)
+    objects = batch["objects"].flatten(1).gather(1, kept)
+    hidden, seeing, naming, tracking = _language_model(model, visual, positions, contiguous, batch, prefix)
+    frames = kept // FRAME_TOKENS
 
     answers, correct = _answer_loss(model, hidden, batch)
     labels = batch["tokens"].flatten(2).gather(2, kept.expand(len(HEADS), -1, -1))
     token = _read_out(auxiliary.token, seeing, labels)
     patch = _read_out(auxiliary.patch, patches, batch["patches"].flatten(3).flatten(1, 2))
-    place = patch.new_zeros(())
-    if places:
-        wanted = batch["token_places"].flatten(2).gather(2, kept.expand(4, -1, -1))
-        place = _place_loss(auxiliary.token_place(seeing), wanted)
-        place = place + _place_loss(auxiliary.patch_place(patches), batch["patch_places"].flatten(3).flatten(1, 2))
-    return Losses(answers, patch, token, _naming_loss(naming, batch, kept), place, correct)
+    wanted = batch["token_places"].flatten(2).gather(2, kept.expand(4, -1, -1))
+    place = _place_loss(auxiliary.token_place, seeing, wanted)
+    place = place + _place_loss(auxiliary.patch_place, patches, batch["patch_places"].flatten(3).flatten(1, 2))
+    named = _naming_loss(naming, batch, kept)
+    return Losses(answers, patch, token, named, place, _tracking_loss(tracking, objects, frames), correct)
 
 
-def final_states(
-    model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor], prefix: Tensor
-) -> Tensor:
+def final_states(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor], prefix: Tensor) -> Tensor:
     """Hidden states of all questions after the last layer, float (clips, questions, length, size); all tokens kept."""
     visual = _project(model, _encode(model, _normalise(batch["pixels"]), None), clips=len(batch["text"]))
     places = torch.arange(visual.shape[1]).expand(len(visual), -1)
@@ -103,11 +102,12 @@ def final_states(
 def vision_losses(
     model: LlavaOnevisionForConditionalGeneration, auxiliary: Auxiliary, batch: dict[str, Tensor]
 ) -> Losses:
-    """The patch loss alone: single frames teach the vision tower shapes several times faster than whole clips do."""
+    """The losses on patches alone: single frames teach the vision tower much faster than clips do."""
     patches = _encode(model, _normalise(batch["pixels"]), None)
     patch = _read_out(auxiliary.patch, patches, batch["patches"].flatten(3).flatten(1, 2))
+    place = _place_loss(auxiliary.patch_place, patches, batch["patch_places"].flatten(3).flatten(1, 2))
     zero = patch.new_zeros(())
-    return Losses(zero, patch, zero, zero, zero, torch.zeros_like(batch["answers"], dtype=torch.bool))
+    return Losses(zero, patch, zero, zero, place, zero, torch.zeros_like(batch["answers"], dtype=torch.bool))
 
 
 def _normalise(pixels: Tensor) -> Tensor:
@@ -140,11 +140,12 @@ def _language_model(
     contiguous: bool,
     batch: dict[str, Tensor],
     prefix: Tensor,
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
     """Run the decoder layers.
 
     Returns: the final hidden states of the blocks (clips, questions, length, size), the visual tokens' hidden states
-    before `SEEING_LAYER` (clips, visual, size), and the naming words' log attention (named, heads, visual).
+    before `SEEING_LAYER` (clips, visual, size), the naming words' log attention (named, heads, visual), and the log
+    attention of the first head of `TRACKING_LAYER` between visual tokens (clips, visual, visual).
     """
     decoder = model.model.language_model
     clips, count, length = batch["text"].shape
@@ -159,14 +160,16 @@ def _language_model(
     positions = _positions(places, contiguous, clips, count, length, len(prefix))
     rotary = decoder.rotary_emb(hidden, positions)
     mask = _mask(seen, count, length, hidden.dtype)
-    seeing, naming = hidden, (hidden, hidden)
+    seeing, naming, tracking = hidden, (hidden, hidden), hidden
     for number, layer in enumerate(decoder.layers):
         if number == SEEING_LAYER:
             seeing = hidden[:, len(prefix) : seen - 1]
         if number == NAMING_LAYER:
             naming = _naming_attention(layer, hidden, rotary, batch, len(prefix), seen)
+        if number == TRACKING_LAYER:
+            tracking = _tracking_attention(layer, hidden[:, : seen - 1], rotary, len(prefix))
         hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
-    return decoder.norm(hidden[:, seen:]).unflatten(1, (count, length)), seeing, naming
+    return decoder.norm(hidden[:, seen:]).unflatten(1, (count, length)), seeing, naming, tracking
 
 
 def _positions(places: Tensor, contiguous: bool, clips: int, count: int, length: int, prefix: int) -> Tensor:
@@ -196,28 +199,43 @@ def _answer_loss(
     states = hidden.gather(2, where[..., None].expand(-1, -1, -1, hidden.shape[-1]))
     logits = model.lm_head(states).float()
     targets = batch["text"].gather(2, where + 1)
+    clip, question = (batch["barred"] >= 0).nonzero(as_tuple=True)
+    first = logits[..., 0, :].clone()
+    first[clip, question, batch["barred"][clip, question]] = float("-inf")
+    logits = torch.stack([first, logits[..., 1, :]], dim=-2)
     loss = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view_as(targets)
     return loss[..., 0].mean() + 0.1 * loss[..., 1].mean(), logits[..., 0, :].argmax(-1) == targets[..., 0]
 
 
 def _read_out(heads: nn.ModuleList, hidden: Tensor, labels: Tensor) -> Tensor:
-    """Summed cross entropy of linear heads; labels (heads, ...) shaped like hidden without its last axis."""
+    """Summed cross entropy of linear heads; labels (heads, ...) shaped like hidden without its last axis.
+
+    The first two heads are shape and colour: there 0 means background, which is frequent and easy and weighs a tenth,
+    and pairs held out of training are left out of the choice.
+    """
+    table = torch.from_numpy(never_shown())
+    shape, colour = (target.flatten().clamp(min=0) for target in labels[:2])
+    barred = (table.T[colour], table[shape])
     total = hidden.new_zeros((), dtype=torch.float32)
     for number, (head, target) in enumerate(zip(heads, labels, strict=True)):
-        has_background = number < 2  # shape and colour, the first two of `HEADS`
         logits = head(hidden).float().flatten(0, -2)
+        if number < 2:
+            logits = logits.masked_fill(barred[number], float("-inf"))
         flat = target.flatten()
         loss = F.cross_entropy(logits, flat, ignore_index=IGNORE, reduction="none")
-        # Most cells are background, which is easy: where 0 means background, it weighs a tenth.
-        weight = (flat != IGNORE) * torch.where((flat == 0) & has_background, 0.1, 1.0)
+        weight = (flat != IGNORE) * torch.where((flat == 0) & (number < 2), 0.1, 1.0)
         total = total + (loss * weight).sum() / weight.sum().clamp(min=1)
     return total
 
 
-def _place_loss(given: Tensor, wanted: Tensor) -> Tensor:
-    """Summed mean error of places; `given` (..., places), `wanted` (places, ...) with NaN where nothing is known."""
+def _place_loss(head: nn.Linear, hidden: Tensor, wanted: Tensor) -> Tensor:
+    """Summed mean error of places; `wanted` (places, ...) is shaped like hidden without its last axis, NaN = unknown.
+
+    The states are normalised first: their length grows in training, and this loss would drown the others with it.
+    """
     known = ~wanted[0].isnan()
-    return F.smooth_l1_loss(given[known].float(), wanted.movedim(0, -1)[known], beta=0.05) * len(wanted)
+    given = head(F.layer_norm(hidden[known], hidden.shape[-1:])).float()
+    return F.smooth_l1_loss(given, wanted.movedim(0, -1)[known], beta=0.05) * len(wanted)
 
 
 def _naming_attention(
@@ -258,6 +276,29 @@ def _naming_loss(naming: tuple[Tensor, Tensor], batch: dict[str, Tensor], kept: 
     owners = batch["owners"].gather(1, kept[clip])
     shown = owners.any(1)
     share = attention.masked_fill(~owners[:, None], float("-inf"))[shown].logsumexp(-1)
+    return -share.mean() if len(share) else attention.new_zeros(())
+
+
+def _tracking_attention(layer: nn.Module, hidden: Tensor, rotary: tuple[Tensor, Tensor], prefix: int) -> Tensor:
+    """Log attention of the layer's first head between visual tokens, float (clips, visual, visual)."""
+    attention = layer.self_attn
+    length = hidden.shape[1]
+    states = layer.input_layernorm(hidden)
+    queries = attention.q_proj(states)[..., : attention.head_dim]
+    keys = attention.k_proj(states)
+    cos, sin = (part[:, :length] for part in rotary)
+    queries, keys = (part[:, 0] for part in apply_rotary_pos_emb(queries[:, None], keys[:, None], cos, sin))
+    scores = (queries[:, prefix:] @ keys.transpose(1, 2)).float() * attention.scaling
+    later = torch.ones(length, length, dtype=torch.bool).triu(1)[prefix:]
+    return scores.masked_fill(later, float("-inf")).log_softmax(-1)[..., prefix:]
+
+
+def _tracking_loss(attention: Tensor, objects: Tensor, frames: Tensor) -> Tensor:
+    """How little of a visual token's attention rests on its object in earlier frames: -log of the share."""
+    same = (objects[:, :, None] == objects[:, None]) & (objects[:, :, None] > 0)
+    earlier = same & (frames[:, :, None] > frames[:, None])
+    known = earlier.any(-1)
+    share = attention[known].masked_fill(~earlier[known], float("-inf")).logsumexp(-1)
     return -share.mean() if len(share) else attention.new_zeros(())
 
 

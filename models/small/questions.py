@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codecmeta.models.small.scenes import MovingObject, Scene
+from codecmeta.models.small.scenes import NAMELESS, MovingObject, Scene
 
 TYPES: tuple[str, ...] = ("colour", "shape", "direction", "count", "first", "after_cut")
 NUMBERS: tuple[str, ...] = ("one", "two", "three")
@@ -107,6 +107,7 @@ def draw_questions(scene: Scene, rng: np.random.Generator, count: int) -> list[Q
     common = [question for question in candidates if question.type not in ("first", "after_cut")]
     chosen = [special[index] for index in rng.permutation(len(special))[: (count + 1) // 2]]
     while len(chosen) < count:
+        common = common or special  # a nameless object may leave nothing common to ask
         rest = count - len(chosen)
         chosen += [common[index] for index in rng.permutation(len(common))[:rest]]
     return chosen
@@ -120,13 +121,15 @@ def _about_objects(scene: Scene, rng: np.random.Generator, unseen: bool) -> list
         by_any = _name(item, str(rng.choice(("shape", "colour", "both"))))
         if len(scene.objects) == 1 and rng.random() < 0.5:
             by_shape = by_colour = by_any = ("object", "object")
-        for kind, (name, word), answer in (
+        drafts = [
             ("colour", by_shape, item.colour),
             ("shape", by_colour, item.shape),
             ("direction", by_any, item.direction),
-        ):
-            text = _template(kind, rng, unseen).format(name)
-            questions.append(Question(text, answer, kind, ((word, number),)))
+        ]
+        for kind, (name, word), answer in drafts:
+            if NAMELESS not in (answer, *name.split()):
+                text = _template(kind, rng, unseen).format(name)
+                questions.append(Question(text, answer, kind, ((word, number),)))
     return questions
 
 
@@ -139,6 +142,8 @@ def _about_order(scene: Scene, rng: np.random.Generator, unseen: bool) -> list[Q
             if scene.objects[first].appears == scene.objects[second].appears:
                 continue
             how = str(rng.choice(("shape", "colour")))
+            if NAMELESS in (scene.objects[first].colour, scene.objects[second].colour):
+                how = "shape"
             order = pair if rng.random() < 0.5 else pair[::-1]
             names = [_name(scene.objects[number], how) for number in order]
             text = _template("first", rng, unseen).format(names[0][0], names[1][0])
@@ -155,6 +160,7 @@ def _about_the_cut(scene: Scene, rng: np.random.Generator, unseen: bool) -> list
     return [
         Question(_template("after_cut", rng, unseen).format(what), getattr(item, what), "after_cut", (("cut", number),))
         for what in ("colour", "shape")
+        if getattr(item, what) != NAMELESS
     ]
 
 

@@ -11,7 +11,7 @@ evaluation split only.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -28,6 +28,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "purple": (170, 40, 210),
     "cyan": (40, 210, 220),
 }
+NAMELESS = "nameless"
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle", "cross")
 DIRECTIONS: tuple[str, ...] = ("left", "right", "up", "down", "still")
 BACKGROUNDS: tuple[str, ...] = ("flat", "gradient", "stripes", "checker", "grain", "clouds")
@@ -96,7 +97,9 @@ class Scene:
         return any((item.colour, item.shape) in HELD_OUT for item in self.objects)
 
 
-def make_scene(seed: int, *, split: Split = "train", kind: Kind | None = None, held_out: bool = False) -> Scene:
+def make_scene(
+    seed: int, *, split: Split = "train", kind: Kind | None = None, held_out: bool = False, nameless: float = 0.0
+) -> Scene:
     """Draw the scene of a seed; the same arguments always give the same scene.
 
     Args:
@@ -105,6 +108,8 @@ def make_scene(seed: int, *, split: Split = "train", kind: Kind | None = None, h
         kind: "plain" (all objects stay), "late" (objects appear one after the other), "cut" (a scene change replaces
             the objects); left out, it is drawn.
         held_out: force a held-out colour-shape pair on one object ("eval" only).
+        nameless: share of objects painted in a random colour, unlike all named ones, and called `NAMELESS`. Shapes in
+            many colours teach that shape does not depend on colour.
     """
     if held_out and split != "eval":
         raise ValueError('held_out=True needs split="eval": the training split never shows these pairs')
@@ -116,6 +121,8 @@ def make_scene(seed: int, *, split: Split = "train", kind: Kind | None = None, h
     objects = None
     while objects is None:  # a crowded draft is thrown away whole, but keeps its number of objects
         objects = _draw_objects(rng, spans, split, held_out, aspect)
+    if nameless > 0:
+        objects = tuple(_repaint(item, rng) if rng.random() < nameless else item for item in objects)
     return Scene(
         seed=seed,
         split=split,
@@ -242,6 +249,16 @@ def _draw_object(
         disappears=span[1],
         rgb=(rgb[0], rgb[1], rgb[2]),
     )
+
+
+def _repaint(item: MovingObject, rng: np.random.Generator) -> MovingObject:
+    """The object in a saturated colour that is far from every named one."""
+    while True:
+        hue, saturation, value = rng.uniform((0, 150, 110), (180, 256, 256))
+        pixel = np.array([[[hue, saturation, value]]]).astype(np.uint8)
+        red, green, blue = (int(level) for level in cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0])
+        if all(max(abs(red - r), abs(green - g), abs(blue - b)) > 60 for r, g, b in COLOURS.values()):
+            return replace(item, colour=NAMELESS, rgb=(red, green, blue))
 
 
 def _apart(first: MovingObject, second: MovingObject, aspect: float) -> bool:

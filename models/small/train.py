@@ -33,30 +33,26 @@ class Stage:
 
     Attributes:
         clips: clips per step.
-        frames: frames fed of the clip's 16; the others are left out, positions stay.
+        frames: frames fed of the clip's 16, in turns; the others are left out, positions stay.
         encoded: share of clips whose pixels went through H.264.
         thinned: share of batches with random token dropping or merging.
         vision_only: train the vision tower on labels of its patches, without the language model.
-        places: learn where objects are and how far they have come, too.
     """
 
     clips: int
-    frames: int
+    frames: tuple[int, ...]
     encoded: float
     thinned: float
     vision_only: bool = False
-    places: bool = False
 
 
 STAGES: dict[int, Stage] = {
     # Shapes and colours first, from single frames: cheap, and nothing else can be learnt before.
-    0: Stage(clips=128, frames=2, encoded=0.0, thinned=0.0, vision_only=True),
+    0: Stage(clips=128, frames=(2,), encoded=0.0, thinned=0.0, vision_only=True),
     # Half the tokens, twice the clips per minute: learn to bind words to objects.
-    1: Stage(clips=32, frames=8, encoded=0.0, thinned=0.0),
-    # Then motion.
-    2: Stage(clips=32, frames=8, encoded=0.0, thinned=0.0, places=True),
+    1: Stage(clips=16, frames=(8,), encoded=0.0, thinned=0.0),
     # What inference will see.
-    3: Stage(clips=32, frames=16, encoded=0.35, thinned=0.4, places=True),
+    2: Stage(clips=16, frames=(16, 8), encoded=0.35, thinned=0.4),
 }
 
 
@@ -68,6 +64,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True, help="train until this step, counted over all stages")
     parser.add_argument("--decay", type=int, default=0, help="lower the learning rate to zero over the last N steps")
     parser.add_argument("--rate", type=float, default=1.2e-3, help="learning rate before the decay")
+    parser.add_argument("--warm", type=int, default=100, help="raise the learning rate over the first N steps")
+    parser.add_argument("--place-weight", type=float, default=0.5, help="of the losses on where objects are")
+    parser.add_argument("--tracking-weight", type=float, default=0.3, help="of the loss on finding objects again")
+    parser.add_argument("--nameless", type=float, default=0.3, help="share of objects in colours without a name")
+    parser.add_argument("--late", action="store_true", help="every fourth clip has objects that appear one by one")
     parser.add_argument("--questions", type=int, default=8, help="questions per clip")
     parser.add_argument("--seed", type=int, default=0, help="of the first weights and of the token thinning")
     parser.add_argument("--threads", type=int, default=2)
@@ -109,6 +110,8 @@ def train(options: argparse.Namespace) -> None:
         questions=options.questions,
         frames=stage.frames,
         encoded=stage.encoded,
+        nameless=options.nameless,
+        late=options.late,
         first_seed=seen,
         steps=options.steps - step,
     )
@@ -125,22 +128,24 @@ def train(options: argparse.Namespace) -> None:
                 result = vision_losses(model, auxiliary, batch)
             else:
                 thinning = draw_thinning(generator) if thinned else None
-                result = losses(model, auxiliary, batch, prefix, thinning, places=stage.places)
+                result = losses(model, auxiliary, batch, prefix, thinning)
         optimizer.zero_grad(set_to_none=True)
-        result.total().backward()
+        result.total(options.place_weight, options.tracking_weight).backward()
         norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         step, seen = step + 1, seen + stage.clips
         log.add(step, result, batch, float(norm), thinned)
         if step % options.save_every == 0 or step == options.steps:
             state = {"model": model, "auxiliary": auxiliary, "optimizer": optimizer}
-            save_state({name: value.state_dict() for name, value in state.items()} | {"step": step, "seen": seen}, options.out)
+            save_state(
+                {name: value.state_dict() for name, value in state.items()} | {"step": step, "seen": seen}, options.out
+            )
             export(model, tokenizer, options.out / "weights")
 
 
 def learning_rate(step: int, begin: int, options: argparse.Namespace) -> float:
-    """Warm up over 100 steps from `begin`, stay, and fall linearly to zero over the last `--decay` steps."""
-    warm = min(1.0, (step - begin + 1) / 100)
+    """Warm up from step `begin`, stay, and fall linearly to zero over the last `--decay` steps."""
+    warm = min(1.0, (step - begin + 1) / options.warm)
     left = min(1.0, (options.steps - step) / options.decay) if options.decay else 1.0
     return options.rate * warm * left
 
@@ -194,7 +199,7 @@ class Log:
 
     def _clear(self) -> None:
         self.begin, self.steps, self.clips = time.time(), 0, 0
-        self.sums = dict.fromkeys(("answer", "patch", "token", "naming", "place", "norm"), 0.0)
+        self.sums = dict.fromkeys(("answer", "patch", "token", "naming", "place", "tracking", "norm"), 0.0)
         self.right, self.asked = [0] * len(TYPES), [0] * len(TYPES)
 
     def _write(self, line: dict[str, object]) -> None:
