@@ -182,12 +182,13 @@ def test_padding_changes_nothing_and_positions_go_on_where_the_prompt_ended(mode
     def look(module, args, kwargs):
         positions.append(kwargs["position_ids"][0].tolist())
 
-    with apply(model, strategy, tiny.metadata(), frames=ROWS):
+    with apply(model, strategy, tiny.metadata(), frames=ROWS) as session:
         handle = model.model.language_model.layers[3].register_forward_pre_hook(look, with_kwargs=True)
         got = tiny.generate(model, inputs, new=4)
         handle.remove()
     torch.testing.assert_close(got[1], want[1], rtol=1e-4, atol=1e-4)
-    assert max(positions[0][padding:]) == PROMPT - 1
+    assert len(positions[0]) == padding + PROMPT - FULL + session.layer_tokens[3]
+    assert session.layer_tokens[3] < session.tokens_kept < FULL and max(positions[0][padding:]) == PROMPT - 1
     assert positions[1:] == [[PROMPT], [PROMPT + 1], [PROMPT + 2]]
 
 

@@ -81,3 +81,12 @@ def test_a_plain_install_is_told_what_to_install(call, monkeypatch):
     result = call()
     assert result.exit_code == 1
     assert 'pip install "codecmeta[models]"' in result.stderr and "transformers" in result.stderr
+
+
+def test_the_built_in_model_says_when_it_cannot_know(folder, clip, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("codecmeta.models.loading._builtin_folder", lambda: folder)
+    for question, told in (("Why is the dog barking?", True), (QUESTION, False)):
+        result = CliRunner().invoke(run, [str(clip), question, "--max-new-tokens", "1"])
+        assert result.exit_code == 0, result.output
+        assert ("cannot be trusted" in result.stderr) == told and "trusted" not in result.stdout
+    assert CliRunner().invoke(run, [str(clip), "Why?", "--model", str(folder), "--json"]).stderr == ""
