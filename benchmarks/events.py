@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "tests")]
 
-from synthetic import Story, write_clip  # noqa: E402
-
 from codecmeta.events import ONE_EVENT, change_scores, event_boundaries  # noqa: E402
 from codecmeta.extraction import extract  # noqa: E402
 from codecmeta.metadata import Metadata, Probe  # noqa: E402
+
+from synthetic import Story, write_clip  # noqa: E402
 
 TUNING, HELD_OUT = range(6), range(100, 108)
 

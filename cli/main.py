@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import click
+
 from codecmeta.cli.extract import extract
 from codecmeta.cli.run import run
 from codecmeta.cli.show import show
-
 from codecmeta.version import __version__
 
 

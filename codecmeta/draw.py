@@ -88,8 +88,8 @@ def _pictures(
 
 
 def _heated(picture: NDArray[np.uint8], density: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The picture under the heat of its patches: the denser the patch, the more of its heat covers the picture. The root
-    spreads the few strong ones from the many weak."""
+    """The picture under the heat of its patches: the denser the patch, the more of its heat covers the picture. The
+    root spreads the few strong ones from the many weak."""
     size = (picture.shape[1], picture.shape[0])
     root = cv2.resize(np.sqrt(np.clip(density, 0, 1)), size, interpolation=cv2.INTER_NEAREST)
     heat = cv2.applyColorMap((255 * root).astype(np.uint8), cv2.COLORMAP_VIRIDIS)

@@ -142,7 +142,6 @@ def scan(
     """Decode what a selection needs and give it to a sink in display order; returns the tables and how signals came
     about."""
     check_selection(frames, jobs)
-    announce_compiling(residual.intra_error)
     return _Scan(path, sink, frames, jobs, stream, transform, stages or Stages()).run()
 
 
@@ -341,6 +340,7 @@ class _Scan:
 
     def _parts(self, segment: Segment, want: Callable[[int, int], bool], last: int | None) -> Iterator[Part]:
         """The parts of one segment; `last` is the last row that is wanted, where that is known."""
+        announce_compiling(residual.intra_error)
         estimator = residual.ResidualEstimator(self.has_vectors)
         part = Part()
         displays: dict[int, Display] = {}

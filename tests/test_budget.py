@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from synthetic import make_metadata
 
 from codecmeta.budget import frame_budgets, gop_weights, sampling_windows
 from codecmeta.metadata import Probe
+
+from synthetic import make_metadata
 
 PUBLISHED = [
     ([100, 400, 900, 1600], 100, 196, 10, [16, 22, 28, 34]),

@@ -11,13 +11,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from clips import REAL_NAMES, pan, real_clip, write_clip
 from test_decoder import arrays
 
 import codecmeta
 from codecmeta import cache
 from codecmeta.cache import extract_to_file
 from codecmeta.errors import CacheError, VideoError
+
+from clips import REAL_NAMES, pan, real_clip, write_clip
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-from clips import REAL_NAMES, pan, real_clip, write_clip
-from codecmeta.cli import main
 
 import codecmeta
+from codecmeta.cli import main
+
+from clips import REAL_NAMES, pan, real_clip, write_clip
 
 
 def call(*arguments: object, stdin: str | None = None) -> Result:

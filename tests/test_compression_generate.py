@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 from codecmeta.compression import METHODS, Metom, Plain, RandomKeep, Reduced, Strategy, Uniform, apply, make
 from codecmeta.compression.base import Plan
 from codecmeta.density import merge_regions, patch_density
+
+import tiny
 
 ROWS = np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from codecmeta.compression import Metom, RandomKeep, apply
 from codecmeta.compression.inside import attention_rows
 from codecmeta.compression.matm import Matm
+
+import tiny
 
 ROWS = np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2

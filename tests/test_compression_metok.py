@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from test_compression_inside import attention_by_hand
 
 from codecmeta.compression import Layout, Metok, apply
 from codecmeta.compression.cost import TextModel, cache_size, prefill_flops
 from codecmeta.compression.metok import pool, quota
+
+import tiny
 
 ROWS = np.arange(tiny.FRAMES)
 LENGTHS = (6, 7, 6, 7, 6)

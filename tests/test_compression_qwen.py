@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 from codecmeta.compression import METHODS, Metok, Metom, RandomKeep, Uniform, apply
 from codecmeta.compression.inside import attention_rows
 from codecmeta.density import merge_regions, patch_density
+
+import tiny
 
 PICTURES = 2 * tiny.FRAMES
 ROWS = np.arange(PICTURES)
@@ -155,6 +156,35 @@ def test_rows_of_attention_equal_those_of_an_eager_model():
     assert sorted(rows) == [0, 1, 2, 3]
     for number, probabilities in rows.items():
         torch.testing.assert_close(probabilities, whole[number][0, :, -4:], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("windowed", [False, True])
+@torch.no_grad()
+def test_dropping_at_a_layer_equals_a_masked_reference(windowed):
+    """The least attended half goes at layer 2; scores from the plain model's own attention maps."""
+    model, inputs = tiny.qwen(attention="eager", windowed=windowed), tiny.qwen_inputs()
+    strategy = Metom(rpm=False, btm=False, matm=True, matm_layer=2, matm_fold="drop")
+    with apply(model, strategy, META, frames=ROWS):
+        ids, logits = tiny.generate(model, inputs, new=9)
+    maps = model(**inputs, output_attentions=True).attentions
+    visual = slice(tiny.BEFORE, tiny.BEFORE + FULL)
+    score = torch.stack([maps[layer][0, :, -1, visual].mean(0) for layer in (0, 1)]).mean(0)
+    gone = score.argsort()[: FULL // 2] + tiny.BEFORE
+    embeddings, triples = entering(model, inputs)
+    hidden = torch.cat((embeddings, model.get_input_embeddings()(ids[None, :-1])), 1)
+    total = hidden.shape[1]
+    new = (triples[0, 0, -1] + torch.arange(1, 9)).expand(3, 1, 8)
+    lm = model.model.language_model
+    rotary = lm.rotary_emb(hidden, torch.cat((triples, new), -1))
+    allowed = torch.ones(total, total).tril().bool()
+    for number, layer in enumerate(lm.layers):
+        if number == 2:
+            allowed[:, gone] = False
+            allowed |= torch.eye(total, dtype=torch.bool)
+        mask = torch.zeros(total, total).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+    want = model.lm_head(lm.norm(hidden)[0, PROMPT - 1 :])
+    assert (logits - want).abs().max() <= 1e-5 * want.abs().max()
 
 
 def test_matm_and_metok_shorten_every_layers_cache(model):

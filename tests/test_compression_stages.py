@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 from codecmeta.compression.base import Layout
@@ -11,6 +10,8 @@ from codecmeta.compression.metom import Metom
 from codecmeta.compression.rpm import Packing, merge_embeddings
 from codecmeta.compression.uniform import Uniform, coarse_grid
 from codecmeta.density import merge_regions
+
+import tiny
 
 REGIONS = merge_regions(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32), q=0.5)
 

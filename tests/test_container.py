@@ -7,11 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import REAL_NAMES, pan, real_clip, single_thread_export, write_clip
 
 import codecmeta
 from codecmeta.container import probe_with_packets
 from codecmeta.errors import VideoError
+
+from clips import REAL_NAMES, pan, real_clip, single_thread_export, write_clip
 
 
 def demuxed(path: Path, stream: int = 0) -> list[tuple[int | None, int, bool]]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import REAL_NAMES, filter_packets, pan, real_clip, single_thread_export, write_clip
 
 import codecmeta
 from codecmeta.container import probe_with_packets
 from codecmeta.decoder import Damage, decode_segment, linear_segment, plan_segments
 from codecmeta.metadata import B, Metadata
+
+from clips import REAL_NAMES, filter_packets, pan, real_clip, single_thread_export, write_clip
 
 NAMES = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "scale")
 

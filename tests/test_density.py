@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from synthetic import make_metadata
 
 from codecmeta.density import merge_regions, patch_density
 from codecmeta.metadata import Maps, Probe
+
+from synthetic import make_metadata
 
 
 def density_pixel_by_pixel(rms, block, origin, size, grid, view):

@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from click.testing import CliRunner
-from clips import pan, write_clip
-from synthetic import make_metadata
 
 from codecmeta import draw
 from codecmeta.cli import main
+
+from clips import pan, write_clip
+from synthetic import make_metadata
 
 
 def test_heat_ranks_patches_and_lines_surround_merged_regions() -> None:

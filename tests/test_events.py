@@ -2,13 +2,14 @@ import statistics
 
 import numpy as np
 import pytest
-from synthetic import Story, make_metadata, write_clip
 
 from codecmeta import events
 from codecmeta.container import probe
 from codecmeta.events import change_scores, event_boundaries
 from codecmeta.extraction import extract
 from codecmeta.metadata import B, I, P, Probe
+
+from synthetic import Story, make_metadata, write_clip
 
 PAST, FUTURE = -1, 1
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from h264_encodes import encode, ffmpeg
 
 from codecmeta.h264 import state
 from codecmeta.h264.sequence import Sequence
+
+from h264_encodes import encode, ffmpeg
 
 ENCODES = {
     "CABAC, 8x8": dict(options="crf=20 x264-params=weightp=0:bframes=2:8x8dct=1"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from h264_encodes import clip, encode, ffmpeg
 
 from codecmeta.h264 import state
 from codecmeta.h264.motion import motion_rows
 from codecmeta.h264.nal import nal_units, rbsp_of
 from codecmeta.h264.picture import PictureParser
 from codecmeta.h264.sequence import Sequence
+
+from h264_encodes import clip, encode, ffmpeg
 
 B3 = "bframes=3:b-adapt=0"
 ENCODES = {

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from h264_encodes import clip, encode
 
 import codecmeta
 from codecmeta import bitstream, extraction
 from codecmeta.bitstream import NotParsed
 from codecmeta.metadata import B, I, P
+
+from h264_encodes import clip, encode
 
 FILES = {
     "B-frames": dict(options="x264-params=bframes=3:b-adapt=0"),

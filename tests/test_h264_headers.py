@@ -6,11 +6,12 @@ from io import BytesIO
 
 import av
 import pytest
-from h264_encodes import clip, encode
 
 from codecmeta.h264.nal import nal_length_size_of, nal_units, rbsp_of
 from codecmeta.h264.parameter_sets import parameter_sets_of, parse_sps
 from codecmeta.h264.slice_header import parse_slice_header, refusal_of, slice_type
+
+from h264_encodes import clip, encode
 
 SIZES = [(176, 144), (200, 152), (174, 142), (66, 34)]
 

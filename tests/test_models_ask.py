@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 import codecmeta
@@ -16,6 +15,8 @@ from codecmeta.models.small.encoding import Encoder, write_clip
 from codecmeta.models.small.model import PREPROCESSOR, build_model
 from codecmeta.models.small.questions import TEMPLATES
 from codecmeta.models.small.tokenizer import build_tokenizer
+
+import tiny
 
 QUESTION = "Which shape is the red object?"
 

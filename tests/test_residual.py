@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import pan, texture, write_clip
 
 import codecmeta
 from codecmeta.metadata import VECTOR, B, I, P
 from codecmeta.residual import LumaFrame, ResidualEstimator, difference_error, intra_error, motion_error
+
+from clips import pan, texture, write_clip
 
 Picture = np.ndarray
 

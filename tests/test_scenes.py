@@ -9,7 +9,16 @@ import pytest
 
 from codecmeta.models.small.encoding import Encoder, round_trip, write_clip
 from codecmeta.models.small.questions import TYPES, all_questions, draw_questions
-from codecmeta.models.small.scenes import COLOURS, HELD_OUT, NAMELESS, MovingObject, Scene, frame_times, make_scene, render
+from codecmeta.models.small.scenes import (
+    COLOURS,
+    HELD_OUT,
+    NAMELESS,
+    MovingObject,
+    Scene,
+    frame_times,
+    make_scene,
+    render,
+)
 
 SIDE = 128
 KINDS = ("plain", "late", "cut")
