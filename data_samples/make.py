@@ -16,9 +16,10 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from codecmeta.models.small.questions import all_questions
 from codecmeta.models.small.scenes import Scene, frame_times, make_scene, render
-from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
 RATE = 24

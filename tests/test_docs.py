@@ -55,9 +55,7 @@ def test_pictures_and_links_exist() -> None:
 
 
 def test_the_tables_are_those_of_the_committed_results() -> None:
-    done = subprocess.run(
-        [sys.executable, "benchmarks/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "benchmarks/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
