@@ -23,10 +23,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from h264_encodes import encode, ffmpeg  # noqa: E402
-
 from codecmeta.h264.motion import motion_rows  # noqa: E402
 from codecmeta.h264.sequence import Sequence  # noqa: E402
+
+from h264_encodes import encode, ffmpeg  # noqa: E402
 
 SMALL = dict(size=(96, 80), frames=10)
 ENCODES = [

@@ -148,7 +148,7 @@ class Bitstream:
         for index, data in self._packets_from(segment):
             row = int(self.row_of_packet[index])
             picture = _parsed(sequence, data)
-            if picture is not None:
+            if picture is not None and row >= 0:  # else FFmpeg never displays it
                 row_of_identity[picture.identity] = row
             if row in segment.rows:
                 waiting[row] = (index, picture)
@@ -159,9 +159,9 @@ class Bitstream:
                 if len(part.rows) >= _CHUNK:
                     yield part
                     part = Part()
-        for row in sorted(waiting) if next_row < segment.rows.stop else ():
-            self._record(part, row, *waiting[row], row in wanted, row_of_identity)
         yield part
+        if next_row < segment.rows.stop:
+            raise NotParsed("the container does not find its packets again")
 
     def _record(
         self, part: Part, row: int, index: int, picture: Any, wanted: bool, row_of_identity: dict[int, int]

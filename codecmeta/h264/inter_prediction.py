@@ -114,11 +114,19 @@ def mvp(s, v, g, at, width, refIdx, shape, mbPartIdx):
 @kernel(VOID(I64P, I32P, I8P, I64, I64, I64, I64, I64))
 def assign(s, v, g, at, width, height, mv, refIdx):
     """One vector and reference index to a partition of width x height 4x4 blocks."""
+    stride = s[STRIDE]
     for _ in range(height):
-        for x in range(width):
-            v[at + x] = mv
-            g[at + x] = refIdx
-        at += s[STRIDE]
+        v[at] = mv
+        g[at] = refIdx
+        if width > 1:
+            v[at + 1] = mv
+            g[at + 1] = refIdx
+        if width > 2:
+            v[at + 2] = mv
+            g[at + 2] = refIdx
+            v[at + 3] = mv
+            g[at + 3] = refIdx
+        at += stride
 
 
 @kernel(VOID(I64P, I32P, I8P, I64, I64, I64), inline=True)

@@ -272,10 +272,15 @@ def mvd(s, c, d, q, at, mvp):
 def spread_mvd(s, q, at, width, height):
     """|mvd| of a partition from its first 4x4 block to all of them."""
     value = q[at]
+    stride = s[STRIDE]
     for _ in range(height):
-        for x in range(width):
-            q[at + x] = value
-        at += s[STRIDE]
+        q[at] = value
+        if width > 1:
+            q[at + 1] = value
+        if width > 2:
+            q[at + 2] = value
+            q[at + 3] = value
+        at += stride
 
 
 @kernel(I64(I64P, U8P, U8P, I32P, I32P, I8P, U16P, I8P, I64))

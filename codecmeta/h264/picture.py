@@ -30,7 +30,7 @@ class Picture:
     headers: list[SliceHeader]
     macroblocks: np.ndarray  # int32 (4, rows * columns): flags (state.M_*), bits, QPY, slice number (-1: not parsed)
     energy: np.ndarray  # float32, luma then Cb then Cr, 4x4 blocks
-    vectors: np.ndarray  # int32 (2, 4 * rows + 1, STRIDE): packed, one row above and one column before the picture
+    vectors: np.ndarray  # int32 (2, 4 * rows + 1, STRIDE): packed, one row above and one column before; set where used
     references: np.ndarray  # int8 (2, rows * columns, 4): refIdx per 8x8 block, -1 not used
     errors: list[str] = field(default_factory=list)
     identity: int = -1  # number in decoding order; -1: parsed by random access
@@ -137,7 +137,7 @@ class PictureParser:
             headers=[],
             macroblocks=macroblocks,
             energy=np.zeros(24 * mbs, np.float32),
-            vectors=np.zeros((2, 4 * sps.frame_height_in_mbs + 1, 4 * sps.pic_width_in_mbs + 4), np.int32),
+            vectors=np.empty((2, 4 * sps.frame_height_in_mbs + 1, 4 * sps.pic_width_in_mbs + 4), np.int32),
             references=np.full((2, mbs, 4), -1, np.int8),
         )
 

@@ -222,6 +222,8 @@ def slice_type(packet: bytes, nal_length_size: int | None) -> str | None:
     """
     for unit in nal_units(packet, nal_length_size):
         if unit[0] & 31 in (SLICE_NON_IDR, SLICE_PARTITION_A, SLICE_IDR):
+            if len(unit) > 1 and (letter := _LETTER_OF_FIRST_BYTE[unit[1]]):
+                return letter
             try:
                 r = BitReader(rbsp_of(unit[:16]))
                 r.ue()
@@ -230,3 +232,15 @@ def slice_type(packet: bytes, nal_length_size: int | None) -> str | None:
                 return None
             return SLICE_TYPE_LETTERS[value % 5] if value < 10 else None
     return None
+
+
+def _letter_of_first_byte(byte: int) -> str | None:
+    """The slice type of a header whose first byte this is, where first_mb_in_slice is 0 (one bit); else None."""
+    r = BitReader(bytes([byte]))
+    try:
+        return SLICE_TYPE_LETTERS[value % 5] if r.ue() == 0 and (value := r.ue()) < 10 else None
+    except EndOfData:
+        return None
+
+
+_LETTER_OF_FIRST_BYTE = [_letter_of_first_byte(byte) for byte in range(256)]
