@@ -108,12 +108,14 @@ METHODS: dict[str, Callable[[Metadata], NDArray[np.float32]]] = {
 
 @dataclass(frozen=True)
 class Scored:
-    """One encoded clip. events: (first, last) rows that count as a find. scores: float32 (T - 1,) per method."""
+    """One encoded clip. events: (first, last) rows that count as a find. scores: float32 (T - 1,) per method. peaks:
+    rows of their local maxima."""
 
     kind: str
     encoder: str
     events: list[tuple[int, int]]
     scores: dict[str, NDArray[np.float32]]
+    peaks: dict[str, NDArray[np.int64]]
 
 
 def clips(seeds: range, folder: Path, seconds: dict[str, float]) -> Iterator[Scored]:
@@ -139,7 +141,7 @@ def clips(seeds: range, folder: Path, seconds: dict[str, float]) -> Iterator[Sco
                 scores = {method: score(meta) for method, score in METHODS.items()}
                 seconds["scoring"] += time.perf_counter() - begin
                 seconds["frames"] += len(meta.frames) * (len(METHODS) - 1)
-                yield Scored(kind, name, events, scores)
+                yield Scored(kind, name, events, scores, {method: peaks(one) for method, one in scores.items()})
         print(f"seed {seed} done", file=sys.stderr, flush=True)
 
 
@@ -172,13 +174,13 @@ def f1(counts: NDArray[np.int64]) -> float:
 
 
 def detect(clip: Scored, method: str, threshold: float) -> NDArray[np.int64]:
-    rows = peaks(clip.scores[method])
+    rows = clip.peaks[method]
     return match(clip.events, rows[clip.scores[method][rows - 1] > threshold].tolist())
 
 
 def best_threshold(some: list[Scored], method: str) -> float:
     """The threshold of the largest F1, the middle one of equals."""
-    values = np.concatenate([clip.scores[method][peaks(clip.scores[method]) - 1] for clip in some])
+    values = np.concatenate([clip.scores[method][clip.peaks[method] - 1] for clip in some])
     tried = np.unique(np.quantile(values, np.linspace(0, 1, 400)))
     results = np.array([f1(np.sum([detect(clip, method, value) for clip in some], axis=0)) for value in tried])
     good = tried[results > results.max() - 1e-9]
