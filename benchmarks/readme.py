@@ -49,9 +49,40 @@ def cache_table(result: dict[str, Any]) -> str:
     return table(["clip", "bytes of the video", "all frames, share of it", "64 frames, share of it"], rows)
 
 
+def events_table(result: dict[str, Any]) -> str:
+    """F1 of cuts and the share of fades and entrances found, from benchmarks/events.py."""
+    methods = {"all signals": "all signals", "packet table": "packets only", "packet size jump": "packet size alone"}
+    rows = [
+        [name, *(f"{group[kind][method][measure]:.2f}" for kind, measure in _EVENTS for method in methods)]
+        for name, group in result["groups"].items()
+    ]
+    kinds = {"cut": "cuts, F1", "fade": "fades found", "entrance": "entrances found"}
+    return table(["encoder", *(f"{kinds[kind]}: {name}" for kind, _ in _EVENTS for name in methods.values())], rows)
+
+
+_EVENTS = (("cut", "f1"), ("fade", "found"), ("entrance", "found"))
+
+
+def small_model_table(result: dict[str, Any]) -> str:
+    """Exact matches of the built-in model, from codecmeta.models.small.evaluate."""
+    lines = {"all": result, **result["types"], "held-out colour-shape pairs": result["held_out_pairs"]}
+    rows = [
+        [
+            name,
+            one["questions"],
+            f"{one['accuracy']:.3f}",
+            f"{one['best_constant']:.2f}" if "best_constant" in one else "",
+        ]
+        for name, one in lines.items()
+    ]
+    return table(["questions about", "questions", "right", "best constant answer"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),
+    "events": ("events.json", events_table),
+    "small_model": ("small_model.json", small_model_table),
 }
 
 
