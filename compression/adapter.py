@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +31,7 @@ class Adapter(ABC):
 
     video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
     last visual token that carry no picture. keep_ids: whether position ids of kept tokens are preserved by default.
+    preferences: the checkpoint's own, see `Strategy`.
     gapless: whether they can be numbered without gaps at all (not where they are rows and columns). pictures: sampled
     pictures per temporal position.
     inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
@@ -41,6 +42,7 @@ class Adapter(ABC):
     image_token: int
     separators: ClassVar[int] = 0
     keep_ids: bool
+    preferences: Mapping[str, Any]
     gapless: ClassVar[bool] = True
     pictures: int = 1
     inner: nn.Module

@@ -6,8 +6,9 @@ one file with one dataclass, and one row in `METHODS`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,10 +126,12 @@ class Context:
 class Strategy:
     """Base of all methods.
 
+    An option that is None takes what the model prefers, where its configuration says so, else the method's own
+    default: {"codecmeta": {"keep_ids": true, "metom": {"tau_tem": 0.9}}} in a checkpoint's config.json.
+
     keep_ids: give every kept token the position id that it has in the full sequence (True), or number the kept ones
-    without gaps (False). The default, None, takes what the model prefers: its configuration's entry
-    {"codecmeta": {"keep_ids": ...}} if it has one, else without gaps for one-dimensional positions. Set it to compare
-    the two, which published methods do not agree on.
+    without gaps (False). By default without gaps for one-dimensional positions. Set it to compare the two, which
+    published methods do not agree on.
     """
 
     name: ClassVar[str]
@@ -140,6 +143,19 @@ class Strategy:
         budget = getattr(self, "budget", 1.0)
         if not 0 < budget <= 1:
             raise ValueError(f"budget must be more than 0 and at most 1; got {budget}")
+
+    def preferring(self, preferences: Mapping[str, Any]) -> Self:
+        """This strategy with a model's preferences in the place of options that are None."""
+        wanted = {"keep_ids": preferences.get("keep_ids"), **preferences.get(self.name, {})}
+        unknown = set(wanted) - {option.name for option in fields(self)}
+        if unknown:
+            raise ValueError(f"the model prefers {', '.join(sorted(unknown))}, which {self.name!r} does not have")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in wanted.items()
+            if getattr(self, name) is None
+        }
+        return replace(self, **values)
 
     @property
     def needs_metadata(self) -> bool:

@@ -41,10 +41,10 @@ class Metom(Strategy):
     "centroid". proportional: let a region weigh in attention as much as its patches did.
 
     gop_mode, alloc, minimum: see `codecmeta.gop_weights` and `codecmeta.frame_budgets`. tau_tem: cosine above which
-    core tokens of neighbouring frames merge; above 1 none do, and the number of tokens is then known exactly
-    beforehand. temporal_span: frames at most this far apart are compared. temporal_radius: only cells at most this
-    far apart on the grid. chain: let merges link up over more than two frames. fold: how tokens outside the core are
-    absorbed, see `codecmeta.compression.btm.fold`.
+    core tokens of neighbouring frames merge, 0.80 unless the model prefers another; above 1 none do, and the number of
+    tokens is then known exactly beforehand. temporal_span: frames at most this far apart are compared.
+    temporal_radius: only cells at most this far apart on the grid. chain: let merges link up over more than two
+    frames. fold: how tokens outside the core are absorbed, see `codecmeta.compression.btm.fold`.
 
     percent: R, visual tokens in 100 that MATM merges away. matm_layer: at the entry of which layer, default 8 of 28 in
     proportion. matm_watch: layers whose attention counts, default the four before. matm_queries: how many of the last
@@ -74,7 +74,7 @@ class Metom(Strategy):
     gop_mode: Literal["auto", "gop", "window"] = "auto"
     alloc: Literal["exact", "paper"] = "exact"
     minimum: int | None = None
-    tau_tem: float = 0.80
+    tau_tem: float | None = None
     temporal_span: int = 1
     temporal_radius: int | None = None
     chain: bool = False
@@ -120,7 +120,7 @@ class Metom(Strategy):
         counts = frame_budgets(weights, total, layout.tokens_per_frame, self.minimum, rule=self.alloc)
         counts = np.clip(counts, 0, layout.tokens_per_frame)  # the printed formula knows no capacity
         slots = choose_core(self._density(layout, layout.tokens, meta, rows).reshape(layout.frames, -1), counts)
-        return Plan(layout, counts, exact=self.tau_tem >= 1 or layout.frames == 1, regions=regions, slots=slots)
+        return Plan(layout, counts, exact=self._tau_tem >= 1 or layout.frames == 1, regions=regions, slots=slots)
 
     def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """BTM: merge the core over time, fold the rest into it, keep what is left in ascending order."""
@@ -129,7 +129,7 @@ class Metom(Strategy):
         merged = merge_over_time(
             tokens,
             core,
-            self.tau_tem,
+            self._tau_tem,
             span=self.temporal_span,
             radius=self.temporal_radius,
             columns=plan.layout.tokens[1],
@@ -138,6 +138,11 @@ class Metom(Strategy):
         values = fold(tokens, core, merged, self.fold)
         slots = np.flatnonzero(merged.home == np.arange(len(merged.home))).astype(np.int64)
         return Reduced(values[slots], slots)
+
+    @property
+    def _tau_tem(self) -> float:
+        """The nearest published value before a language model is 0.80 (HoliTom on LLaVA-OneVision)."""
+        return 0.80 if self.tau_tem is None else self.tau_tem
 
     def _regions(self, layout: Layout, meta: Metadata, rows: NDArray[np.int64]) -> NDArray[np.int32] | None:
         """int32 (T, rows, columns), or None where no two patches may merge."""

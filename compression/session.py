@@ -85,7 +85,7 @@ class Session:
 
     def __init__(self, adapter: Adapter, strategy: Strategy, meta: Metadata | None, frames: ArrayLike | None) -> None:
         self.adapter = adapter
-        self.strategy = strategy
+        self.strategy = strategy = strategy.preferring(adapter.preferences)
         self.plan: Plan | None = None
         self.counts: NDArray[np.int64] | None = None
         self.layer_tokens: list[int] = []

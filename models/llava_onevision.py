@@ -37,7 +37,8 @@ class LlavaOnevision(Adapter):
         self.layers = list(inner.language_model.layers)
         self.video_token = config.video_token_id
         self.image_token = config.image_token_id
-        self.keep_ids = bool((getattr(config, "codecmeta", None) or {}).get("keep_ids", False))
+        self.keep_ids = False
+        self.preferences = getattr(config, "codecmeta", None) or {}
         self.size, self.patch = vision.image_size, vision.patch_size
         tower = inner.vision_tower
         self.tower = getattr(tower, "vision_model", tower)

@@ -34,6 +34,7 @@ class Qwen2VL(Adapter):
         self.video_token = config.video_token_id
         self.image_token = config.image_token_id
         self.keep_ids = True
+        self.preferences = getattr(config, "codecmeta", None) or {}
         self.tower = inner.visual
         self.vision = (self.tower, self.tower.merger)
         self.merge = config.vision_config.spatial_merge_size

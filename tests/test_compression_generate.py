@@ -1,5 +1,7 @@
 """Strategies inside stock generate(): identity, exactness against masked references, refusals, and no traces."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -34,10 +36,13 @@ def plain(model):
     return tiny.generate(model, tiny.llava_inputs())
 
 
+@dataclass(frozen=True, kw_only=True)
 class KeepAll(Strategy):
     """Goes through the whole machinery and keeps everything."""
 
     name = "keep all"
+    pos: str = "mean"
+    proportional: bool = False
 
     def plan(self, layout, meta=None, rows=None):
         slots = np.ones((layout.frames, layout.tokens_per_frame), bool)
@@ -58,10 +63,7 @@ def test_nothing_to_do_is_bit_identical(model, plain, name):
 
 @pytest.mark.parametrize("keep_ids", [True, False])
 def test_keeping_everything_through_the_whole_machinery_changes_nothing(model, plain, keep_ids):
-    strategy = KeepAll(keep_ids=keep_ids)
-    object.__setattr__(strategy, "pos", "mean")
-    object.__setattr__(strategy, "proportional", False)
-    with apply(model, strategy):
+    with apply(model, KeepAll(keep_ids=keep_ids)):
         ids, logits = tiny.generate(model, tiny.llava_inputs())
     assert torch.equal(ids, plain[0])
     torch.testing.assert_close(logits, plain[1], rtol=1e-5, atol=1e-5)

@@ -9,7 +9,7 @@ import torch
 
 import codecmeta
 from codecmeta import models
-from codecmeta.compression import Metom, apply
+from codecmeta.compression import Metok, Metom, RandomKeep, apply
 from codecmeta.models.scope import outside_training
 from codecmeta.models.small.encoding import Encoder, write_clip
 from codecmeta.models.small.model import PREPROCESSOR, build_model
@@ -158,13 +158,26 @@ def test_what_cannot_be_loaded_says_why(folder, tmp_path):
         models.load(str(pickled))
 
 
-def test_the_preference_for_position_ids_is_read_from_the_checkpoint(folder, tmp_path):
+def test_preferences_are_read_from_the_checkpoint(folder, clip, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     config = json.loads((folder / "config.json").read_text())
-    config["codecmeta"] = {"keep_ids": True}
+    config["codecmeta"] = {"keep_ids": True, "metom": {"tau_tem": 2.0}, "metok": {"layers": [2, 3, 4]}}
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
-    assert models.load(str(tmp_path / "copy")).adapter.keep_ids
-    assert not models.load(str(folder)).adapter.keep_ids
+    model = models.load(str(tmp_path / "copy"))
+    meta = codecmeta.extract(clip, frames=16)
+    for strategy, want in (
+        (Metom(), Metom(keep_ids=True, tau_tem=2.0)),
+        (Metom(keep_ids=False, tau_tem=0.5), Metom(keep_ids=False, tau_tem=0.5)),
+        (Metok(), Metok(keep_ids=True, layers=(2, 3, 4))),
+        (RandomKeep(), RandomKeep(keep_ids=True)),
+    ):
+        with apply(model.model, strategy, meta) as session:
+            assert session.strategy == want
+    with apply(models.load(str(folder)).model, Metom(), meta) as session:
+        assert session.strategy == Metom() and not session.keep_ids
+    model.model.config.codecmeta = {"metom": {"speed": 9}}
+    with pytest.raises(ValueError, match="prefers speed"), apply(model.model, Metom(), meta):
+        pass
 
 
 def test_every_wording_of_the_training_is_inside_and_other_questions_are_not():
