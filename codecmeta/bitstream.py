@@ -34,6 +34,7 @@ from codecmeta.parts import Part
 from codecmeta.residual import BLOCK, SOURCES
 
 _CHUNK = 64  # frames handed on together
+_REMEMBERED = 256  # pictures in decoding order whose row is kept at hand for those that wait to be displayed
 _SOURCE = SOURCES.index("bitstream")
 
 
@@ -91,8 +92,7 @@ class Bitstream:
         for pps in sets.pps.values():
             if reason := refusal_of(sets.sps[pps.seq_parameter_set_id], pps):
                 raise NotParsed(reason)
-        if not sets.sps and self.nal_length_size is not None:
-            raise NotParsed("H.264 without parameter sets")
+        self.sets_in_keyframes = self.nal_length_size is None or not sets.pps
         self.order = display_order(self.packets)
         self.row_of_packet = np.full(len(self.packets), -1, np.int64)
         self.row_of_packet[self.order] = np.arange(len(self.order))
@@ -150,6 +150,10 @@ class Bitstream:
             picture = _parsed(sequence, data)
             if picture is not None and row >= 0:  # else FFmpeg never displays it
                 row_of_identity[picture.identity] = row
+            if len(row_of_identity) > 2 * _REMEMBERED:
+                kept = {reference.identity for reference in sequence.buffer.references}
+                first = max(row_of_identity) - _REMEMBERED
+                row_of_identity = {i: r for i, r in row_of_identity.items() if i > first or i in kept}
             if row in segment.rows:
                 waiting[row] = (index, picture)
             while next_row in waiting:
@@ -238,7 +242,7 @@ class Bitstream:
             for index in indices:
                 key = int(keys[np.searchsorted(keys, index, side="right") - 1]) if len(keys) else 0
                 data = None
-                if self.nal_length_size is not None and table.dts[index] != NO_PTS:
+                if not self.sets_in_keyframes and table.dts[index] != NO_PTS:
                     container.seek(int(table.dts[index]), stream=video, any_frame=True)
                     data = self._find(container, video, index, 4)
                 if data is not None:

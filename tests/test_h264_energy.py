@@ -13,7 +13,7 @@ import pytest
 from codecmeta.h264 import state
 from codecmeta.h264.sequence import Sequence
 
-from h264_encodes import encode, ffmpeg
+from h264_encodes import clip, encode, ffmpeg
 
 ENCODES = {
     "CABAC, 8x8": dict(options="crf=20 x264-params=weightp=0:bframes=2:8x8dct=1"),
@@ -34,7 +34,9 @@ TOLERANCE = 0.51  # grey levels rms: the final rounding of the inverse transform
 
 
 def _parsed(name):
-    extradata, packets, exported = ffmpeg(encode(frames=16, **ENCODES[name]), planes=True)
+    """`name` of an encode, or the path of a clip."""
+    source = encode(frames=16, **ENCODES[name]) if name in ENCODES else str(name)
+    extradata, packets, exported = ffmpeg(source, planes=True)
     sequence = Sequence(extradata)
     return [sequence.parse(packet) for packet in packets], [exported[i].planes for i in range(len(packets))]
 
@@ -114,6 +116,16 @@ def test_inter_energy_is_the_squared_difference_to_the_prediction(name):
     for kind in kinds:
         assert max(found[kind]) <= TOLERANCE, kind
     assert sum(len(values) - zero[kind] for kind, values in found.items()) > 20  # blocks that carry a residual
+
+
+def test_long_term_references_and_operations_of_a_conformance_stream_lead_to_the_right_pictures():
+    """MR1_BT_A: several references by every modification, long-term ones, sliding window and operations 1, 3 and 4.
+
+    A wrong entry in a list would be a prediction from a wrong picture.
+    """
+    found, zero = _inter_differences(*_parsed(clip("openh264_MR1_BT_A.264")))
+    assert len(found["luma 4x4"]) > 5000 and len(found["chroma"]) > 1000
+    assert max(found["luma 4x4"]) <= TOLERANCE and max(found["chroma"]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["all intra", "large blocks", "large blocks, CABAC"])

@@ -71,30 +71,55 @@ def _stamp() -> tuple[float, int]:
 
 
 _STAMP = _stamp()
+_waiting: list[tuple[Any, Any]] = []  # functions that the next entry kernel may call, and their signatures
 _said = False
 compile_seconds = 0.0
 
 
-def kernel(signature: Any, *, inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function now, for one signature, or take it from the cache; `inline` copies it into its callers."""
+def kernel(signature: Any, *, inline: bool = False, entry: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """A function for one signature. `inline`: copied into its callers. `entry`: called from Python.
+
+    An entry kernel is taken from the cache, with everything it calls inside it; only where it is not there is it
+    compiled, and before it, in the order of their definition, all that are written above it.
+    """
 
     def compiled(function: Callable[..., Any]) -> Any:
-        global _said, compile_seconds
-        begin = time.perf_counter()
         dispatcher = njit(nogil=True, error_model="numpy", forceinline=inline)(function)
+        if not entry:
+            _waiting.append((dispatcher, signature))
+            return dispatcher
+        begin = time.perf_counter()
         dispatcher.enable_caching()
-        cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-        if cache_file is not None and hasattr(cache_file, "_source_stamp"):
-            cache_file._source_stamp = _STAMP
+        if not _cached(dispatcher, signature):
+            _compile_waiting()
         dispatcher.compile(signature)
         dispatcher.disable_compile()
-        if dispatcher.stats.cache_misses and not _said:
-            _said = True
-            print("codecmeta: compiling the H.264 parser, once (about 15 s) ...", file=sys.stderr, flush=True)
+        global compile_seconds
         compile_seconds += time.perf_counter() - begin
         return dispatcher
 
     return compiled
+
+
+def _cached(dispatcher: Any, signature: Any) -> bool:
+    """Whether the cache holds this kernel, made from these very sources."""
+    cache = getattr(dispatcher, "_cache", None)
+    cache_file = getattr(cache, "_cache_file", None)
+    if cache is None or cache_file is None or not hasattr(cache_file, "_source_stamp"):
+        return False
+    cache_file._source_stamp = _STAMP
+    return cache.load_overload(signature, dispatcher.targetctx) is not None
+
+
+def _compile_waiting() -> None:
+    global _said
+    if not _said:
+        _said = True
+        print("codecmeta: compiling the H.264 parser, once (about 15 s) ...", file=sys.stderr, flush=True)
+    for dispatcher, signature in _waiting:
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+    _waiting.clear()
 
 
 def constant(values: Any, dtype: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ from codecmeta.h264.state import M_INTRA, M_L0, M_L1, M_SHAPE
 SOURCE, WIDTH, HEIGHT, DST_X, DST_Y, MOTION_X, MOTION_Y, REF_IDX, SLICE = range(9)
 
 
-@kernel(int64(int32[:, ::1], int32[:, ::1]))
+@kernel(int64(int32[:, ::1], int32[:, ::1]), entry=True)
 def count_rows(flags, macroblocks):
     """How many rows the picture has; `flags` int32 (rows, columns), `macroblocks` int32 (4, rows * columns)."""
     count = 0
@@ -32,7 +32,7 @@ def count_rows(flags, macroblocks):
     return count
 
 
-@kernel(int64(int32[:, ::1], int32[:, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, ::1]))
+@kernel(int64(int32[:, ::1], int32[:, ::1], int32[:, :, ::1], int8[:, :, ::1], int32[:, ::1]), entry=True)
 def write_rows(flags, macroblocks, vectors, references, rows):
     """Fill `rows` int32 (count, 9): source, w, h, dst_x, dst_y, motion_x, motion_y, refIdx, slice -> count."""
     at = 0

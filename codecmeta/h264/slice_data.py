@@ -154,7 +154,7 @@ def skip_macroblock(s, n, t, m, v, g, r, kv, kr, km, k):
     return I64(W_AVAILABLE | W_SKIP | W_DIRECT)
 
 
-@kernel(I64(I64A, U8A, U8A, U8A, I32A, F32A, I32A, F32A, I32A, I8A, U16A, I8A, I32A, I8A, I32A, I32A))
+@kernel(I64(I64A, U8A, U8A, U8A, I32A, F32A, I32A, F32A, I32A, I8A, U16A, I8A, I32A, I8A, I32A, I32A), entry=True)
 def slice_data(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
     """Parse a slice from BIT_POSITION -> STATUS; MBS_PARSED macroblocks are complete, whatever the status.
 
