@@ -163,3 +163,19 @@ def test_random_access_equals_the_sequence_wherever_no_colocated_picture_counts(
         assert alone.vectors_exact == (full.slice_type != "B")
         if full.slice_type != "B":
             np.testing.assert_array_equal(motion_rows(alone), motion_rows(full))
+
+
+@pytest.mark.parametrize(
+    "kind, source", [(0, "pyramid"), (0, "open GoP"), (1, "openh264_MR1_BT_A.264"), (2, "baseline")]
+)
+def test_picture_order_counts_sort_the_pictures_as_ffmpeg_displays_them(kind, source):
+    extradata, packets, exported = ffmpeg(encode(**ENCODES[source]) if source in ENCODES else str(clip(source)))
+    sequence = Sequence(extradata)
+    keys, period = [], 0
+    for packet in packets:
+        picture = sequence.parse(packet)
+        assert picture.sps.pic_order_cnt_type == kind
+        period += picture.headers[0].idr
+        keys.append((period, picture.order))
+    shown = list(exported)  # in the order in which the frames came out
+    assert len(set(keys)) == len(keys) and shown == sorted(shown, key=lambda number: keys[number])
