@@ -83,13 +83,13 @@ def run(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict
             if random.random() < 0.5:
                 packet = damaged(packet, random)
                 done += 1
-            before = time.perf_counter()
+            before = time.process_time()
             picture = None
             try:
                 picture = sequence.parse(packet)
             except (ValueError, KeyError):
                 refused += 1
-            longest = max(longest, time.perf_counter() - before)
+            longest = max(longest, time.process_time() - before)
             state = hashlib.blake2b(digest_size=6)
             if picture is not None:
                 complete += picture.complete

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.container import NO_PTS, PacketTable, demux, display_order, open_video
-from codecmeta.decoder import Segment
+from codecmeta.decoder import Segment, linear_segment
 from codecmeta.display import (
     BlockGrid,
     Display,
@@ -26,9 +26,10 @@ from codecmeta.display import (
     fitted_map,
 )
 from codecmeta.h264.bits import EndOfData
-from codecmeta.h264.nal import nal_length_size_of, nal_units
+from codecmeta.h264.decoded_picture_buffer import DecodedPictureBuffer
+from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.h264.parameter_sets import SPS, parameter_sets_of
-from codecmeta.h264.slice_header import Refused, refusal_of
+from codecmeta.h264.slice_header import Refused, SliceHeader, parse_slice_header, refusal_of
 from codecmeta.metadata import VECTOR, Capability, Stream
 from codecmeta.parts import Part
 from codecmeta.residual import BLOCK, SOURCES
@@ -78,10 +79,8 @@ class Bitstream:
     def __post_init__(self) -> None:
         if self.facts.codec != "h264":
             raise NotParsed(f"no parser for {self.facts.codec}")
-        if not self.packets.timed:
-            raise NotParsed("the stream has no usable time stamps")
         shown = self.packets.pts[self.packets.shown]
-        if not self.packets.key[0] or shown.min() < self.packets.pts[0]:
+        if not self.packets.key[0] or (self.packets.timed and shown.min() < self.packets.pts[0]):
             raise NotParsed("the stream starts in the middle of a GoP")
         self.extradata = self.packets.extradata
         self.nal_length_size = nal_length_size_of(self.extradata)
@@ -93,7 +92,7 @@ class Bitstream:
             if reason := refusal_of(sets.sps[pps.seq_parameter_set_id], pps):
                 raise NotParsed(reason)
         self.sets_in_keyframes = self.nal_length_size is None or not sets.pps
-        self.order = display_order(self.packets)
+        self.order = display_order(self.packets) if self.packets.timed else self._order_by_headers()
         self.row_of_packet = np.full(len(self.packets), -1, np.int64)
         self.row_of_packet[self.order] = np.arange(len(self.order))
         turned = self.facts.rotation in (90, 270)
@@ -102,6 +101,33 @@ class Bitstream:
         self._first_sps = next(iter(sets.sps.values()), None)
         self.residual_grid = _grid(self._display, BLOCK)
         self.macroblock_grid = displayed_grid(self._display, 16, *self.facts.crop)
+
+    def _order_by_headers(self) -> NDArray[np.int64]:
+        """Packets in display order where time stamps do not tell: by the picture order counts of the slice headers."""
+        parser, buffer = PictureHeaders(self.extradata), DecodedPictureBuffer()
+        keys: list[tuple[int, int]] = []
+        whole = linear_segment(self.packets)
+        for _, data in self._packets_from(whole):
+            try:
+                header = parser.first_header(data)
+            except Refused as reason:
+                raise NotParsed(str(reason)) from reason
+            except (EndOfData, KeyError):
+                header = None
+            if header is None:
+                raise NotParsed("the stream has no usable time stamps, and packets without a picture")
+            counted_anew = header.idr or any(
+                operation == 5 for operation, *_ in header.memory_management_control_operations or ()
+            )
+            period = (keys[-1][0] if keys else 0) + counted_anew
+            current = buffer.begin(header)
+            if buffer.lost:
+                raise NotParsed("the stream has no usable time stamps, and frames were lost")
+            buffer.end(header)
+            keys.append((period, current.order))
+        if len(keys) != len(self.packets):
+            raise NotParsed("the container does not find its packets again")
+        return np.array(sorted(np.flatnonzero(self.packets.shown), key=keys.__getitem__), np.int64)
 
     def runs(self, segments: Sequence[Segment], jobs: int) -> list[Segment]:
         """Keyframe segments joined to runs that are worth opening the file for: one for a single worker, else several
@@ -268,6 +294,22 @@ class Bitstream:
             tries -= 1
             if not tries:
                 return None
+        return None
+
+
+class PictureHeaders:
+    """First slice headers of pictures, parameter sets on the way taken in."""
+
+    def __init__(self, extradata: bytes) -> None:
+        self.sets = parameter_sets_of(extradata)
+        self.nal_length_size = nal_length_size_of(extradata)
+
+    def first_header(self, packet: bytes) -> SliceHeader | None:
+        """Raises as `parse_slice_header`; None: the packet has no slice."""
+        for unit in nal_units(packet, self.nal_length_size):
+            if SLICE_NON_IDR <= unit[0] & 31 <= SLICE_IDR:
+                return parse_slice_header(unit, rbsp_of(unit[:4096]), self.sets)
+            self.sets.add(unit)
         return None
 
 

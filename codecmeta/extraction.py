@@ -46,7 +46,7 @@ from codecmeta.display import (
     qp_map,
 )
 from codecmeta.errors import VideoError
-from codecmeta.metadata import VECTOR, B, I, Metadata
+from codecmeta.metadata import VECTOR, B, Frames, I, Metadata
 from codecmeta.parts import Collector, Found, Part, Sink
 
 Selection = Literal["all", "keyframes"] | int | tuple[float, ...]
@@ -206,10 +206,9 @@ class _Scan:
         start = perf_counter()
         try:
             try:
-                bitstream = Bitstream(self.path, self.facts, self.packets)
-                if self.transform is None or not segments[0].linear:
-                    return self._run_bitstream(bitstream, segments)
-                self.not_parsed = "intra refresh: pictures come from one decoder, and their metadata with them"
+                if self.transform is not None and segments[0].linear:
+                    raise NotParsed("pictures come from one decoder here, and their metadata with them")
+                return self._run_bitstream(Bitstream(self.path, self.facts, self.packets), segments)
             except NotParsed as reason:
                 self.not_parsed = str(reason)
                 self.sink.clear()
@@ -223,9 +222,8 @@ class _Scan:
         finally:
             self.stages.whole = perf_counter() - start + self.stages.probe
 
-    def _wanted(self) -> NDArray[np.int64]:
-        """The rows of the selection, where the packets tell which rows there are."""
-        frames = self.probe.frames
+    def _wanted(self, frames: Frames) -> NDArray[np.int64]:
+        """The rows of the selection, where it is known which rows there are."""
         if self.selection == "all":
             return np.arange(len(frames))
         if self.selection == "keyframes":
@@ -234,8 +232,8 @@ class _Scan:
 
     def _run_bitstream(self, bitstream: Bitstream, segments: list[Segment]) -> Found:
         """Metadata from the packets themselves; a decoder runs only where the pictures are asked for too."""
-        frames = self.probe.frames
-        wanted = self._wanted().tolist()
+        frames, _ = frame_tables(self.packets, bitstream.order, self.facts)
+        wanted = self._wanted(frames).tolist()
         keep = set(wanted)
         self.residual_grid, self.qp_grid = bitstream.residual_grid, bitstream.macroblock_grid
         if self.transform is not None:
@@ -244,7 +242,7 @@ class _Scan:
                 for one in segments
                 if not keep.isdisjoint(one.rows)
             ]
-        elif self.selection == "all":
+        elif self.selection == "all" or not self.packets.timed:
             tasks = [partial(bitstream.segment, one, keep) for one in bitstream.runs(segments, self.jobs)]
         else:
             tasks = [partial(bitstream.frames, wanted)]
@@ -256,7 +254,7 @@ class _Scan:
             types[part.rows], corrupt[part.rows] = part.types, part.corrupt
             tally.count(part)
             self.sink.add(part)
-        return self._found(display_order(self.packets), types, corrupt, tally, "")
+        return self._found(bitstream.order, types, corrupt, tally, "")
 
     def _pictures(self, bitstream: Bitstream, segment: Segment, rows: list[int]) -> Iterator[Part]:
         """The wanted pictures of one segment from its decoder, their metadata from their own packets."""
@@ -280,7 +278,7 @@ class _Scan:
 
     def _run_segments(self, segments: list[Segment]) -> Found:
         frames = self.probe.frames
-        keep = set(self._wanted().tolist())
+        keep = set(self._wanted(frames).tolist())
         tally = Tally(not_parsed=self.not_parsed)
         types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
         work = [
@@ -424,7 +422,7 @@ class _Scan:
         capability = dict(self.probe.capability)
         if not self.packets.timed:
             note = (
-                "; the stream has no usable time stamps: rows in the decoder's display order, times from the frame rate"
+                "; the stream has no usable time stamps: rows in display order as decoded, times from the frame rate"
                 + note
             )
         capability["packets"] = {"level": "exact", "why": PACKET_SIZES + note}

@@ -22,6 +22,7 @@ FILES = {
     "10 bit": dict(options="x264-params=bframes=3", pixel_format="yuv420p10le"),
     "intra refresh": dict(options="x264-params=intra-refresh=1:keyint=10"),
     "transport stream": dict(options="x264-params=bframes=2:keyint=11:scenecut=0", container="mpegts", gop=11),
+    "no time stamps": dict(options="x264-params=bframes=3:keyint=11:scenecut=0", container="h264", gop=11),
     "matroska": dict(options="x264-params=bframes=2:keyint=11:scenecut=0", container="matroska", gop=11),
 }
 
@@ -30,7 +31,8 @@ FILES = {
 def written(tmp_path):
     def write(name: str | None = None, **kwargs) -> Path:
         kwargs = kwargs or FILES[name]
-        path = tmp_path / f"clip.{ {'mpegts': 'ts', 'matroska': 'mkv'}.get(kwargs.get('container'), 'mp4') }"
+        endings = {"mpegts": "ts", "matroska": "mkv", "h264": "h264"}
+        path = tmp_path / f"clip.{endings.get(str(kwargs.get('container')), 'mp4')}"
         path.write_bytes(encode(**kwargs))
         return path
 
@@ -76,7 +78,10 @@ def test_vectors_and_qp_are_those_of_the_ffmpeg_path(name, written, by_ffmpeg):
     check_same_signals(codecmeta.extract(path, jobs=2), by_ffmpeg(path))
 
 
-@pytest.mark.parametrize("name", ["vali_rotated_90.mp4", "torchcodec_nasa.mp4", "cvr_h264_bframes.mp4"])
+REAL = ["vali_rotated_90.mp4", "torchcodec_nasa.mp4", "cvr_h264_bframes.mp4", "openh264_cabac_bframes.264"]
+
+
+@pytest.mark.parametrize("name", [*REAL, "openh264_MR1_BT_A.264"])
 def test_vectors_and_qp_of_real_clips_are_those_of_the_ffmpeg_path(name, by_ffmpeg):
     check_same_signals(codecmeta.extract(clip(name)), by_ffmpeg(clip(name)))
 
