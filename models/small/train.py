@@ -1,8 +1,8 @@
 """Train the built-in model from nothing, on a CPU.
 
-    python -m codecmeta.models.small.train --out runs/small --stage 0 --steps 400
-    python -m codecmeta.models.small.train --out runs/small --stage 1 --steps 2400 --resume
-    python -m codecmeta.models.small.train --out runs/small --stage 2 --steps 3200 --decay 600 --resume
+    python -m codecmeta.models.small.train --out runs/small --stage 0 --steps 500
+    python -m codecmeta.models.small.train --out runs/small --stage 1 --steps 1100 --resume
+    python -m codecmeta.models.small.train --out runs/small --stage 2 --steps 1800 --decay 400 --resume
 
 Writes `state.pt` (to resume from), `log.jsonl` and `weights/`, the folder that is shipped. See MODEL_CARD.md for the
 commands that made the shipped weights.
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--stage", type=int, choices=sorted(STAGES), required=True)
     parser.add_argument("--steps", type=int, required=True, help="train until this step, counted over all stages")
     parser.add_argument("--decay", type=int, default=0, help="lower the learning rate to zero over the last N steps")
+    parser.add_argument("--stop", type=int, help="end at this step, although the learning rate's schedule goes on")
     parser.add_argument("--rate", type=float, default=1.2e-3, help="learning rate before the decay")
     parser.add_argument("--warm", type=int, default=100, help="raise the learning rate over the first N steps")
     parser.add_argument("--place-weight", type=float, default=0.5, help="of the losses on where objects are")
@@ -103,6 +104,7 @@ def train(options: argparse.Namespace) -> None:
         optimizer.load_state_dict(state["optimizer"])
         step, seen = state["step"], state["seen"]
     begin = step
+    last = options.stop or options.steps
     stage = STAGES[options.stage]
     data = Batches(
         tokenizer,
@@ -113,7 +115,7 @@ def train(options: argparse.Namespace) -> None:
         nameless=options.nameless,
         late=options.late,
         first_seed=seen,
-        steps=options.steps - step,
+        steps=last - step,
     )
     loader = DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=8, multiprocessing_context="spawn")
     prefix = torch.tensor(prefix_ids(tokenizer))
@@ -135,7 +137,7 @@ def train(options: argparse.Namespace) -> None:
         optimizer.step()
         step, seen = step + 1, seen + stage.clips
         log.add(step, result, batch, float(norm), thinned)
-        if step % options.save_every == 0 or step == options.steps:
+        if step % options.save_every == 0 or step == last:
             state = {"model": model, "auxiliary": auxiliary, "optimizer": optimizer}
             save_state(
                 {name: value.state_dict() for name, value in state.items()} | {"step": step, "seen": seen}, options.out
