@@ -72,14 +72,15 @@ def cuts() -> dict[str, Any]:
 
 
 def story(
-    name: str, seed: int, kind: str, questions: dict[str, str], *, frames: int = 96, **options: str
+    name: str, seed: int, kind: str, questions: dict[str, str], *, wording: int = 0, frames: int = 96, **options: str
 ) -> dict[str, Any]:
-    """A scene of moving shapes, one question of each of the given types. questions: type -> which answer to ask for."""
+    """A scene of moving shapes, one question of each of the given types. questions: type -> which answer to ask for.
+    wording: seed of how it is asked."""
     scene = make_scene(seed, split="eval", kind=kind)  # type: ignore[arg-type]
     write(name, _pictures(scene, frames), crf="23", **options)
     asked = [
         {"question": one.text, "answer": one.answer, "type": one.type}
-        for one in all_questions(scene, np.random.default_rng(seed))
+        for one in all_questions(scene, np.random.default_rng(wording))
         if questions.get(one.type) == one.answer
     ]
     objects = [
@@ -137,7 +138,7 @@ STORIES: dict[str, dict[str, Any]] = {
     "long.mp4": {
         "seed": 1030,
         "kind": "late",
-        "questions": {"first": "yellow", "count": "three"},
+        "questions": {"first": "cross", "count": "three"},
         "frames": 5760,
         "bf": "3",
         "g": "250",
