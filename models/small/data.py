@@ -198,8 +198,8 @@ def _labels(scene: Scene, labels: np.ndarray, times: np.ndarray, all_times: np.n
     objects = len(scene.objects)
     shapes = np.array([0, *(1 + SHAPES.index(item.shape) for item in scene.objects)])
     names = list(COLOURS)
-    colours = [IGNORE if item.colour == NAMELESS else 1 + names.index(item.colour) for item in scene.objects]
-    colours = np.array([0, *colours])
+    numbers = [IGNORE if item.colour == NAMELESS else 1 + names.index(item.colour) for item in scene.objects]
+    colours = np.array([0, *numbers])
 
     cover = _cover(labels, objects, PATCH_GRID)
     best = cover.argmax(0) + 1

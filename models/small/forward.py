@@ -7,6 +7,7 @@ looks exactly as it does in `generate()`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -239,14 +240,14 @@ def _place_loss(head: nn.Linear, hidden: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _naming_attention(
-    layer: nn.Module,
+    layer: Any,
     hidden: Tensor,
     rotary: tuple[Tensor, Tensor],
     batch: dict[str, Tensor],
     prefix: int,
     seen: int,
 ) -> tuple[Tensor, Tensor]:
-    """Log attention of every naming word's first heads: float (named, heads, visual), and unused padding."""
+    """Log attention of every naming word's first heads: float (named, heads, visual), and each one's clip."""
     attention = layer.self_attn
     clip, block, place = batch["words"].unbind(1)
     length = batch["text"].shape[2]
@@ -279,7 +280,7 @@ def _naming_loss(naming: tuple[Tensor, Tensor], batch: dict[str, Tensor], kept: 
     return -share.mean() if len(share) else attention.new_zeros(())
 
 
-def _tracking_attention(layer: nn.Module, hidden: Tensor, rotary: tuple[Tensor, Tensor], prefix: int) -> Tensor:
+def _tracking_attention(layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor], prefix: int) -> Tensor:
     """Log attention of the layer's first head between visual tokens, float (clips, visual, visual)."""
     attention = layer.self_attn
     length = hidden.shape[1]
