@@ -23,10 +23,13 @@ def clip(name: str) -> Path:
     return path
 
 
-def pictures(count: int, width: int, height: int, *, depth: int = 8, seed: int = 0, noise: bool = False) -> np.ndarray:
+def pictures(
+    count: int, width: int, height: int, *, depth: int = 8, seed: int = 0, noise: bool = False, slow: bool = False
+) -> np.ndarray:
     """A textured background under a pan, two things that cross it, and noise; uint16 (count, height, width).
 
-    `noise`: the left half is white noise over all values, which no transform codes in fewer bits than I_PCM.
+    `noise`: the left half is white noise over all values, which no transform codes in fewer bits than I_PCM. `slow`:
+    nothing but the background, by a seventh of a pixel per picture: vectors of a quarter pixel.
     """
     random = np.random.default_rng(seed)
     coarse = random.normal(size=(height // 8 + 16, width // 8 + 32))
@@ -41,6 +44,10 @@ def pictures(count: int, width: int, height: int, *, depth: int = 8, seed: int =
         x = (width - 30 - 5 * t) % max(width - 16, 1)
         picture[height // 2 : height // 2 + 16, x : x + 16] = 230 - 4 * np.arange(16)
         picture += random.normal(size=picture.shape) * (1.5 if t % 5 else 0.2)
+        if slow:
+            at, part = divmod(t / 7, 1)
+            pair = texture[:height, int(at) : int(at) + width + 1] + 128
+            picture = pair[:, :-1] * (1 - part) + pair[:, 1:] * part
         result[t] = np.clip(picture * (peak / 255), 0, peak)
         if noise:
             result[t, :, : width // 2] = random.integers(0, peak + 1, (height, width // 2))
@@ -59,13 +66,14 @@ def encode(
     gop: int = 250,
     seed: int = 0,
     noise: bool = False,
+    slow: bool = False,
 ) -> bytes:
     """A clip by PyAV's own encoder; `options` as "key=value key=value"."""
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no {codec}")
     width, height = size
     depth = 10 if "10" in pixel_format else 8
-    luma = pictures(frames, width, height, depth=depth, seed=seed, noise=noise)
+    luma = pictures(frames, width, height, depth=depth, seed=seed, noise=noise, slow=slow)
     sink = BytesIO()
     with av.open(sink, "w", format=container) as output:
         settings = dict(option.split("=", 1) for option in options.split())

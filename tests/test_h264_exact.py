@@ -33,6 +33,7 @@ ENCODES = {
     "temporal direct": dict(options=f"x264-params=direct=temporal:{B3}:ref=4"),
     "temporal direct, CAVLC": dict(options=f"x264-params=direct=temporal:{B3}:ref=4:cabac=0"),
     "temporal direct, slices": dict(options=f"x264-params=direct=temporal:{B3}:ref=4:slices=3"),
+    "spatial direct, slow": dict(options=f"x264-params=direct=spatial:{B3}:ref=1", slow=True),
     "spatial direct": dict(options=f"x264-params=direct=spatial:{B3}:ref=4"),
     "pyramid": dict(options="x264-params=direct=auto:bframes=7:b-adapt=0:b-pyramid=strict:ref=8"),
     "pyramid, normal": dict(options="x264-params=direct=auto:bframes=7:b-adapt=0:b-pyramid=normal:ref=6"),
