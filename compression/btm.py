@@ -20,20 +20,32 @@ from torch.nn.functional import normalize
 FoldRule = Literal["half", "sequential", "size_weighted", "drop"]
 
 
-def choose_core(density: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+def choose_core(
+    density: NDArray[np.float32], counts: NDArray[np.int64], ties: Literal["spread", "raster"] = "spread"
+) -> NDArray[np.bool_]:
     """The counts[t] densest cells of each frame: density float (T, N) -> bool (T, N).
 
-    Equal cells in raster order; a frame of one density throughout gives an evenly spread subset, not a corner.
+    Where only some of several equal cells fit, "spread" takes them evenly over the frame and starts one cell later in
+    every frame; a codec leaves large parts of most frames without any residual, and what rests there is then seen in
+    one frame or the other. "raster" takes the first ones; a frame of one density throughout is spread evenly all the
+    same, as a corner of it would say nothing.
     """
     frames, cells = density.shape
     core = np.zeros((frames, cells), bool)
     for t, count in enumerate(counts):
+        if not count:
+            continue
         values = density[t]
         if values.max() - values.min() <= 1e-6 * np.abs(values).max():
-            chosen = (np.arange(count) * cells + cells // 2) // max(count, 1)
-        else:
-            chosen = np.argsort(-values, kind="stable")[:count]
-        core[t, chosen] = True
+            core[t, (np.arange(count) * cells + cells // 2) // count] = True
+            continue
+        order = np.argsort(-values, kind="stable")
+        equal = np.flatnonzero(values == values[order[count - 1]])
+        above = np.flatnonzero(values > values[order[count - 1]])
+        left = count - len(above)
+        spread = (np.arange(left) * len(equal) // left + t) % len(equal)
+        core[t, above] = True
+        core[t, equal[spread if ties == "spread" else np.arange(left)]] = True
     return core
 
 

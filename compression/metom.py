@@ -40,11 +40,12 @@ class Metom(Strategy):
     `codecmeta.patch_density`. pos: position embedding of a region, the "mean" of its patches' or that of its
     "centroid". proportional: let a region weigh in attention as much as its patches did.
 
-    gop_mode, alloc, minimum: see `codecmeta.gop_weights` and `codecmeta.frame_budgets`. tau_tem: cosine above which
-    core tokens of neighbouring frames merge, 0.80 unless the model prefers another; above 1 none do, and the number of
-    tokens is then known exactly beforehand. temporal_span: frames at most this far apart are compared.
-    temporal_radius: only cells at most this far apart on the grid. chain: let merges link up over more than two
-    frames. fold: how tokens outside the core are absorbed, see `codecmeta.compression.btm.fold`.
+    gop_mode, alloc, minimum: see `codecmeta.gop_weights` and `codecmeta.frame_budgets`. ties: which of equally dense
+    tokens are kept, see `codecmeta.compression.btm.choose_core`. tau_tem: cosine above which core tokens of
+    neighbouring frames merge, 0.80 unless the model prefers another; above 1 none do, and the number of tokens is then
+    known exactly beforehand. temporal_span: frames at most this far apart are compared. temporal_radius: only cells at
+    most this far apart on the grid. chain: let merges link up over more than two frames. fold: how tokens outside the
+    core are absorbed, see `codecmeta.compression.btm.fold`.
 
     percent: R, visual tokens in 100 that MATM merges away. matm_layer: at the entry of which layer, default 8 of 28 in
     proportion. matm_watch: layers whose attention counts, default the four before. matm_queries: how many of the last
@@ -74,6 +75,7 @@ class Metom(Strategy):
     gop_mode: Literal["auto", "gop", "window"] = "auto"
     alloc: Literal["exact", "paper"] = "exact"
     minimum: int | None = None
+    ties: Literal["spread", "raster"] = "spread"
     tau_tem: float | None = None
     temporal_span: int = 1
     temporal_radius: int | None = None
@@ -119,7 +121,9 @@ class Metom(Strategy):
         weights = gop_weights(meta, rows, self.gop_mode).reshape(layout.frames, -1).mean(axis=1)
         counts = frame_budgets(weights, total, layout.tokens_per_frame, self.minimum, rule=self.alloc)
         counts = np.clip(counts, 0, layout.tokens_per_frame)  # the printed formula knows no capacity
-        slots = choose_core(self._density(layout, layout.tokens, meta, rows).reshape(layout.frames, -1), counts)
+        slots = choose_core(
+            self._density(layout, layout.tokens, meta, rows).reshape(layout.frames, -1), counts, self.ties
+        )
         return Plan(layout, counts, exact=self._tau_tem >= 1 or layout.frames == 1, regions=regions, slots=slots)
 
     def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:

@@ -74,9 +74,19 @@ def test_a_ring_takes_the_position_of_its_member_nearest_to_the_centre():
 
 def test_core_is_the_densest_cells_in_raster_order_on_ties_and_spread_without_information():
     density = np.array([[3, 1, 3, 2], [5, 5, 5, 5], [0, 0, 0, 1]], np.float32)
-    core = choose_core(density, np.array([2, 2, 3]))
+    core = choose_core(density, np.array([2, 2, 3]), "raster")
     assert core.astype(int).tolist() == [[1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 0, 1]]
     assert not choose_core(density, np.array([0, 0, 0])).any()
+
+
+def test_equal_cells_take_turns_from_frame_to_frame():
+    density = np.zeros((8, 9), np.float32)
+    density[:, 4] = 1
+    core = choose_core(density, np.full(8, 3))
+    assert core[:, 4].all() and (core.sum(1) == 3).all()
+    assert core.any(0).all(), "over the clip every cell is seen"
+    first = np.flatnonzero(core[0]).tolist()
+    assert first == [0, 4, 5]  # of the eight equal cells the first and the fifth
 
 
 def slow_btm(tokens, core, tau, span, radius, columns, rule):
