@@ -36,7 +36,10 @@ class Encoder:
     scene_cuts: bool = True
 
     def x264(self) -> dict[str, str]:
-        """The settings as options of libx264; one thread, so that the same frames always give the same bytes."""
+        """The settings as options of libx264, on one thread.
+
+        Without B-frames the same frames give the same bytes; with them, x264 was seen to vary slightly between runs.
+        """
         return {
             "preset": self.preset,
             "crf": str(self.crf),
@@ -65,8 +68,10 @@ def write_clip(path: str | PathLike[str], frames: np.ndarray, encoder: Encoder) 
         stream = container.add_stream("libx264", rate=encoder.frame_rate, options=encoder.x264())
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, encoder.frame_rate)  # x264's choices depend on them
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
