@@ -28,6 +28,10 @@ IMAGE_MEAN = (0.5, 0.5, 0.5)
 IMAGE_STD = (0.5, 0.5, 0.5)
 PROMPT = "<|im_start|>user <video>\n{question}<|im_end|><|im_start|>assistant\n"
 
+PREFERENCES = {"keep_ids": True, "metok": {"layers": [2, 3, 4]}}
+"""Options that methods leave to the model: tokens keep their places, which is how most clips were thinned in training;
+the first two of the five layers name what the patches show, so nothing is pruned before them."""
+
 PREPROCESSOR = {
     "image_processor_type": "LlavaOnevisionImageProcessor",
     "processor_class": "LlavaOnevisionProcessor",
@@ -80,6 +84,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionConfig:
         vision_aspect_ratio="anyres_max_9",
         image_grid_pinpoints=[[SIZE, SIZE]],
         tie_word_embeddings=True,
+        codecmeta=PREFERENCES,
     )
 
 
