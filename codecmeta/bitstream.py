@@ -207,7 +207,10 @@ class Bitstream:
         display = self._display_of(sps)
         vectors, distance = _vectors(picture, row, row_of_identity)
         part.motion_rows.append(row)
-        part.vectors.append(displayed_vectors(cropped_vectors(vectors, display), display))
+        vectors = cropped_vectors(vectors, display)
+        if display.rotation or display.rotated_size != (display.shown_width, display.shown_height):
+            vectors = displayed_vectors(vectors, display)  # a copy, field by field, that costs as much as the rows
+        part.vectors.append(vectors)
         part.distance.append(distance)
         part.estimated_vectors += not picture.vectors_exact
         first = (display.crop_top // BLOCK, display.crop_left // BLOCK)
