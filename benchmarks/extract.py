@@ -33,7 +33,7 @@ from codecmeta.decoder import decode_segment, plan_segments
 def decode(path: Path) -> int:
     """Plain full decode, one thread, no side data: the yardstick."""
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
+        stream = container.streams.best("video")
         stream.codec_context.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         return sum(1 for _ in container.decode(stream))
@@ -48,7 +48,8 @@ def vectors(path: Path) -> int:
     """Decode with vectors and quantisers exported and copied out."""
     found, packets = probe_with_packets(path)
     segments = plan_segments(packets, found.stream.codec)
-    return sum(1 for one in segments for _ in decode_segment(path, 0, packets, one))
+    stream = found.stream.stream_index
+    return sum(1 for one in segments for _ in decode_segment(path, stream, packets, one))
 
 
 def everything(path: Path) -> int:
