@@ -173,7 +173,9 @@ def test_preferences_are_read_from_the_checkpoint(folder, clip, tmp_path):
     ):
         with apply(model.model, strategy, meta) as session:
             assert session.strategy == want
-    with apply(models.load(str(folder)).model, Metom(), meta) as session:
+    del config["codecmeta"]
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    with apply(models.load(str(tmp_path / "copy")).model, Metom(), meta) as session:
         assert session.strategy == Metom() and not session.keep_ids
     model.model.config.codecmeta = {"metom": {"speed": 9}}
     with pytest.raises(ValueError, match="prefers speed"), apply(model.model, Metom(), meta):
