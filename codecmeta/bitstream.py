@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.container import NO_PTS, PacketTable, demux, display_order, open_video
-from codecmeta.decoder import Segment, linear_segment
+from codecmeta.decoder import Segment, linear_segment, segment_packets
 from codecmeta.display import (
     BlockGrid,
     Display,
@@ -255,10 +255,8 @@ class Bitstream:
 
     def _packets_from(self, segment: Segment) -> Iterator[tuple[int, bytes]]:
         """The packets of a segment with their indices."""
-        from codecmeta.decoder import _packets_from
-
         with open_video(self.path, self.facts.stream_index) as (container, video):
-            for index, packet in _packets_from(container, video, self.packets, segment):
+            for index, packet in segment_packets(container, video, self.packets, segment):
                 yield index, bytes(packet)
 
     def _packets_at(self, indices: Sequence[int], keys: NDArray[np.int64]) -> Iterator[tuple[int, bytes, bytes | None]]:

@@ -165,7 +165,7 @@ def _frames(
         if side_data:
             codec.options = {"flags2": "+export_mvs", "export_side_data": "venc_params"}
         index = segment.first
-        for index, packet in _packets_from(container, video, packets, segment):
+        for index, packet in segment_packets(container, video, packets, segment):
             # a new object for every packet: PyAV finds it again by its id(), and small integers are shared
             packet.opaque = (index,)
             try:
@@ -182,7 +182,7 @@ def _frames(
             yield index, None, True
 
 
-def _packets_from(container: Any, video: Any, packets: PacketTable, segment: Segment) -> Iterator[tuple[int, Any]]:
+def segment_packets(container: Any, video: Any, packets: PacketTable, segment: Segment) -> Iterator[tuple[int, Any]]:
     """The packets of a segment with their indices: sought where the container can, counted from the start otherwise."""
     index = segment.first
     if index:
