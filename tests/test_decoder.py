@@ -14,7 +14,7 @@ from codecmeta.container import probe_with_packets
 from codecmeta.decoder import Damage, decode_segment, linear_segment, plan_segments
 from codecmeta.metadata import B, Metadata
 
-from clips import REAL_NAMES, filter_packets, pan, real_clip, single_thread_export, write_clip
+from clips import REAL_NAMES, filter_packets, pan, real_clip, rotated_copy, single_thread_export, write_clip
 
 NAMES = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "scale")
 
@@ -154,12 +154,7 @@ def test_intra_blocks_have_no_coverage(made: Path) -> None:
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_rotation_turns_vectors_and_maps_with_the_picture(made: Path, rotation: int) -> None:
     plain = write_clip(made / "plain.mp4", pan(12, (160, 96), (3, 1)), options={"x264-params": "bframes=2"})
-    turned = write_clip(
-        made / f"turned{rotation}.mp4",
-        pan(12, (160, 96), (3, 1)),
-        options={"x264-params": "bframes=2"},
-        rotation=rotation,
-    )
+    turned = rotated_copy(plain, made / f"turned{rotation}.mp4", rotation)
     before, _, pictures = codecmeta.read(plain, 12)
     after, _, shown = codecmeta.read(turned, 12)
     quarter = rotation // 90
