@@ -45,6 +45,12 @@ class FrameSelection(click.ParamType):
     help="Frames that get maps: all, the keyframes, or N spread evenly over time.",
 )
 @click.option(
+    "--details/--no-details",
+    default=None,
+    help="H.264: also bits per block, the chroma residual and reference distances, and the luma residual unrounded. "
+    "Default: not with --frames all, where they would make the cache larger than the video.",
+)
+@click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at the same time."
 )
 @click.option(
@@ -62,6 +68,7 @@ def extract(
     output: Path | None,
     manifest: str | None,
     frames: Any,
+    details: bool | None,
     jobs: int,
     stream: int | None,
     overwrite: bool,
@@ -81,7 +88,9 @@ def extract(
         row: dict[str, Any] = {"path": str(video)}
         try:
             target = _target(video, relative, output, len(videos))
-            written = extract_to_file(video, target, frames=frames, jobs=jobs, stream=stream, overwrite=overwrite)
+            written = extract_to_file(
+                video, target, frames=frames, details=details, jobs=jobs, stream=stream, overwrite=overwrite
+            )
             row.update(_row(written))
         except (VideoError, CacheError, OSError) as error:
             reason = str(error)

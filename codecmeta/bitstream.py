@@ -30,12 +30,13 @@ from codecmeta.h264.decoded_picture_buffer import DecodedPictureBuffer
 from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.h264.parameter_sets import SPS, parameter_sets_of
 from codecmeta.h264.slice_header import Refused, SliceHeader, parse_slice_header, refusal_of
-from codecmeta.metadata import VECTOR, Capability, Stream
+from codecmeta.metadata import VECTOR, Capability, Stream, vector_order
 from codecmeta.parts import Part
-from codecmeta.residual import BLOCK, SOURCES
+from codecmeta.residual import BLOCK, SOURCES, rounded_rms
 
 _CHUNK = 64  # frames handed on together
 _REMEMBERED = 256  # pictures in decoding order whose row is kept at hand for those that wait to be displayed
+_ROUGH_STEPS = 32  # per power of two, of a luma residual without details
 _SOURCE = SOURCES.index("bitstream")
 
 
@@ -45,8 +46,9 @@ class NotParsed(Exception):
 
 @dataclass
 class BitstreamTally:
-    """Counts over all parts that the capability report is made from."""
+    """Counts over all parts that the capability report is made from; details: as for `extract`."""
 
+    details: bool = True
     frames: int = 0
     estimated: int = 0
 
@@ -58,12 +60,16 @@ class BitstreamTally:
         damaged = f"; {corrupt} frames are marked corrupt, what stands before the damage was read" if corrupt else ""
         exact = {"level": "exact", "why": f"read from the {codec} bitstream" + damaged}
         residual = {"level": "exact", "why": f"dequantised coefficients of the {codec} bitstream" + damaged}
+        bits = dict(exact)
+        if not self.details:
+            residual["why"] += "; rounded to 32 steps per power of two, no chroma (details=False)"
+            bits = {"level": "none", "why": "left out: extract with details to have bits per block"}
         motion = dict(exact)
         if self.estimated:
             why = f"{self.estimated} of {self.frames} frames are B-frames read on their own: their direct vectors, and "
             why += "those predicted from them, are estimates (frames='all' makes them exact)"
             motion = {"level": "estimated", "why": f"read from the {codec} bitstream; {why}{damaged}"}
-        return {"motion": motion, "residual": residual, "qp": dict(exact), "bits": dict(exact)}
+        return {"motion": motion, "residual": residual, "qp": dict(exact), "bits": bits}
 
 
 @dataclass
@@ -73,6 +79,7 @@ class Bitstream:
     path: Path
     facts: Stream
     packets: PacketTable
+    details: bool = True
     residual_grid: BlockGrid = field(init=False)
     macroblock_grid: BlockGrid = field(init=False)
 
@@ -206,24 +213,30 @@ class Bitstream:
         sps = picture.sps
         display = self._display_of(sps)
         vectors, distance = _vectors(picture, row, row_of_identity)
+        order = vector_order(vectors)
         part.motion_rows.append(row)
-        vectors = cropped_vectors(vectors, display)
+        vectors = cropped_vectors(vectors[order], display)
         if display.rotation or display.rotated_size != (display.shown_width, display.shown_height):
             vectors = displayed_vectors(vectors, display)  # a copy, field by field, that costs as much as the rows
         part.vectors.append(vectors)
-        part.distance.append(distance)
+        if self.details:
+            part.distance.append(distance[order])
         part.estimated_vectors += not picture.vectors_exact
         first = (display.crop_top // BLOCK, display.crop_left // BLOCK)
         grid = _grid(display, BLOCK)
         part.residual_rows.append(row)
         part.residual_source.append(_SOURCE)
-        part.residual.append(self._shown(_luma_rms(picture), display, grid, first, self.residual_grid))
-        part.chroma.append(self._shown(_chroma_rms(picture), display, grid, first, self.residual_grid))
+        luma = _luma_rms(picture) if self.details else rounded_rms(_luma_rms(picture), _ROUGH_STEPS)
+        part.residual.append(self._shown(luma, display, grid, first, self.residual_grid))
+        if self.details:
+            part.chroma.append(self._shown(_chroma_rms(picture), display, grid, first, self.residual_grid))
         grid = displayed_grid(display, 16, display.crop_left, display.crop_top)
         qp = (picture.qp + 6 * (sps.bit_depth_luma - 8)).astype(np.int16)  # QP'Y, as FFmpeg exports it
         part.qp_rows.append(row)
         part.qp.append(self._shown(qp, display, grid, (0, 0), self.macroblock_grid))
         part.qp_blocks += qp.size
+        if not self.details:
+            return
         part.bits_rows.append(row)
         part.bits.append(self._shown(picture.bits.astype(np.float32), display, grid, (0, 0), self.macroblock_grid))
 

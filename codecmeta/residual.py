@@ -116,6 +116,21 @@ def motion_error(
     return _motion_error(luma, table, *references, len(usable[0]), len(usable[1]))
 
 
+def rounded_rms(rms: NDArray[np.floating], steps: int) -> NDArray[np.float16]:
+    """Root mean squares rounded to so many steps per power of two, float16: what compresses well."""
+    mantissa, exponent = np.frexp(rms.astype(np.float32))
+    return np.ldexp(np.rint(mantissa * 2 * steps) / (2 * steps), exponent).astype(np.float16)
+
+
+def stored_estimate(rms: NDArray[np.float32]) -> NDArray[np.float16]:
+    """An estimate as it is kept: float16 in four steps per power of two, and zero below one grey level.
+
+    One level is what rounding the picture and its prediction to integers can add up to, and the assumptions of the
+    estimate cost more than the steps. Finer values would only make the cache larger than the video.
+    """
+    return np.where(rms < 1, np.float16(0), rounded_rms(rms, 4))
+
+
 def luma_plane(frame: Any) -> NDArray[np.uint8]:
     """The luma of a decoded PyAV frame as 8-bit grey levels, uint8 (height, width), copied out of the frame."""
     first = frame.format.components[0]

@@ -37,11 +37,29 @@ def assert_same(one: codecmeta.Metadata, other: codecmeta.Metadata) -> None:
 
 
 @pytest.mark.parametrize("name", REAL_NAMES or ["none"])
-def test_a_streamed_cache_holds_what_extract_returns(name: str, tmp_path: Path) -> None:
+def test_a_streamed_cache_holds_what_extract_returns_in_less_than_one_and_a_half_videos(
+    name: str, tmp_path: Path
+) -> None:
     path = real_clip(name)
-    extract_to_file(path, tmp_path / "c.h5", jobs=2)
+    written = extract_to_file(path, tmp_path / "c.h5", jobs=2)
     with codecmeta.load(tmp_path / "c.h5") as loaded:
-        assert_same(codecmeta.extract(path), loaded)
+        assert_same(codecmeta.extract(path, details=False), loaded)
+    assert written.cache_bytes == (tmp_path / "c.h5").stat().st_size <= 1.5 * path.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["cvr_h264_bframes.mp4", "mvx_mpeg4_part2.mp4"])
+def test_details_add_signals_and_change_no_other(name: str) -> None:
+    path = real_clip(name)
+    full, lean = (codecmeta.extract(path, frames=(0.0, 1.0, 2.0), details=details) for details in (True, False))
+    assert lean.bits is None and lean.residual_chroma is None and lean.capability["bits"]["level"] == "none"
+    assert full.motion and lean.motion and full.residual and lean.residual and full.qp and lean.qp
+    assert lean.motion.distance is None and np.array_equal(full.motion.vectors[:], lean.motion.vectors[:])
+    assert np.array_equal(full.qp.values[:], lean.qp.values[:])
+    whole, rounded = (np.asarray(one.residual.values[:], np.float64) for one in (full, lean) if one.residual)
+    assert whole.max() > 8 and np.allclose(rounded, whole, rtol=1 / 64, atol=0)
+    if name.startswith("cvr"):
+        assert full.bits is not None and full.motion.distance is not None and (rounded != whole).any()
+        assert len(np.unique(rounded)) < len(np.unique(whole)) / 3
 
 
 @pytest.mark.parametrize("frames", ["keyframes", 4, "all"])
@@ -58,12 +76,12 @@ def test_save_and_load_keep_every_array(clip: Path, tmp_path: Path, frames: obje
 def test_the_file_keeps_the_contract(clip: Path, tmp_path: Path) -> None:
     """Names, shapes and types of format version 1, read with h5py alone."""
     target = tmp_path / "contract.h5"
-    extract_to_file(clip, target)
+    extract_to_file(clip, target, details=True)
     with h5py.File(target) as file:
         assert file.attrs["format"] == "codecmeta" and file.attrs["format_version"] == 1
         assert (file.attrs["width"], file.attrs["height"], file.attrs["codec"]) == (96, 64, "h264")
         assert file.attrs["source_bytes"] == clip.stat().st_size and len(file.attrs["source_sha256"]) == 64
-        assert json.loads(file.attrs["settings"]) == {"frames": "all", "stream": None}
+        assert json.loads(file.attrs["settings"]) == {"frames": "all", "details": True, "stream": None}
         kinds = {name: file["frames"][name].dtype.str for name in file["frames"]}
         assert kinds == {
             "pts": "<i8", "time": "<f8", "picture_type": "|u1", "keyframe": "|b1",
@@ -78,7 +96,7 @@ def test_the_file_keeps_the_contract(clip: Path, tmp_path: Path) -> None:
         assert file["residual/chroma_rms"].shape == (30, 8, 12) and file["motion/distance"].shape == vectors.shape
         assert file["qp/map"].dtype == np.int8 and file["qp/map"].shape == (30, 4, 6)
         for name in ("motion/vectors", "residual/luma_rms", "qp/map"):
-            assert file[name].compression == "gzip" and file[name].shuffle and file[name].chunks[0] <= 16384
+            assert file[name].compression == "gzip" and file[name].shuffle and file[name].chunks[0] <= 32768
         assert file["bits/map"].dtype == np.float32 and file["bits/map"].shape == (30, 4, 6)
         assert json.loads(file.attrs["capability"])["bits"]["level"] == "exact"
 
@@ -156,7 +174,7 @@ def test_a_killed_run_leaves_nothing_under_the_final_name_and_the_next_one_clean
     target = tmp_path / "killed.h5"
     script = (
         "import os, sys; from codecmeta import cache\n"
-        "cache._Writer.add = lambda self, part: os.kill(os.getpid(), 9)\n"
+        "cache.Writer.add = lambda self, part: os.kill(os.getpid(), 9)\n"
         "cache.extract_to_file(sys.argv[1], sys.argv[2])"
     )
     done = subprocess.run(

@@ -93,7 +93,8 @@ def test_show_says_the_same_of_a_video_and_of_its_cache(folder: Path, tmp_path: 
     video, cache = (json.loads(call("show", one, "--json").stdout) for one in (folder / "a.mp4", tmp_path / "c.h5"))
     for key in ("codec", "width", "height", "frames", "picture_types", "packet_bytes", "gops", "seconds"):
         assert video[key] == cache[key], key
-    assert cache["stored"]["residual"]["frames"] == 12 and cache["settings"] == {"frames": "all", "stream": None}
+    assert cache["stored"]["residual"]["frames"] == 12
+    assert cache["settings"] == {"frames": "all", "details": False, "stream": None}
     text = call("show", tmp_path / "c.h5").stdout
     assert "h264" in text and "64x48" in text and "exact" in text
 
