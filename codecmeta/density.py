@@ -94,6 +94,7 @@ def merge_regions(
     connectivity: Literal[4, 8] = 4,
     max_region: int | None = None,
     min_keep: float = 0.25,
+    tile: int | None = None,
 ) -> NDArray[np.int32]:
     """Give every patch the number of the token that stands for it: touching patches of low density share one.
 
@@ -110,7 +111,9 @@ def merge_regions(
     (1 - share) of all tokens; use it to compare methods at equal cost. "fixed": density < tau, the literal formula.
     connectivity: 4 (shared edge) or 8 (corners too). max_region: patches a region may have at most; a larger one is cut
     into square tiles from the corner of its bounding box. min_keep: fewer patches are taken as low in a frame that
-    would be left with less than this share of its tokens. A frame of one density throughout is not merged.
+    would be left with less than this share of its tokens. tile: no region leaves a square of tile x tile patches,
+    counted from the top left corner; for encoders that attend in such windows. A frame of one density throughout is
+    not merged.
 
     density: float (T, rows, columns). Returns int32 of that shape.
     """
@@ -121,6 +124,8 @@ def merge_regions(
         raise ValueError(f"connectivity must be 4 or 8; got {connectivity}")
     if max_region is not None and max_region < 1:
         raise ValueError(f"max_region must be at least 1 patch, or None; got {max_region}")
+    if tile is not None and tile < 1:
+        raise ValueError(f"tile must be at least 1 patch, or None; got {tile}")
     for name, number in (("q", q), ("share", share), ("min_keep", min_keep)):
         if not 0 <= number <= 1:
             raise ValueError(f"{name} must be between 0 and 1; got {number}")
@@ -142,7 +147,7 @@ def merge_regions(
     ranks = rank.reshape(values.shape)
 
     def tokens(low: NDArray[np.int64], largest: int) -> NDArray[np.int64]:
-        _label(ranks, low.astype(np.int64), connectivity == 8, largest, int(np.sqrt(largest)), labels)
+        _label(ranks, low.astype(np.int64), connectivity == 8, tile or patches, largest, int(np.sqrt(largest)), labels)
         return labels.max(axis=(1, 2)).astype(np.int64) + 1
 
     # One more low patch never adds a token (regions uncut), so bisection finds how many a frame, and a clip, can bear.
@@ -272,8 +277,8 @@ def _area_means(energy, caps, row_edges, column_edges, inside, out):  # type: ig
 
 
 @njit(cache=True, nogil=True)
-def _label(rank, low, corners, max_region, side, labels):  # type: ignore[no-untyped-def]
-    """Number the regions of each frame; a patch is low if its rank is below low[t].
+def _label(rank, low, corners, tile, max_region, side, labels):  # type: ignore[no-untyped-def]
+    """Number the regions of each frame; a patch is low if its rank is below low[t]. None leaves a tile x tile square.
 
     Union-find whose root is always the first patch of a region in raster order. A region of more than max_region
     patches is joined again from single patches, but only within tiles of side x side.
@@ -295,6 +300,8 @@ def _label(rank, low, corners, max_region, side, labels):  # type: ignore[no-unt
                     nr = r if k == 0 else r - 1
                     nc = c - 1 if k == 0 or k == 2 else (c if k == 1 else c + 1)
                     if nr < 0 or nc < 0 or nc >= columns or rank[t, nr, nc] >= low[t]:
+                        continue
+                    if r // tile != nr // tile or c // tile != nc // tile:
                         continue
                     if tiled == 1:
                         root = whole[p]

@@ -227,6 +227,26 @@ def test_regions_equal_flooding(connectivity, max_region):
             assert max(np.bincount(frame).max() for frame in kept) <= max_region
 
 
+@pytest.mark.parametrize("max_region", [None, 3])
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_regions_inside_tiles_equal_flooding_every_tile_alone(connectivity, max_region):
+    """11 x 9 patches in tiles of 4: whole ones, and rests of 3 rows and 1 column."""
+    density = np.random.default_rng(8).random((20, 11, 9)).astype(np.float32)
+    options = {"tau_mode": "fixed", "tau": 0.7, "connectivity": connectivity, "max_region": max_region, "min_keep": 0}
+    labels = merge_regions(density, tile=4, **options)
+    for one, found in zip(density < 0.7, labels, strict=True):
+        seen = 0
+        for y in range(0, 11, 4):
+            for x in range(0, 9, 4):
+                want = np.array(regions_by_flooding(one[y : y + 4, x : x + 4].tolist(), connectivity, max_region))
+                part = found[y : y + 4, x : x + 4]
+                pairs = set(zip(part.ravel().tolist(), want.ravel().tolist(), strict=True))
+                assert len(pairs) == len(np.unique(part)) == want.max() + 1
+                seen += want.max() + 1
+        assert (np.unique(found) == np.arange(seen)).all()  # no token is in two tiles
+    assert (merge_regions(density, tile=11, **options) == merge_regions(density, **options)).all()
+
+
 def smooth(rng, shape):
     noise = rng.random(shape) ** 3
     for axis in (1, 2):
@@ -297,6 +317,7 @@ def test_min_keep_is_a_floor_under_every_frame():
 def test_impossible_merges_are_refused():
     density = np.random.default_rng(0).random((1, 3, 3))
     for options, said in [
+        ({"tile": 0}, "tile must be at least 1"),
         ({"tau_mode": "fixed"}, "with tau"),
         ({"tau_mode": "median"}, "tau_mode"),
         ({"connectivity": 6}, "connectivity"),
