@@ -11,6 +11,8 @@ from codecmeta.compression.base import Layout
 from codecmeta.metadata import Stream
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
@@ -67,6 +69,11 @@ class Adapter(ABC):
     @abstractmethod
     def newline(self) -> Tensor | None:
         """(width,): the embedding of the separator that follows the video, None where there is none."""
+
+    def patch_order(self, layout: Layout) -> NDArray[np.int64] | None:
+        """int64 (patches of a frame,): their raster numbers in the order in which the encoder's layers take them; None
+        for raster order."""
+        return None
 
     @abstractmethod
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:

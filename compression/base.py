@@ -31,7 +31,8 @@ class Layout:
     that both grids cover, None where no metadata is at hand. pictures: sampled pictures per temporal position (2 where
     a model encodes pairs). unit: encoder tokens that make up one cell of `patches` (4 where a model joins 2x2 patches
     after encoding, which must stay together). newline: whether the model has a separator token of its own. depth:
-    layers of the language model.
+    layers of the language model. window: side, in cells of `patches`, of the squares inside which the vision encoder
+    attends, None where it attends over whole frames; merged regions must not leave them.
     """
 
     frames: int
@@ -42,6 +43,7 @@ class Layout:
     unit: int = 1
     newline: bool = False
     depth: int = 0
+    window: int | None = None
 
     @property
     def patches_per_frame(self) -> int:

@@ -159,6 +159,7 @@ class Metom(Strategy):
             connectivity=self.connectivity,
             max_region=self.max_region,
             min_keep=self.min_keep,
+            tile=layout.window,
         )
         tokens = regions.reshape(len(regions), -1).max(axis=1) + 1
         return None if (tokens == layout.patches_per_frame).all() else regions

@@ -21,12 +21,23 @@ class Packing:
     """Where every patch and every token of a clip goes.
 
     regions: int (T, rows, columns), the token of each patch, numbered 0..K_t-1 within frame t. Token k of frame t is
-    row offset[t] + k of the packed sequence of S = sum K_t tokens. Index tensors live on `device`.
+    row offset[t] + k of the packed sequence of S = sum K_t tokens. Index tensors live on `device`. order: int64
+    (patches,), the raster number of the patch at each place of a frame, where an encoder takes patches in another
+    order than raster; tokens are then numbered anew, in the order of their first patch. All patches that come in or
+    go out are in this order.
     """
 
-    def __init__(self, regions: NDArray[np.int32], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        regions: NDArray[np.int32],
+        device: torch.device | str = "cpu",
+        order: NDArray[np.int64] | None = None,
+    ) -> None:
         flat = np.ascontiguousarray(regions.reshape(len(regions), -1)).astype(np.int64)
         self.counts = flat.max(axis=1) + 1
+        self.order = np.arange(flat.shape[1]) if order is None else order
+        if order is not None:
+            flat = np.stack([_renumbered(frame[order]) for frame in flat])
         offsets = np.concatenate(([0], np.cumsum(self.counts)[:-1]))
         self.grid = regions.shape[1:]
         self.frames, self.patches = flat.shape
@@ -83,14 +94,20 @@ class Packing:
 
     @cached_property
     def central_patch(self) -> Tensor:
-        """int64 (S,): for each token, the raster number of the member patch nearest to its region's centre."""
-        frame, row, column = np.unravel_index(np.arange(self.frames * self.patches), (self.frames, *self.grid))
+        """int64 (S,): for each token, the place in its frame of the member patch nearest to its region's centre."""
+        row, column = (np.tile(axis, self.frames) for axis in np.unravel_index(self.order, self.grid))
         token, sizes = self.token.cpu().numpy(), self.sizes.cpu().numpy()
         centre_row, centre_column = (np.bincount(token, weights=axis) / sizes for axis in (row, column))
         distance = (row - centre_row[token]) ** 2 + (column - centre_column[token]) ** 2
         order = np.lexsort((np.arange(len(token)), distance.round(9), token))
         first = order[np.concatenate(([0], np.cumsum(sizes)[:-1]))]
         return torch.as_tensor(first % self.patches, device=self.token.device)
+
+
+def _renumbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same regions, numbered by where they first appear."""
+    first, member = np.unique(labels, return_index=True, return_inverse=True)[1:]
+    return np.argsort(np.argsort(first))[member]
 
 
 def merge_embeddings(

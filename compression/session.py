@@ -185,7 +185,10 @@ class Session:
             )
         if plan is None or plan.layout != layout:
             plan = self._make_plan(layout)
-        self._packing = None if plan.regions is None else Packing(plan.regions, next(module.parameters()).device)
+        self._packing = None
+        if plan.regions is not None:
+            device = next(module.parameters()).device
+            self._packing = Packing(plan.regions, device, self.adapter.patch_order(plan.layout))
         self._encoded = True
         self._started = self._now()
 

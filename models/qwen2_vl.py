@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -76,12 +79,28 @@ class Qwen2VL(Adapter):
         """There are no separators."""
         return None
 
+    def windowed(self, block: int) -> bool:
+        """Whether a block of the encoder attends in windows smaller than a frame."""
+        return False
+
+    def segments(self, packed: Packing, windowed: bool) -> NDArray[np.int64]:
+        """int64: how many cells in a row attend to each other."""
+        return packed.counts
+
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
         """Merge windows before the first block, tell all blocks the new lengths and angles, scatter back after the
         merger."""
         unit = self.merge**2
 
-        def before(first: bool) -> Any:
+        call: dict[Any, Any] = {}  # what all blocks of one run of the encoder share
+
+        def ends(packed: Packing, windowed: bool, like: Tensor) -> tuple[Tensor, int]:
+            if windowed not in call:
+                lengths = self.segments(packed, windowed) * unit
+                call[windowed] = torch.as_tensor(np.append(0, lengths.cumsum())).to(like), int(lengths.max())
+            return call[windowed]
+
+        def before(number: int) -> Any:
             def hook(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
                 packed = packing()
                 if packed is None:
@@ -89,39 +108,70 @@ class Qwen2VL(Adapter):
                 if getattr(strategy, "proportional", False):
                     raise ValueError("proportional attention is not available in this model's vision encoder")
                 hidden, kwargs = (args[0], kwargs) if args else (kwargs["hidden_states"], dict(kwargs))
-                if first:
+                if number == 0:
                     windows = hidden.unflatten(0, (packed.frames, packed.patches, unit)).flatten(2)
                     hidden = packed.merge(windows)[0].unflatten(1, (unit, -1)).flatten(0, 1)
-                lengths = torch.as_tensor(packed.counts * unit, device=hidden.device)
-                ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(kwargs["cu_seqlens"].dtype)
-                angles = tuple(_central(packed, one, unit) for one in kwargs["position_embeddings"])
-                kwargs = {**kwargs, "cu_seqlens": ends, "position_embeddings": angles}
+                    call.clear()
+                    call["angles"] = tuple(_central(packed, one, unit) for one in kwargs["position_embeddings"])
+                lengths, longest = ends(packed, self.windowed(number), kwargs["cu_seqlens"])
+                kwargs = {**kwargs, "cu_seqlens": lengths, "position_embeddings": call["angles"]}
                 if kwargs.get("max_seqlen") is not None:
-                    kwargs["max_seqlen"] = int(packed.longest * unit)
+                    kwargs["max_seqlen"] = longest
                 return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
             return hook
 
         def scatter(module: nn.Module, args: Any, merged: Any) -> Any:
             packed = packing()
+            call.clear()
             return None if packed is None else packed.scatter(merged[None]).flatten(0, 1)
 
         for number, block in enumerate(self.tower.blocks):
-            yield block.register_forward_pre_hook(before(number == 0), with_kwargs=True)
+            yield block.register_forward_pre_hook(before(number), with_kwargs=True)
         yield self.tower.merger.register_forward_hook(scatter)
 
 
 class Qwen25VL(Qwen2VL):
-    """Adapter of `Qwen2_5_VLForConditionalGeneration`: the same, but its encoder attends in windows of its own.
+    """Adapter of `Qwen2_5_VLForConditionalGeneration`: the same, but its encoder attends in square windows of a frame
+    in all blocks but a few, and takes the patches window by window, from patch embedding to merger.
 
-    Merged regions would cut across these windows, so patches are not merged here.
+    Regions stay inside these windows (`Layout.window`), so a window has fewer tokens and none has a stranger's; the
+    model puts what comes out of the merger back into raster order by itself.
     """
 
-    def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
-        """Refuse RPM."""
-        if getattr(strategy, "rpm", False):
-            raise ValueError("Qwen2.5-VL's encoder attends in windows that RPM's regions would cross; set rpm=False")
-        return iter(())
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.window = self.tower.window_size // self.merge // self.patch
+
+    def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
+        """As in Qwen2-VL, with windows."""
+        return replace(super().layout_of_call(args, kwargs, stream), window=self.window)
+
+    def patch_order(self, layout: Layout) -> NDArray[np.int64] | None:
+        """Window by window, in raster order of windows and inside each."""
+        return np.argsort(self._windows(layout.patches), kind="stable")
+
+    def windowed(self, block: int) -> bool:
+        """All blocks but a few."""
+        return block not in self.tower.fullatt_block_indexes
+
+    def segments(self, packed: Packing, windowed: bool) -> NDArray[np.int64]:
+        """Whole frames, or the windows in each. Raises ValueError where a region crosses their borders."""
+        if not windowed:
+            return packed.counts
+        inside = self._windows(packed.grid)[packed.order]
+        window = (np.arange(packed.frames)[:, None] * (inside.max() + 1) + inside).ravel()
+        token = packed.token.cpu().numpy()
+        home = np.full(packed.total, -1)
+        home[token] = window
+        if (home[token] != window).any():
+            raise ValueError(f"merged regions cross the encoder's windows of {self.window}x{self.window} tokens")
+        return np.unique(home, return_counts=True)[1]
+
+    def _windows(self, grid: tuple[int, int]) -> NDArray[np.int64]:
+        """int64 (cells,): the window of each cell of a frame, in raster order."""
+        row, column = np.indices(grid) // self.window
+        return (row * -(-grid[1] // self.window) + column).ravel()
 
 
 def _central(packed: Packing, angles: Tensor, unit: int) -> Tensor:

@@ -1,11 +1,24 @@
 """Strategies on Qwen2-VL and Qwen2.5-VL: windows of four patches, pairs of pictures, positions in three dimensions."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
-from codecmeta.compression import METHODS, Metok, Metom, RandomKeep, Uniform, apply
+from codecmeta.compression import (
+    METHODS,
+    Metok,
+    Metom,
+    Plan,
+    RandomKeep,
+    Strategy,
+    Uniform,
+    adapter_for,
+    apply,
+)
 from codecmeta.compression.inside import attention_rows
+from codecmeta.compression.rpm import Packing
 from codecmeta.density import merge_regions, patch_density
 
 import tiny
@@ -19,7 +32,7 @@ NOTHING_TO_DO = {
     "none": {},
     "uniform": {"budget": 1.0},
     "random": {"budget": 1.0},
-    "metom": {"budget": 1.0, "rpm": False, "matm": True, "matm_layer": 2, "percent": 1},
+    "metom": {"budget": 1.0, "q": 0.0, "matm": True, "matm_layer": 2, "percent": 1},
     "metok": {
         "key_strides": (2, 2), "other_strides": (2, 2), "quotas": (1.0,) * 6, "forget": False, "layers": (1, 2, 3),
     },
@@ -140,6 +153,115 @@ def test_every_frame_alone_on_its_own_windows_gives_what_the_packed_encoder_give
     assert (got - want).abs().max() <= 1e-5 * want.abs().max()
 
 
+WINDOWED = {"grid": (10, 14)}
+"""5 x 7 tokens: whole windows of 2 x 2 of them, and rests of one row and one column."""
+
+
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def windowed(request):
+    return tiny.qwen(attention=request.param, windowed=True)
+
+
+def windowed_regions(q=0.7):
+    """Regions by hand: those of every window, from the density of its own cells with the frame's threshold."""
+    density = patch_density(META, ROWS, (5, 7)).reshape(tiny.FRAMES, 2, 5, 7).mean(1)
+    return merge_regions(density, q=q, min_keep=0.1, tile=2)
+
+
+def test_regions_stay_inside_windows_and_frames_and_take_every_patch_once(windowed):
+    with torch.no_grad(), apply(windowed, Metom(budget=1.0, q=0.7, min_keep=0.1), META, frames=ROWS) as session:
+        tiny.generate(windowed, tiny.qwen_inputs(**WINDOWED), new=1)
+    regions = session.plan.regions
+    window = (np.arange(5)[:, None] // 2) * 4 + np.arange(7)[None] // 2
+    packing = Packing(regions, order=adapter_for(windowed).patch_order(session.plan.layout))
+    assert int(packing.sizes.sum()) == regions.size and (packing.sizes > 0).all()
+    frames_of, windows_of = {}, {}
+    for token, (t, cell) in zip(
+        packing.token.tolist(), ((t, cell) for t in range(tiny.FRAMES) for cell in packing.order), strict=True
+    ):
+        frames_of.setdefault(token, set()).add(t)
+        windows_of.setdefault(token, set()).add(window.ravel()[cell])
+    assert all(len(one) == 1 for one in [*frames_of.values(), *windows_of.values()])
+    assert session.encoder_tokens == 4 * packing.total < session.encoder_full == 4 * regions.size
+    assert (session.plan.encoder_tokens == 4 * packing.counts).all()
+    assert 1 < max(packing.sizes.tolist()) <= 4
+
+
+def test_every_frame_and_window_alone_gives_what_the_packed_encoder_gives(windowed):
+    inputs = tiny.qwen_inputs(**WINDOWED)
+    with torch.no_grad(), apply(windowed, Metom(budget=1.0, q=0.7, min_keep=0.1), META, frames=ROWS):
+        got = windowed.model.visual(inputs["pixel_values_videos"], grid_thw=inputs["video_grid_thw"]).pooler_output
+    regions = windowed_regions()
+    assert len({len(np.unique(frame)) for frame in regions}) > 1
+    visual = windowed.model.visual
+    frequencies = 1 / 10000 ** (torch.arange(0, 8, 2) / 8)
+    want = torch.zeros_like(got).unflatten(0, (tiny.FRAMES, 5, 7))
+    with torch.no_grad():
+        for t, frame in enumerate(regions):
+            patches = inputs["pixel_values_videos"][t * 140 : (t + 1) * 140]
+            windows = visual.patch_embed(patches).unflatten(0, (35, 4))
+            pieces, angles, labels = [], [], []
+            for y in range(0, 5, 2):
+                for x in range(0, 7, 2):
+                    tokens, places = [], []
+                    for label in np.unique(frame[y : y + 2, x : x + 2]):
+                        members = np.argwhere(frame == label)
+                        distance = ((members - members.mean(0)) ** 2).sum(1).round(9)
+                        row, column = members[distance.argmin()]
+                        tokens.append(windows[[r * 7 + c for r, c in members]].mean(0))
+                        places += [(2 * row + i, 2 * column + j) for i in range(2) for j in range(2)]
+                        labels.append(label)
+                    angle = torch.tensor(np.array(places))[..., None] * frequencies
+                    angles.append(torch.cat((angle[:, 0], angle[:, 1]), -1).repeat(1, 2))
+                    pieces.append(torch.cat(tokens))
+
+            def block(number, hidden, angle):
+                ends = torch.tensor([0, len(hidden)], dtype=torch.int32)
+                return visual.blocks[number](hidden, cu_seqlens=ends, position_embeddings=(angle.cos(), angle.sin()))
+
+            hidden = torch.cat([block(0, *window) for window in zip(pieces, angles, strict=True)])
+            merged = visual.merger(block(1, hidden, torch.cat(angles)))
+            for label, token in zip(labels, merged, strict=True):
+                want[t, torch.as_tensor(frame == label)] = token
+    assert (got - want.flatten(0, 2)).abs().max() <= 1e-5 * want.abs().max()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenRegions(Strategy):
+    """RPM with the regions that a test wants."""
+
+    name = "given regions"
+    regions: tuple = ()
+    pos: str = "mean"
+
+    def plan(self, layout, meta=None, rows=None):
+        labels = np.array(self.regions, np.int32).reshape(1, *layout.patches).repeat(layout.frames, 0)
+        return Plan(layout, np.full(layout.frames, layout.tokens_per_frame), regions=labels)
+
+
+def test_regions_of_single_windows_are_bit_identical_and_those_across_windows_are_refused(windowed):
+    inputs = tiny.qwen_inputs(**WINDOWED)
+    plain = tiny.generate(windowed, inputs)
+    with apply(windowed, GivenRegions(regions=tuple(range(35)))):
+        ids, logits = tiny.generate(windowed, inputs)
+    assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
+    across = np.concatenate(([0], [1, 1], np.arange(2, 34)))  # cells 1 and 2 of a row are in two windows
+    with pytest.raises(ValueError, match="cross the encoder's windows of 2x2"):
+        with apply(windowed, GivenRegions(regions=tuple(across.tolist()))):
+            tiny.generate(windowed, inputs, new=1)
+
+
+def test_only_as_many_rows_as_tokens_pass_through_the_windowed_encoder(windowed):
+    rows = []
+    with torch.no_grad(), apply(windowed, Metom(q=0.7, min_keep=0.1), META, frames=ROWS) as session:
+        parts = [*(block.mlp for block in windowed.model.visual.blocks), windowed.model.visual.merger]
+        handles = [part.register_forward_pre_hook(lambda module, args: rows.append(len(args[0]))) for part in parts]
+        windowed(**tiny.qwen_inputs(**WINDOWED))
+        for handle in handles:
+            handle.remove()
+    assert rows == [session.encoder_tokens] * 3 and rows[0] < session.encoder_full
+
+
 def test_rows_of_attention_equal_those_of_an_eager_model():
     model = tiny.qwen(attention="eager")
     rows = {}
@@ -232,8 +354,6 @@ def test_a_loop_that_counts_positions_from_the_cache_gets_those_of_the_plain_mod
 
 def test_what_cannot_be_done_is_refused(qwen2):
     with pytest.raises(ValueError, match="rows and columns"), apply(qwen2, RandomKeep(keep_ids=False)):
-        pass
-    with pytest.raises(ValueError, match="set rpm=False"), apply(tiny.qwen(windowed=True), Metom(), META, frames=ROWS):
         pass
     with (
         pytest.raises(ValueError, match="proportional"),

@@ -79,18 +79,19 @@ def qwen(
     return model
 
 
-def qwen_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
-    """`frames` temporal positions of two pictures each, 6x6 patches of 4x4 pixels."""
+def qwen_inputs(frames: int = FRAMES, seed: int = 1, grid: tuple[int, int] = (SIDE, SIDE)) -> dict[str, torch.Tensor]:
+    """`frames` temporal positions of two pictures each, `grid` patches of 4x4 pixels, both even."""
     rng = torch.Generator().manual_seed(seed)
     text = torch.randint(1, 80, (BEFORE + AFTER,), generator=rng)
-    video = torch.full((frames * TOKENS**2,), VIDEO)
+    patches = frames * grid[0] * grid[1]
+    video = torch.full((patches // 4,), VIDEO)
     ids = torch.cat((text[:BEFORE], video, text[BEFORE:]))[None]
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
         "mm_token_type_ids": (ids == VIDEO).long() * 2,
-        "pixel_values_videos": torch.randn(frames * SIDE**2, 3 * 2 * 4 * 4, generator=rng),
-        "video_grid_thw": torch.tensor([[frames, SIDE, SIDE]]),
+        "pixel_values_videos": torch.randn(patches, 3 * 2 * 4 * 4, generator=rng),
+        "video_grid_thw": torch.tensor([[frames, *grid]]),
     }
 
 
