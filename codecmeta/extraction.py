@@ -350,7 +350,7 @@ class _Scan:
     def _parts(self, segment: Segment, want: Callable[[int, int], bool], last: int | None) -> Iterator[Part]:
         """The parts of one segment; `last` is the last row that is wanted, where that is known."""
         announce_compiling(residual.intra_error)
-        estimator = residual.ResidualEstimator(self.has_vectors)
+        estimator = residual.ResidualEstimator(self.has_vectors, one_reference=self.facts.codec != "h264")
         part = Part()
         displays: dict[int, Display] = {}
         decoded = decode_segment(self.path, self.facts.stream_index, self.packets, segment)

@@ -77,7 +77,7 @@ def slow_motion(luma: Picture, vectors: np.ndarray, past: list[Picture], future:
             candidates, key=lambda values: sum((luma[at] - one) ** 2 for at, one in zip(pixels, values, strict=True))
         )
         for at, one in zip(pixels, best, strict=True):
-            found.setdefault(at, []).append(one)
+            found[at] = [*found.get(at, []), one][:2]
     result = np.full((math.ceil(height / 8), math.ceil(width / 8)), np.nan)
     for row, column, ys, xs in blocks(luma):
         errors = [
@@ -151,6 +151,18 @@ def test_estimator_predicts_from_the_right_pictures() -> None:
         assert source == "motion_compensated"
         assert np.abs(rms[:, 2:-2]).max() == 0  # the columns at the sides show content that came in there
         assert rms[:, 0].max() > 1
+
+
+@pytest.mark.parametrize("one_reference", [True, False])
+def test_only_h264_looks_further_back_than_the_nearest_reference(one_reference: bool) -> None:
+    """A picture comes back after another one: MPEG's P pictures know only the one before, H.264 may mean the older."""
+    dark, bright = (np.full((32, 32), value, np.uint8) for value in (50, 90))
+    estimator = ResidualEstimator(has_vectors=True, one_reference=one_reference)
+    still = vector_field(dark, (0, 0))
+    estimator.push(LumaFrame(0, I, dark, still[:0]))
+    estimator.push(LumaFrame(1, P, bright, still))
+    ((_, rms, _),) = estimator.push(LumaFrame(2, P, dark, still))
+    assert (rms == (40 if one_reference else 0)).all()
 
 
 def test_estimator_averages_both_predictions_of_b_blocks() -> None:
