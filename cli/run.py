@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ from codecmeta.errors import CacheError, VideoError
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at once.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest answer.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The video's cache from `codecmeta extract`: its metadata is used, and only pictures are read from the video.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def run(
     video: Path,
@@ -51,6 +58,7 @@ def run(
     device: str,
     jobs: int,
     max_new_tokens: int,
+    cache: Path | None,
     as_json: bool,
 ) -> None:
     """Answer QUESTION about VIDEO with a video language model that reads fewer tokens.
@@ -65,13 +73,11 @@ def run(
         loaded = models.load(model, device)
         _warn(model, question)
         strategies = [strategy, compression.Plain()] if compare and method != "none" else [strategy]
+        ask = partial(loaded.ask, video, question, frames=frames, jobs=jobs, meta=cache)
         if compare:  # warm up, so that the first one does not pay for compiling and starting
             for one in strategies:
-                loaded.ask(video, question, strategy=one, frames=frames, jobs=jobs, max_new_tokens=1)
-        answers = [
-            loaded.ask(video, question, strategy=one, frames=frames, jobs=jobs, max_new_tokens=max_new_tokens)
-            for one in strategies
-        ]
+                ask(strategy=one, max_new_tokens=1)
+        answers = [ask(strategy=one, max_new_tokens=max_new_tokens) for one in strategies]
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from error
     if as_json:

@@ -99,12 +99,18 @@ def check_current(cache: Path, video: Path, settings: dict[str, Any]) -> None:
     """Raise CacheError unless the cache was made from this very video with these settings."""
     with _open(cache) as file:
         made = json.loads(file.attrs["settings"])
-        recorded = {name: file.attrs[name] for name in ("source_bytes", "source_mtime_ns", "source_sha256")}
     if made != settings:
         raise CacheError(
             f"{cache}: made with {json.dumps(made)}, asked for {json.dumps(settings)}; "
             "overwrite it or choose another name"
         )
+    check_video(cache, video)
+
+
+def check_video(cache: Path, video: Path) -> None:
+    """Raise CacheError unless the cache was made from this very video, whatever its name."""
+    with _open(cache) as file:
+        recorded = {name: file.attrs[name] for name in ("source_bytes", "source_mtime_ns", "source_sha256")}
     status = video.stat()
     same_size = int(recorded["source_bytes"]) == status.st_size
     if not same_size or (

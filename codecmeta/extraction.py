@@ -48,6 +48,7 @@ from codecmeta.display import (
 from codecmeta.errors import VideoError
 from codecmeta.metadata import VECTOR, B, Frames, I, Metadata, vector_order
 from codecmeta.parts import Collector, Found, Part, Sink
+from codecmeta.pictures import displayed_picture
 
 Selection = Literal["all", "keyframes"] | int | tuple[float, ...]
 """Which frames get maps: all, the keyframes, so many evenly spread over time with both ends included, or those nearest
@@ -275,7 +276,7 @@ class _Scan:
         with closing(decoded):  # type: ignore[type-var]
             for one in decoded:
                 if one.row in rows:
-                    picture = _picture(one.frame, Display.of(one.frame, self.facts))
+                    picture = displayed_picture(one.frame, Display.of(one.frame, self.facts))
                     start = perf_counter()
                     images.append((one.row, self.transform(picture)))
                     self.stages.parts.append(("transform", perf_counter() - start))
@@ -371,7 +372,7 @@ class _Scan:
                 self._record_residual(part, estimator.push(luma), displays)
                 self.stages.parts.append(("metadata", perf_counter() - start))
                 if wanted and self.transform is not None:
-                    picture = _picture(one.frame, display)
+                    picture = displayed_picture(one.frame, display)
                     start = perf_counter()
                     part.images.append((one.row, self.transform(picture)))
                     self.stages.parts.append(("transform", perf_counter() - start))
@@ -452,17 +453,6 @@ class _Scan:
             has_motion=capability["motion"]["level"] != "none",
             has_qp=capability["qp"]["level"] != "none",
         )
-
-
-def _picture(frame: Any, display: Display) -> NDArray[np.uint8]:
-    """The displayed picture as RGB, uint8 (height, width, 3), at the size of the stream."""
-    width, height = display.shown_width, display.shown_height
-    if display.rotation in (90, 270):
-        width, height = height, width
-    if (frame.width, frame.height) != (width, height):
-        frame = frame.reformat(width=width, height=height)
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, -display.rotation // 90))
 
 
 def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

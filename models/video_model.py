@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from os import PathLike, fspath
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -13,8 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import codecmeta
+from codecmeta.cache import check_video
 from codecmeta.compression import Plain, Plan, Session, Strategy, adapter_for, apply, make
+from codecmeta.errors import CacheError, VideoError
+from codecmeta.extraction import sample_rows
+from codecmeta.metadata import Metadata
 from codecmeta.models.preprocessing import Preprocessing
+from codecmeta.pictures import read_pictures
 
 STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
 """The stages that are timed, in order."""
@@ -83,6 +89,7 @@ class VideoModel:
         frames: int | None = None,
         jobs: int = 1,
         max_new_tokens: int = 64,
+        meta: Metadata | str | PathLike[str] | None = None,
     ) -> Answer:
         """Answer a question about a video file.
 
@@ -91,29 +98,50 @@ class VideoModel:
 
         strategy: a method's name or a strategy with options; default: the plain model. frames: pictures shown, evenly
         spread over time; default: what the checkpoint was made for, else 16. jobs: groups of pictures decoded at the
-        same time. max_new_tokens: longest answer. The answer is the most likely one (greedy).
+        same time. max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's
+        metadata or its cache file, where they were extracted before; only the pictures are then read from the video.
 
-        Raises VideoError for files that cannot be read, ValueError for what the method cannot do.
+        Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
+        ValueError for what the method cannot do.
         """
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
         seconds: dict[str, float] = {}
         count = frames or self.preprocessing.num_frames or 16
-        meta, rows, pictures = codecmeta.read(
-            fspath(video), count, transform=self.preprocessing.resize, jobs=jobs, seconds=seconds
-        )
+        known, rows, pictures = self._look(fspath(video), count, chosen, meta, jobs, seconds)
         shown = perf_counter()
         if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
             rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
         inputs = self.inputs(np.stack(pictures), question)
         seconds["preprocess"] = seconds.pop("transform") + perf_counter() - shown
-        with torch.inference_mode(), apply(self.model, chosen, meta, frames=rows) as session:
+        with torch.inference_mode(), apply(self.model, chosen, known, frames=rows) as session:
             ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         text = self.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
         seconds |= session.seconds
         seconds["first_token"] = (session.first_token_at or start) - start
         seconds["total"] = perf_counter() - start
         return self._answer(text, question, chosen, session, seconds, len(rows))
+
+    def _look(
+        self,
+        video: str,
+        count: int,
+        strategy: Strategy,
+        given: Metadata | str | PathLike[str] | None,
+        jobs: int,
+        seconds: dict[str, float],
+    ) -> tuple[Metadata, NDArray[np.int64], list[NDArray[np.uint8]]]:
+        """Metadata, the rows of `count` pictures, and these pictures, resized."""
+        resize = self.preprocessing.resize
+        if given is None:
+            return codecmeta.read(video, count, transform=resize, jobs=jobs, seconds=seconds)
+        start = perf_counter()
+        meta = given if isinstance(given, Metadata) else _cached(given, video)
+        rows = sample_rows(meta.frames.time, count)
+        if strategy.needs_metadata:
+            _check_covered(meta, rows, fspath(given) if not isinstance(given, Metadata) else "the metadata")
+        seconds["metadata"] = perf_counter() - start
+        return meta, rows, read_pictures(video, meta, rows, transform=resize, jobs=jobs, seconds=seconds)
 
     def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
         """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
@@ -154,4 +182,26 @@ class VideoModel:
             kv_bytes=session.kv_bytes,
             seconds={name: round(seconds[name], 6) for name in STAGES},
             plan=session.plan,
+        )
+
+
+def _cached(cache: str | PathLike[str], video: str) -> Metadata:
+    """The metadata in a cache file, which must be this video's."""
+    if not Path(video).is_file():
+        raise VideoError(f"{video}: no such file; pass the path of a video file")
+    check_video(Path(cache), Path(video))
+    return codecmeta.load(cache)
+
+
+def _check_covered(meta: Metadata, rows: NDArray[np.int64], name: str) -> None:
+    """Raise CacheError where signals are stored for other frames than the ones that will be shown."""
+    stored = [maps.frame for maps in (meta.residual, meta.bits) if maps is not None]
+    if not stored:
+        return
+    lacking = np.setdiff1d(rows, np.concatenate(stored))
+    if len(lacking):
+        raise CacheError(
+            f"{name}: made with frames={meta.settings.get('frames')!r}, but {len(rows)} frames are to be shown and "
+            f"{len(lacking)} of them are not in it (the first is row {lacking[0]}); ask for as many frames as it was "
+            'made with, or extract it again with frames="all"'
         )

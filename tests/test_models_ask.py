@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,17 @@ import torch
 import codecmeta
 from codecmeta import models
 from codecmeta.compression import Metok, Metom, RandomKeep, apply
+from codecmeta.errors import VideoError
+from codecmeta.metadata import Frames
 from codecmeta.models.scope import outside_training
 from codecmeta.models.small.encoding import Encoder, write_clip
 from codecmeta.models.small.model import PREPROCESSOR, build_model
 from codecmeta.models.small.questions import TEMPLATES
 from codecmeta.models.small.tokenizer import build_tokenizer
+from codecmeta.pictures import read_pictures
 
 import tiny
+from clips import rotated_copy
 
 QUESTION = "Which shape is the red object?"
 
@@ -92,6 +97,30 @@ def test_every_stage_is_timed_and_they_fit_into_the_total(model, clip):
 def test_jobs_change_nothing_but_the_time(model, clip):
     one, two = (model.ask(clip, QUESTION, strategy="metom", jobs=jobs, max_new_tokens=4) for jobs in (1, 2))
     assert (one.text, one.tokens_kept, one.kv_bytes) == (two.text, two.tokens_kept, two.kv_bytes)
+
+
+def test_metadata_that_was_extracted_before_gives_the_same_answer(model, clip, tmp_path):
+    everything = codecmeta.extract(clip)
+    for strategy in ("metom", "metok", "none"):
+        one = model.ask(clip, QUESTION, strategy=strategy, max_new_tokens=4)
+        for meta in (everything, codecmeta.extract(clip, frames=16)):
+            two = model.ask(clip, QUESTION, strategy=strategy, max_new_tokens=4, meta=meta, jobs=2)
+            same = ("text", "frames", "tokens_kept", "tokens_llm_mean", "encoder_tokens", "kv_bytes")
+            assert [getattr(two, name) for name in same] == [getattr(one, name) for name in same]
+    assert set(two.seconds) == set(one.seconds)
+
+
+@pytest.mark.parametrize("turn", [0, 90])
+def test_pictures_read_alone_are_those_read_with_their_metadata(clip, turn, tmp_path):
+    if turn:
+        clip = rotated_copy(clip, tmp_path / "turned.mp4", turn)
+    meta, rows, want = codecmeta.read(clip, 7)
+    for jobs in (1, 3):
+        got = read_pictures(clip, codecmeta.extract(clip), rows, jobs=jobs)
+        assert all((one == other).all() for one, other in zip(got, want, strict=True))
+    short = replace(meta, frames=Frames(*(getattr(meta.frames, f.name)[:30] for f in fields(Frames))))
+    with pytest.raises(VideoError, match="shows 40 frames, the metadata lists 30"):
+        read_pictures(clip, short, rows)
 
 
 def test_fewer_or_more_frames(model, clip):

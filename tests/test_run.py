@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from test_models_ask import QUESTION, clip, folder  # noqa: F401
 
+from codecmeta.cache import extract_to_file
 from codecmeta.cli.run import run
 
 
@@ -61,6 +62,31 @@ def test_failures_are_one_clear_line_and_exit_code_1(call, arguments, reason):
     result = call(*arguments)
     assert result.exit_code == 1 and result.stdout == ""
     assert reason in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_ready_cache_takes_the_place_of_reading_metadata_again(call, clip, tmp_path):  # noqa: F811
+    cache = tmp_path / "clip.codecmeta.h5"
+    extract_to_file(clip, cache, frames=16)
+    plain, cached = (json.loads(call("--json", *more).stdout) for more in ([], ["--cache", str(cache)]))
+    for name in ("answer", "tokens_kept", "encoder_tokens", "kv_bytes", "frames"):
+        assert plain[name] == cached[name]
+    compared = json.loads(call("--json", "--compare", "--cache", str(cache)).stdout)
+    assert compared["plain"]["tokens_kept"] == 256 > compared["tokens_kept"] == plain["tokens_kept"]
+
+
+def test_a_cache_that_does_not_fit_is_refused_and_both_sides_are_named(call, clip, tmp_path):  # noqa: F811
+    cache, other = tmp_path / "clip.codecmeta.h5", tmp_path / "other.mp4"
+    extract_to_file(clip, cache, frames=5)
+    result = call("--cache", str(cache))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "clip.codecmeta.h5: made with frames=5, but 16 frames are to be shown" in result.stderr
+    assert call("--cache", str(cache), "--frames", "5").exit_code == 0
+    assert call("--cache", str(cache), "--method", "uniform").exit_code == 0, "it plans without metadata"
+    other.write_bytes(clip.read_bytes() + b"more")
+    result = call("--cache", str(cache), video=other)
+    assert result.exit_code == 1 and "made from another version of" in result.stderr
+    assert "no such cache file" in call("--cache", str(tmp_path / "missing.h5")).stderr
+    assert "not a readable HDF5 file" in call("--cache", str(clip)).stderr
 
 
 def test_files_that_are_no_videos(call, tmp_path):
