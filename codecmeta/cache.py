@@ -19,6 +19,9 @@ The file (MUST unless marked MAY be absent; a group that the codec cannot fill i
 settings: what `extract` was asked for: frames, details, stream. Without details /bits, chroma_rms and distance are left
 out, and an exact luma_rms is rounded (see `codecmeta.extract`).
 
+In front of the HDF5 stands a user block of 1 KiB that repeats in one line of JSON what the file was made of (MAY be
+empty, see `codecmeta.cache_summary`).
+
 Arrays are in chunks of whole frames (vectors: of 32,768 rows), byte-shuffled and gzip-compressed; one that fits in a
 chunk is a single chunk of its own shape. A file appears under its name only when it is complete: it is written beside
 it and moved.
@@ -27,6 +30,7 @@ it and moved.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -36,7 +40,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.cache_writer import FORMAT_VERSION, Writer, fingerprint
+from codecmeta.cache_summary import Summary, read_summary
+from codecmeta.cache_writer import FORMAT_VERSION, Writer, fingerprint, levels
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction import Selection, check_selection, scan
 from codecmeta.metadata import Frames, Gops, Maps, Metadata, Motion, Stream
@@ -46,13 +51,15 @@ SUFFIX = ".codecmeta.h5"
 
 @dataclass(frozen=True)
 class Written:
-    """A cache file and what it took: bytes of the cache and of its video, frames in the table, whether it was there
-    already."""
+    """A cache file and what it took: bytes of the cache and of its video, frames in the table, codec, level of each
+    signal, whether it was there already."""
 
     path: Path
     cache_bytes: int
     source_bytes: int
     frames: int
+    codec: str
+    capability: dict[str, str]
     skipped: bool
 
 
@@ -75,19 +82,32 @@ def extract_to_file(
     Raises VideoError for videos that cannot be read; then no file is left behind.
     """
     check_selection(frames, jobs)
-    details = frames != "all" if details is None else details
     source = Path(video)
     target = Path(cache) if cache is not None else default_cache_path(source)
+    settings = asked(frames, details, stream)
     if not source.is_file():
         raise VideoError(f"{source}: no such file; pass the path of a video file")
-    if target.exists() and not overwrite:
-        check_current(target, source, {"frames": frames, "details": details, "stream": stream})
-        with load(target) as meta:
-            return Written(target, target.stat().st_size, source.stat().st_size, len(meta.frames), True)
+    there = None if overwrite else kept(target, source, settings)
+    if there is not None:
+        return there
     with Writer(target) as writer:
-        found = scan(source, writer, frames=frames, details=details, jobs=jobs, stream=stream)
+        found = scan(source, writer, frames=frames, details=settings["details"], jobs=jobs, stream=stream)
         writer.finish(found)
-    return Written(target, target.stat().st_size, source.stat().st_size, len(found.frames), False)
+    return Written(
+        target,
+        target.stat().st_size,
+        source.stat().st_size,
+        len(found.frames),
+        found.stream.codec,
+        levels(found.capability),
+        skipped=False,
+    )
+
+
+def asked(frames: Selection, details: bool | None, stream: int | None) -> dict[str, Any]:
+    """The settings that a cache file records, as it reads them back."""
+    details = frames != "all" if details is None else details
+    return {"frames": list(frames) if isinstance(frames, tuple) else frames, "details": details, "stream": stream}
 
 
 def default_cache_path(video: Path) -> Path:
@@ -95,31 +115,66 @@ def default_cache_path(video: Path) -> Path:
     return video.with_name(video.stem + SUFFIX)
 
 
-def check_current(cache: Path, video: Path, settings: dict[str, Any]) -> None:
-    """Raise CacheError unless the cache was made from this very video with these settings."""
-    with _open(cache) as file:
-        made = json.loads(file.attrs["settings"])
-    if made != settings:
+def kept(cache: str | Path, video: str | Path, settings: dict[str, Any]) -> Written | None:
+    """What a cache that is there already holds, None where there is none; costs a stat of the video and a small read.
+
+    Raises CacheError unless it was made from this very video with these settings, OSError where there is no video.
+    """
+    try:
+        summary = read_summary(cache)
+    except FileNotFoundError:
+        return None
+    summary = summary or _summary_of(Path(cache))
+    if summary.settings != settings:
         raise CacheError(
-            f"{cache}: made with {json.dumps(made)}, asked for {json.dumps(settings)}; "
+            f"{cache}: made with {json.dumps(summary.settings)}, asked for {json.dumps(settings)}; "
             "overwrite it or choose another name"
         )
-    check_video(cache, video)
+    _check_source(summary, cache, video)
+    return Written(
+        Path(cache),
+        summary.cache_bytes,
+        summary.source_bytes,
+        summary.frames,
+        summary.codec,
+        summary.capability,
+        skipped=True,
+    )
 
 
 def check_video(cache: Path, video: Path) -> None:
     """Raise CacheError unless the cache was made from this very video, whatever its name."""
-    with _open(cache) as file:
-        recorded = {name: file.attrs[name] for name in ("source_bytes", "source_mtime_ns", "source_sha256")}
-    status = video.stat()
-    same_size = int(recorded["source_bytes"]) == status.st_size
+    _check_source(_summary_of(cache), cache, video)
+
+
+def _check_source(summary: Summary, cache: str | Path, video: str | Path) -> None:
+    status = os.stat(video)
+    same_size = summary.source_bytes == status.st_size
     if not same_size or (
-        int(recorded["source_mtime_ns"]) != status.st_mtime_ns and recorded["source_sha256"] != fingerprint(video)
+        summary.source_mtime_ns != status.st_mtime_ns and summary.source_sha256 != fingerprint(Path(video))
     ):
         raise CacheError(
-            f"{cache}: made from another version of {video} ({recorded['source_bytes']} bytes, now "
+            f"{cache}: made from another version of {video} ({summary.source_bytes} bytes, now "
             f"{status.st_size}); overwrite it"
         )
+
+
+def _summary_of(cache: Path) -> Summary:
+    """What the summary of a cache without one would say."""
+    with load(cache) as meta, _open(cache) as file:
+        source = [file.attrs.get(name) for name in ("source_bytes", "source_mtime_ns", "source_sha256")]
+    if None in source:
+        raise CacheError(f"{cache}: does not say which video it was made from; overwrite it")
+    return Summary(
+        meta.settings,
+        int(source[0]),
+        int(source[1]),
+        str(source[2]),
+        len(meta.frames),
+        meta.stream.codec,
+        levels(meta.capability),
+        cache.stat().st_size,
+    )
 
 
 def save(meta: Metadata, path: str | PathLike[str]) -> None:

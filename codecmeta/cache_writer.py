@@ -17,9 +17,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.cache_summary import SUMMARY_BYTES, Summary, write_summary
 from codecmeta.metadata import VECTOR, Frames, Gops, Maps, Stream
 from codecmeta.parts import Found, Part
 from codecmeta.residual import SOURCES
+from codecmeta.unfinished import begin_unfinished
 from codecmeta.version import __version__
 
 FORMAT_VERSION = 1
@@ -37,18 +39,19 @@ class Writer:
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         self.file: h5py.File | None = None
+        self._moved = False
 
     def __enter__(self) -> Writer:
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(self.target)
+        self.temporary, self._lock = begin_unfinished(self.target)
         self.clear()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._close()
-        self.temporary.unlink(missing_ok=True)
+        if not self._moved:
+            self.temporary.unlink(missing_ok=True)
+        self._lock.close()
 
     def _close(self) -> None:
         if self.file is not None:
@@ -59,7 +62,8 @@ class Writer:
         self._close()
         self._tables: dict[str, list[NDArray[Any]]] = {}
         self._arrays: dict[str, _Rows] = {}
-        self.file = h5py.File(self.temporary, "w", libver=("v110", "v110"), locking=False)
+        self._summary: Summary | None = None
+        self.file = h5py.File(self.temporary, "w", libver=("v110", "v110"), userblock_size=SUMMARY_BYTES, locking=False)
 
     def add(self, part: Part) -> None:
         if part.motion_rows:
@@ -178,14 +182,9 @@ class Writer:
             }
         )
         if source.is_file():
-            status = source.stat()
-            file.attrs.update(
-                {
-                    "source_bytes": status.st_size,
-                    "source_mtime_ns": status.st_mtime_ns,
-                    "source_sha256": fingerprint(source),
-                }
-            )
+            size, changed, digest = source.stat().st_size, source.stat().st_mtime_ns, fingerprint(source)
+            file.attrs.update({"source_bytes": size, "source_mtime_ns": changed, "source_sha256": digest})
+            self._summary = Summary(settings, size, changed, digest, len(frames), stream.codec, levels(capability))
 
     def finish_arrays(self) -> None:
         """Write what is still waiting for its chunk to fill."""
@@ -198,7 +197,10 @@ class Writer:
         """Make the file appear under its name, complete."""
         self._opened.flush()
         self._close()
+        if self._summary is not None:
+            write_summary(self.temporary, self._summary)
         os.replace(self.temporary, self.target)
+        self._moved = True
 
 
 class _Rows:
@@ -262,19 +264,6 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _remove_abandoned(target: Path) -> None:
-    """Remove unfinished files for this target whose process is gone."""
-    for stale in target.parent.glob(f".{target.name}.*.part"):
-        owner = stale.name.split(".")[-2]
-        if not owner.isdigit() or not _alive(int(owner)):
-            stale.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return process != os.getpid()
+def levels(capability: dict[str, Any]) -> dict[str, str]:
+    """How well each signal is known, without the reasons."""
+    return {signal: str(one["level"]) for signal, one in capability.items()}

@@ -1,0 +1,59 @@
+"""Files that are being written: a name beside the target, a lock that dies with the writer, and a way to remove those
+whose writer is gone.
+
+The lock, unlike a process number in the name, tells the truth on a file system that several machines share, and after
+the number went to another process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import IO, Any
+
+_SUFFIX = ".part"
+
+
+def begin_unfinished(target: Path) -> tuple[Path, IO[Any]]:
+    """An empty file beside `target` that nobody else writes: (its path, what to close once it is moved or removed).
+
+    What an earlier writer of the same target left behind is used again.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stem = f".{target.name[:200]}"
+    path = target.with_name(stem + _SUFFIX)
+    while True:
+        lock = open(path, "ab")
+        if locked(lock):
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                return path, lock
+        else:  # somebody else is writing this very target
+            path = target.with_name(f"{stem}.{secrets.token_hex(4)}{_SUFFIX}")
+        lock.close()
+
+
+def remove_abandoned(folder: str | Path) -> None:
+    """Remove the unfinished files in a folder whose writer is gone."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [one.path for one in entries if one.name.startswith(".") and one.name.endswith(_SUFFIX)]
+    except FileNotFoundError:
+        return
+    for path in found:
+        try:
+            with open(path, "rb") as file:
+                if locked(file):
+                    os.unlink(path)
+        except FileNotFoundError:
+            continue
+
+
+def locked(file: IO[Any]) -> bool:
+    """Take the lock of an open file; False if somebody has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
