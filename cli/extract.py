@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from tqdm import tqdm
 
-from codecmeta.cache import SUFFIX, Written, default_cache_path, extract_to_file
-from codecmeta.corpus import find_videos, read_manifest
-from codecmeta.errors import CacheError, VideoError
+from codecmeta.batch import extract_many
+from codecmeta.cli.summary import Summary
+from codecmeta.index import IndexWriter, Row, index_path
+from codecmeta.inputs import Layout, Task, find_videos, plan, read_manifest
+
+_TIMEOUT = 3600.0  # seconds for one of many videos, where nothing else is asked for
 
 
 class FrameSelection(click.ParamType):
@@ -28,15 +34,62 @@ class FrameSelection(click.ParamType):
         self.fail(f"{value!r}: expected all, keyframes or a positive number of frames", param, context)
 
 
+class Shard(click.ParamType):
+    """I/N with 0 <= I < N."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        part, slash, parts = str(value).partition("/")
+        if slash and part.isdigit() and parts.isdigit() and int(part) < int(parts):
+            return int(part), int(parts)
+        self.fail(f"{value!r}: expected I/N, shard I of N counted from 0, such as 0/8", param, context)
+
+
+class Bytes(click.ParamType):
+    """A number of bytes with K, M, G or T for powers of 1024."""
+
+    name = "BYTES"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        text = str(value).upper().removesuffix("B").removesuffix("I")
+        unit = 1024 ** ("KMGT".find(text[-1:]) + 1)
+        number = text[:-1] if unit > 1 else text
+        try:
+            size = int(float(number) * unit)
+        except (ValueError, OverflowError):
+            size = 0
+        if size < 1:
+            self.fail(f"{value!r}: expected bytes, such as 500M or 2G", param, context)
+        return size
+
+
 @click.command()
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder for the caches (or, for one video, a file name ending in .h5). Default: beside each video.",
+    help="Folder for the caches and their index (or, for one video, a file name ending in .h5). Default: beside each "
+    "video.",
 )
-@click.option("--manifest", help="A list of videos: a text file with a path per line, or - for standard input.")
+@click.option(
+    "--manifest",
+    metavar="FILE",
+    help="A list of videos: .txt with a path per line, .csv or .jsonl with a column path, or - for standard input. "
+    "Relative paths start at the current folder.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["mirror", "hash"]),
+    default="mirror",
+    show_default=True,
+    help="Under -o: the folders of the inputs, or two levels of folders by a hash of the path, for millions of files.",
+)
 @click.option(
     "--frames",
     type=FrameSelection(),
@@ -51,100 +104,185 @@ class FrameSelection(click.ParamType):
     "Default: not with --frames all, where they would make the cache larger than the video.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at the same time."
-)
-@click.option(
     "--stream",
     type=click.IntRange(0),
     default=None,
     help="Which video stream, counted from 0. Default: FFmpeg's best one.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Videos at the same time, each in a process of its own; for a single video, its keyframe segments.",
+)
+@click.option("--shard", type=Shard(), default=(0, 1), help="Do shard I of N (from 0) of the sorted videos.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    help=f"Seconds for one video. Default: {_TIMEOUT:g} for each of several, none for a single one.",
+)
+@click.option(
+    "--memory",
+    type=Bytes(),
+    help="Memory for one video, such as 2G. Default: an equal share of four fifths of the machine's for each of "
+    "several, none for a single one.",
+)
 @click.option("--overwrite", is_flag=True, help="Extract again what is there already.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first video that fails.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per video on standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures are still said.")
 def extract(
     inputs: tuple[Path, ...],
     output: Path | None,
     manifest: str | None,
-    frames: Any,
-    details: bool | None,
+    layout: Layout,
+    shard: tuple[int, int],
     jobs: int,
-    stream: int | None,
-    overwrite: bool,
+    timeout: float | None,
+    memory: int | None,
     fail_fast: bool,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Cache the codec metadata of INPUT... (videos or folders).
 
-    A cache that is there already and was made with the same settings is kept. Exit code 0: all done; 1: at least one
-    video failed; 2: wrong usage.
+    A cache that is there already and was made with the same settings is kept, so that the same command goes on where
+    another one stopped. One of several videos may crash, hang or run out of memory without costing another. With a
+    folder for the caches, its index.jsonl gets a row per video.
+
+    Exit code 0: all done; 1: at least one video failed; 2: wrong usage; 130: interrupted.
     """
-    videos = _videos(inputs, manifest)
-    failures: list[str] = []
-    bar = tqdm(videos, unit="video", file=sys.stderr, disable=quiet or not sys.stderr.isatty())
-    for video, relative in bar:
-        row: dict[str, Any] = {"path": str(video)}
-        try:
-            target = _target(video, relative, output, len(videos))
-            written = extract_to_file(
-                video, target, frames=frames, details=details, jobs=jobs, stream=stream, overwrite=overwrite
-            )
-            row.update(_row(written))
-        except (VideoError, CacheError, OSError) as error:
-            reason = str(error)
-            failures.append(reason)
-            row.update({"status": "failed", "reason": reason})
-            click.echo(f"failed: {reason}", err=True)
-        if as_json:
-            click.echo(json.dumps(row))
-        elif row["status"] != "failed" and not quiet:
-            click.echo(_line(row))
-        if failures and fail_fast:
-            break
-    if failures:
-        if len(videos) > 1:
-            click.echo(f"{len(failures)} of {len(videos)} videos failed", err=True)
+    tasks = _tasks(inputs, manifest, output, layout, shard)
+    alone = shard[1] == 1 and len(tasks) == 1
+    isolate = not alone or timeout is not None or memory is not None
+    if not alone:
+        timeout = timeout or _TIMEOUT
+        memory = memory or machine_memory() * 4 // 5 // min(jobs, max(len(tasks), 1))
+    summary = Summary(len(tasks))
+    rows = extract_many(tasks, jobs=jobs, timeout=timeout, memory_limit=memory, isolate=isolate, **options)
+    index = _index_path(inputs, manifest, output, shard)
+    try:
+        with _terminated_like_interrupted(), _index(index) as writer, closing(rows), _bar(len(tasks), quiet) as bar:
+            for row in rows:
+                summary.add(row)
+                if writer is not None:
+                    writer.add(row)
+                bar.update()
+                _say(row, as_json, alone and not quiet)
+                if fail_fast and row.status == "failed":
+                    break
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    if not alone and not quiet or summary.interrupted:
+        click.echo(summary.text(index), err=True)
+    if summary.interrupted:
+        sys.exit(130)
+    if summary.failed:
         sys.exit(1)
 
 
-def _videos(inputs: tuple[Path, ...], manifest: str | None) -> list[tuple[Path, Path]]:
-    """(video, path relative to the folder it was found in) for every input, in a stable order."""
+def _tasks(
+    inputs: tuple[Path, ...], manifest: str | None, output: Path | None, layout: Layout, shard: tuple[int, int]
+) -> list[Task]:
+    """What is to be done, or a usage error that says why nothing can be."""
     if not inputs and manifest is None:
         raise click.UsageError("nothing to do: pass videos, folders or --manifest FILE")
-    found = [pair for one in inputs for pair in find_videos(one)]
-    if manifest is not None:
+    try:
+        videos = [pair for one in inputs for pair in find_videos(one)]
+        if manifest is not None:
+            videos += read_manifest(_text_of(manifest), manifest)
+        if not videos:
+            raise click.UsageError(f"no video found in {', '.join([*map(str, inputs), *filter(None, [manifest])])}")
+        if output is not None and output.suffix == ".h5" and len(videos) == 1:
+            return [Task(*videos[0], str(output))]
+        if output is not None and output.exists() and not output.is_dir():
+            raise click.UsageError(f"-o {output}: a file; for several videos pass a folder")
+        return plan(videos, output, layout=layout, shard=shard)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _text_of(manifest: str) -> str:
+    if manifest == "-":
+        return sys.stdin.read()
+    try:
+        return Path(manifest).read_text("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise click.UsageError(f"--manifest {manifest}: {error.strerror}") from error
+
+
+def _index_path(
+    inputs: tuple[Path, ...], manifest: str | None, output: Path | None, shard: tuple[int, int]
+) -> Path | None:
+    """The index of the folder that the caches go to; none where there is no such folder."""
+    if output is not None:
+        return None if output.suffix == ".h5" and not output.is_dir() else index_path(output, shard)
+    if manifest is None and len(inputs) == 1 and inputs[0].is_dir():
+        return index_path(inputs[0], shard)
+    return None
+
+
+@contextmanager
+def _index(path: Path | None) -> Iterator[IndexWriter | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        writer = IndexWriter(path)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    with writer:
+        yield writer
+
+
+def _bar(total: int, quiet: bool) -> tqdm:
+    """Progress with rate and time left on stderr; nothing off a terminal."""
+    shown = total > 1 and not quiet and sys.stderr.isatty()
+    return tqdm(total=total, unit="video", file=sys.stderr, disable=not shown)
+
+
+def _say(row: Row, as_json: bool, line: bool) -> None:
+    """What is printed for one video."""
+    if row.status == "failed":
+        text = f"failed: {row.reason if row.path in row.reason else f'{row.path}: {row.reason}'}"
+        tqdm.write(text, file=sys.stderr)
+    if as_json:
+        click.echo(row.json())
+    elif line and row.status != "failed":
+        ratio = row.cache_bytes / max(row.source_bytes, 1)
+        what = "kept" if row.status == "skipped" else "wrote"
+        sizes = f"{row.cache_bytes:,} bytes, {ratio:.2f} of the video's {row.source_bytes:,}"
+        click.echo(f"{what} {row.cache}: {row.frames} frames, {sizes}")
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM, which schedulers send before they kill, ends a run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: somebody else's signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this machine, or the container this runs in, has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            lines = sys.stdin.read() if manifest == "-" else Path(manifest).read_text()
-        except OSError as error:
-            raise click.UsageError(f"--manifest {manifest}: {error.strerror}") from error
-        found += [(path, Path(path.name)) for path in read_manifest(lines)]
-    if not found:
-        raise click.UsageError(f"no video found in {', '.join(str(one) for one in inputs)}")
-    return found
-
-
-def _target(video: Path, relative: Path, output: Path | None, videos: int) -> Path:
-    if output is None:
-        return default_cache_path(video)
-    if videos == 1 and output.suffix == ".h5":
-        return output
-    return output / relative.with_name(relative.stem + SUFFIX)
-
-
-def _row(written: Written) -> dict[str, Any]:
-    return {
-        "status": "skipped" if written.skipped else "done",
-        "cache": str(written.path),
-        "frames": written.frames,
-        "cache_bytes": written.cache_bytes,
-        "source_bytes": written.source_bytes,
-    }
-
-
-def _line(row: dict[str, Any]) -> str:
-    ratio = row["cache_bytes"] / max(row["source_bytes"], 1)
-    what = "kept" if row["status"] == "skipped" else "wrote"
-    sizes = f"{row['cache_bytes']:,} bytes, {ratio:.2f} of the video's {row['source_bytes']:,}"
-    return f"{what} {row['cache']}: {row['frames']} frames, {sizes}"
+            total = min(total, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such control group, or no limit
+            continue
+    return total

@@ -62,8 +62,10 @@ def test_manifests_come_from_files_and_from_standard_input(folder: Path, tmp_pat
 
 
 def test_fail_fast_stops_at_the_first_failure(folder: Path, tmp_path: Path) -> None:
-    done = call("extract", folder / "bad.mp4", folder / "a.mp4", "-o", tmp_path, "--fail-fast", "--json")
-    assert done.exit_code == 1 and len(done.stdout.splitlines()) == 1 and not list(tmp_path.iterdir())
+    done = call("extract", folder / "bad.mp4", folder / "sub", "-o", tmp_path, "--fail-fast", "--json")
+    assert done.exit_code == 1 and len(done.stdout.splitlines()) == 2  # sorted by name: b.mkv, bad.mp4
+    again = call("extract", folder / "bad.mp4", folder / "bad.mp4.copy", "-o", tmp_path, "--fail-fast", "--json")
+    assert again.exit_code == 1 and len(again.stdout.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
