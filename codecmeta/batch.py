@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from time import perf_counter
@@ -30,7 +30,7 @@ def extract_many(
     timeout: float | None = None,
     memory_limit: int | None = None,
     isolate: bool = True,
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Cache the metadata of many videos; one row per task, finished ones first, then in the order they end.
 
     >>> for row in extract_many(plan(find_videos(Path("videos")), Path("caches")), frames=64, jobs=8, timeout=600):
@@ -47,7 +47,7 @@ def extract_many(
     check_selection(frames, jobs)
     for folder in sorted({os.path.dirname(task.cache) or "." for task in tasks}):
         remove_abandoned(folder)
-    options = {"frames": frames, "details": details, "stream": stream, "overwrite": overwrite}
+    options: dict[str, Any] = {"frames": frames, "details": details, "stream": stream, "overwrite": overwrite}
     rest: list[Task] = []
     for task in tasks:
         row = None if overwrite else _finished_row(task, asked(frames, details, stream))
@@ -73,7 +73,7 @@ def _isolated(work: Any, rest: list[Task], jobs: int, timeout: float | None, mem
 
     outcomes = isolated_map(work, handed_out(), jobs=jobs, timeout=timeout, memory_limit=memory_limit, prepare=warm_up)
     try:
-        with closing(outcomes):  # type: ignore[type-var]
+        with closing(outcomes):
             for one in outcomes:
                 del running[one.item.key]
                 if not one.ok:

@@ -58,6 +58,6 @@ def read_summary(path: str | Path) -> Summary | None:
     sound = all(
         type(value) is kind
         for values, kind in ((whole_numbers, int), (texts, str), (dictionaries, dict))
-        for value in values  # type: ignore[attr-defined]
+        for value in values
     )
     return summary if sound and summary.cache_bytes == size else None

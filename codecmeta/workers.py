@@ -16,7 +16,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -50,7 +50,7 @@ def isolated_map(
     timeout: float | None = None,
     memory_limit: int | None = None,
     prepare: Callable[[], object] | None = None,
-) -> Iterator[Outcome[Item]]:
+) -> Generator[Outcome[Item], None, None]:
     """Call `function` on every item in `jobs` worker processes; one Outcome per item, in the order they end.
 
     >>> for outcome in isolated_map(read_one, paths, jobs=8, timeout=60):

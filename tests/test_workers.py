@@ -49,7 +49,7 @@ def test_items_are_taken_when_a_worker_is_free() -> None:
     for _ in range(10):
         next(outcomes)
     assert taken <= 12
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
 
 
 def test_closing_ends_workers_and_their_children(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_closing_ends_workers_and_their_children(tmp_path: Path) -> None:
     assert not faults.alive(worker) and faults.wait_until(lambda: not faults.alive(child))
     worker = next(isolated_map(faults.work, [("pid", None)])).value
     assert faults.wait_until(lambda: not faults.alive(worker))
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
 
 
 def test_a_killed_parent_takes_hanging_workers_along(tmp_path: Path) -> None:
