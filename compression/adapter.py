@@ -75,6 +75,12 @@ class Adapter(ABC):
         for raster order."""
         return None
 
+    def watch_vision(self, see: Callable[[Tensor], None]) -> Iterator[RemovableHandle]:
+        """Hook the last layer of the vision encoder whose output is used: `see` gets the attention that each place of
+        the token grid received there, float32 (T, tokens per frame), mean over heads and over the queries of its
+        frame. Where tokens are pooled from patches, so is this."""
+        raise ValueError(f"the attention of the vision encoder cannot be read in {type(self).__name__}")
+
     @abstractmethod
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
         """Hook RPM into the vision encoder: `packing()` says at call time what to merge, None leaves the call alone."""

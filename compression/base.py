@@ -65,10 +65,11 @@ class Layout:
 class Plan:
     """What will happen to one clip, decided before any feature exists.
 
-    counts: int64 (T,), tokens that each frame brings to the language model. exact: whether `counts` is what will come
-    out, or what can come out at most (temporal merging depends on the features). regions: int32 (T, rows, columns),
-    which encoder token stands for each patch, numbered 0.. within a frame; None leaves the encoder alone. slots: bool
-    (T, tokens per frame), the places of the token grid that stay occupied; None leaves the tokens alone.
+    counts: int64 (T,), tokens that each frame brings to the language model. exact: whether this is what will come out,
+    or what can come out at most (temporal merging depends on the features). total: tokens of the clip, where only
+    their sum is known beforehand; `counts` is then what each frame can bring at most. regions: int32 (T, rows,
+    columns), which encoder token stands for each patch, numbered 0.. within a frame; None leaves the encoder alone.
+    slots: bool (T, tokens per frame), the places of the token grid that stay occupied; None leaves the tokens alone.
     """
 
     layout: Layout
@@ -76,11 +77,12 @@ class Plan:
     exact: bool = True
     regions: NDArray[np.int32] | None = None
     slots: NDArray[np.bool_] | None = None
+    total: int | None = None
 
     @property
     def tokens(self) -> int:
         """Tokens of the clip that enter the language model (at most, unless `exact`)."""
-        return int(self.counts.sum())
+        return int(self.counts.sum()) if self.total is None else self.total
 
     @property
     def encoder_tokens(self) -> NDArray[np.int64]:
@@ -97,6 +99,7 @@ class Reduced:
     slots: int64 (n,) ascending, frame * tokens per frame + raster number. A method that works by events adds: event,
     int64 (n,), the event of each token; key_event, bool (events,); separators, how many of the tokens are separators
     of its own that take the place of the model's (None: the model's own stay). These sit on the slot before them.
+    layout: the grid that the slots count in; the session fills it in for methods that act inside the layers.
     """
 
     tokens: Tensor
@@ -104,6 +107,7 @@ class Reduced:
     event: NDArray[np.int64] | None = None
     key_event: NDArray[np.bool_] | None = None
     separators: int | None = None
+    layout: Layout | None = None
 
     def counts(self, layout: Layout) -> NDArray[np.int64]:
         """int64 (T,): how many tokens came out of each frame."""
@@ -115,10 +119,13 @@ class Context:
     """What else a method may look at when it reduces tokens.
 
     patches: (T, patches, width), projected features before the model's own pooling, for methods with `needs_patches`.
-    newline: (width,), the model's separator, None where it has none. meta, rows: what the plan was made from.
+    attention: float32 (T, tokens per frame), attention that each place of the token grid received in the last layer of
+    the vision encoder, averaged over heads and queries, for methods with `needs_vision_attention`. newline: (width,),
+    the model's separator, None where it has none. meta, rows: what the plan was made from.
     """
 
     patches: Tensor | None = None
+    attention: Tensor | None = None
     newline: Tensor | None = None
     meta: Metadata | None = None
     rows: NDArray[np.int64] | None = None
@@ -138,12 +145,13 @@ class Strategy:
 
     name: ClassVar[str]
     needs_patches: ClassVar[bool] = False
+    needs_vision_attention: ClassVar[bool] = False
     keep_ids: bool | None = None
 
     def __post_init__(self) -> None:
         check_literals(self)
         budget = getattr(self, "budget", 1.0)
-        if not 0 < budget <= 1:
+        if budget is not None and not 0 < budget <= 1:
             raise ValueError(f"budget must be more than 0 and at most 1; got {budget}")
 
     def preferring(self, preferences: Mapping[str, Any]) -> Self:
@@ -188,7 +196,16 @@ class Strategy:
 
 def budget_tokens(layout: Layout, budget: float) -> int:
     """Whole tokens of a clip within a share: floor(budget * T * N), at least 1."""
-    return max(1, int(budget * layout.tokens_full + 1e-9))
+    return share_of(layout.tokens_full, budget)
+
+
+def share_of(count: int, share: float) -> int:
+    """Whole tokens within a share of so many: floor(share * count), at least 1.
+
+    >>> share_of(6272, 0.3), share_of(3, 0.1)
+    (1881, 1)
+    """
+    return max(1, int(share * count + 1e-9))
 
 
 def require(meta: Metadata | None, rows: Any, strategy: Strategy) -> tuple[Metadata, NDArray[np.int64]]:

@@ -27,7 +27,8 @@ class Inside(ABC):
     """What a method does inside the language model.
 
     watch: layers whose attention it needs. cuts: layers at whose entry it takes tokens out, at least 1. forget: layers
-    whose visual keys and values go when the prompt is through. queries: see `Queries`.
+    whose visual keys and values go when the prompt is through, all but those that `remember` names. queries: see
+    `Queries`.
     """
 
     watch: tuple[int, ...] = ()
@@ -45,6 +46,18 @@ class Inside(ABC):
         each watched layer that has passed, float32 (n,), attention that they received there. hidden: (n, width), their
         hidden states. Returns ascending indices into `alive` and the hidden states of these.
         """
+
+    def remember(self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor]) -> NDArray[np.int64]:
+        """Which visual tokens stay in the cache of a layer of `forget`: ascending indices into `alive`, none unless
+        overridden. Arguments as in `cut`."""
+        return alive[:0]
+
+
+def entry_layer(method: str, layer: int, depth: int) -> int:
+    """A layer at whose entry a method can act. Raises ValueError where the model has no such layer."""
+    if not 1 <= layer < depth:
+        raise ValueError(f"{method} acts at the entry of a layer between 1 and {depth - 1} of this model; got {layer}")
+    return layer
 
 
 class Prompt:
@@ -93,16 +106,21 @@ class Prompt:
         scores = probabilities.mean(dim=(0, 1))[self.first : self.first + len(self.alive)]
         self.scores[layer] = (self.alive, scores)
 
+    def scores_of(self, alive: NDArray[np.int64]) -> dict[int, Tensor]:
+        """How much some tokens were looked at: float32 (n,) for each watched layer so far that had all of them."""
+        return {
+            seen: values[torch.as_tensor(np.searchsorted(who, alive), device=values.device)]
+            for seen, (who, values) in self.scores.items()
+            if len(who) >= len(alive)  # tokens only ever go, so the larger set holds the smaller
+        }
+
     def kept(self, layer: int, device: torch.device) -> Tensor:
         """int64: the tokens in the cache of a layer, numbered as they entered the model."""
         return self._places(self.by_layer[layer], device)
 
     def _cut(self, layer: int, hidden: Tensor) -> Tensor:
         before, after = self.first, self.first + len(self.alive)
-        scores = {
-            seen: values[torch.as_tensor(np.searchsorted(who, self.alive), device=values.device)]
-            for seen, (who, values) in self.scores.items()
-        }
+        scores = self.scores_of(self.alive)
         chosen, states = self.inside.cut(layer, self.entered, self.alive, scores, hidden[0, before:after])
         if len(chosen) == len(self.alive):
             return hidden
@@ -170,14 +188,15 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def forget(cache: Any, layers: tuple[int, ...], prompt: Prompt) -> None:
-    """Delete the visual keys and values of some layers from a cache that holds exactly one prompt."""
+    """Delete visual keys and values of some layers from a cache that holds exactly one prompt."""
     for layer in layers:
         places = prompt.by_layer[layer]
-        held = cache.layers[layer]
-        index = np.concatenate((np.arange(prompt.first), np.arange(prompt.first + len(places), held.keys.shape[2])))
-        keep = torch.as_tensor(index, device=held.keys.device)
+        stay = prompt.inside.remember(layer, places, prompt.scores_of(places))
+        held, first = cache.layers[layer], prompt.first
+        behind = np.arange(first + len(places), held.keys.shape[2])
+        keep = torch.as_tensor(np.concatenate((np.arange(first), first + stay, behind)), device=held.keys.device)
         held.keys, held.values = held.keys[:, :, keep].contiguous(), held.values[:, :, keep].contiguous()
-        prompt.by_layer[layer] = places[:0]
+        prompt.by_layer[layer] = places[stay]
 
 
 def hook_layers(layers: list[nn.Module], inside: Inside, session: Any) -> Iterator[RemovableHandle]:

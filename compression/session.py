@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -97,6 +97,7 @@ class Session:
         self._planning = 0.0
         self._packing: Packing | None = None
         self._patches: Tensor | None = None
+        self._attention: Tensor | None = None
         self._encoded = False
         self._ids: Tensor | None = None
         self._positioned = False
@@ -151,6 +152,9 @@ class Session:
         add(first.register_forward_pre_hook(self._before_vision, with_kwargs=True))
         for handle in self.adapter.merge_patches(lambda: self._packing, self.strategy):
             add(handle)
+        if self.strategy.needs_vision_attention:
+            for handle in self.adapter.watch_vision(self._see):
+                add(handle)
         add(last.register_forward_hook(self._after_vision))
         add(self.adapter.inner.register_forward_pre_hook(self._before_inner, with_kwargs=True))
         self._inside = self.strategy.inside(len(self.adapter.layers))
@@ -197,6 +201,9 @@ class Session:
         self._patches = output if self.strategy.needs_patches else None
         self.seconds["vision"] = self._now() - self._started
 
+    def _see(self, attention: Tensor) -> None:
+        self._attention = attention
+
     def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self._ids = args[0] if args else kwargs.get("input_ids")
         self._positioned = kwargs.get("position_ids") is not None
@@ -240,9 +247,9 @@ class Session:
         grid = embeddings[0, first : first + full].unflatten(0, (plan.layout.frames, -1))
         # where the model does not pool, its tokens are the finest there is
         patches = grid if plan.layout.patches == plan.layout.tokens else self._patches
-        context = Context(patches, self.adapter.newline(), self._meta, self._rows)
+        context = Context(patches, self._attention, self.adapter.newline(), self._meta, self._rows)
         reduced = self.strategy.reduce(plan, grid, context)
-        self._patches = None
+        self._patches = self._attention = None
         self.counts = _realised(plan, reduced)
         self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
         length = embeddings.shape[1]
@@ -277,8 +284,9 @@ class Session:
 
     def _enter(self, entered: Reduced, first: int, length: int) -> Prompt | None:
         """Follow a prompt of `length` tokens through the layers, if the method acts there."""
-        if self._inside is not None:
+        if self._inside is not None and self.plan is not None:
             own = self.adapter.separators if entered.separators is None else 0
+            entered = replace(entered, layout=self.plan.layout)
             self.prompt = Prompt(self._inside, entered, first, length, own)
         return self.prompt
 
@@ -398,7 +406,8 @@ def _realised(plan: Plan, reduced: Reduced) -> NDArray[np.int64]:
     """Tokens by frame as they came out; never silently other than planned."""
     counts = reduced.counts(plan.layout)
     kept, planned = int(counts.sum()), plan.tokens
-    if len(reduced.tokens) != kept or (plan.exact and (counts != plan.counts).any()) or kept > planned:
+    other = (counts != plan.counts).any() if plan.total is None else kept != planned
+    if len(reduced.tokens) != kept or (plan.exact and other) or kept > planned or (counts > plan.counts).any():
         raise RuntimeError(f"planned {planned} tokens ({'exactly' if plan.exact else 'at most'}), got {kept}")
     if (np.diff(reduced.slots) < (1 if reduced.separators is None else 0)).any():
         raise RuntimeError("kept tokens must be in ascending order")

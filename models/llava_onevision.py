@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.utils.hooks import RemovableHandle
 
 from codecmeta.compression.adapter import ATTENTION, Adapter
 from codecmeta.compression.base import Layout
 from codecmeta.compression.rpm import Packing, merge_embeddings
+from codecmeta.compression.vision_attention import received_attention
 from codecmeta.metadata import Stream
 
 
@@ -73,6 +76,27 @@ class LlavaOnevision(Adapter):
         """The learned newline."""
         newline: Any = self.inner.image_newline
         return newline.detach()
+
+    def watch_vision(self, see: Callable[[Tensor], None]) -> Iterator[RemovableHandle]:
+        """From the layer whose output goes to the projector; pooled like the features, bilinearly."""
+        layers: Any = self.tower.encoder.layers
+        layer = self.inner.config.vision_feature_layer
+        attention = layers[layer if layer < 0 else layer - 1].self_attn
+
+        def look(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            queries, keys = (
+                project(hidden).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+                for project in (attention.q_proj, attention.k_proj)
+            )
+            received = torch.stack(
+                [received_attention(q, k, attention.scale) for q, k in zip(queries, keys, strict=True)]
+            )
+            side = self.size // self.patch
+            square = received.view(-1, 1, side, side)
+            see(interpolate(square, size=(-(-side // 2),) * 2, mode="bilinear").flatten(1))
+
+        yield attention.register_forward_pre_hook(look, with_kwargs=True)
 
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
         """Merge after the embeddings, set frames apart inside every attention, scatter back after the projector."""

@@ -14,7 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from codecmeta.compression.adapter import ATTENTION, Adapter
 from codecmeta.compression.base import Layout
+from codecmeta.compression.inside import rotate
 from codecmeta.compression.rpm import Packing
+from codecmeta.compression.vision_attention import received_attention
 from codecmeta.metadata import Stream
 
 
@@ -78,6 +80,31 @@ class Qwen2VL(Adapter):
     def newline(self) -> Tensor | None:
         """There are no separators."""
         return None
+
+    def watch_vision(self, see: Callable[[Tensor], None]) -> Iterator[RemovableHandle]:
+        """From the last block, over its own segments; a token gets the mean of its four patches."""
+        attention: Any = self.tower.blocks[-1].attn
+        grid: list[Layout] = []
+
+        def start(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            grid[:] = [self.layout_of_call(args, kwargs, None)]
+
+        def look(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            cos, sin = (one.float()[None] for one in kwargs["position_embeddings"])
+            queries, keys, _ = attention.qkv(hidden).unflatten(1, (3, attention.num_heads, -1)).permute(1, 2, 0, 3)
+            queries, keys = (rotate(one.float()[None], cos, sin)[0] for one in (queries, keys))
+            ends = kwargs["cu_seqlens"].tolist()
+            parts = [
+                received_attention(queries[:, a:b], keys[:, a:b], attention.scaling)
+                for a, b in zip(ends[:-1], ends[1:], strict=True)
+            ]
+            tokens = torch.cat(parts).view(grid[0].frames, -1, self.merge**2).mean(dim=2)
+            order = self.patch_order(grid[0])
+            see(tokens if order is None else tokens[:, torch.as_tensor(np.argsort(order), device=tokens.device)])
+
+        yield self.tower.register_forward_pre_hook(start, with_kwargs=True)
+        yield attention.register_forward_pre_hook(look, with_kwargs=True)
 
     def windowed(self, block: int) -> bool:
         """Whether a block of the encoder attends in windows smaller than a frame."""
