@@ -7,14 +7,23 @@ from dataclasses import fields
 from typing import Any
 
 from codecmeta.compression.base import Strategy
+from codecmeta.compression.dycoke import Dycoke
+from codecmeta.compression.evs import Evs
+from codecmeta.compression.fastv import FastV
+from codecmeta.compression.holitom import Holitom
 from codecmeta.compression.metok import Metok
 from codecmeta.compression.metom import Metom
 from codecmeta.compression.options import parse_options
 from codecmeta.compression.plain import Plain
 from codecmeta.compression.random_keep import RandomKeep
+from codecmeta.compression.sttm import Sttm
+from codecmeta.compression.tome import Tome
 from codecmeta.compression.uniform import Uniform
 
-METHODS: dict[str, type[Strategy]] = {method.name: method for method in (Plain, Uniform, RandomKeep, Metom, Metok)}
+METHODS: dict[str, type[Strategy]] = {
+    method.name: method
+    for method in (Plain, Uniform, RandomKeep, Metom, Metok, Evs, FastV, Tome, Dycoke, Sttm, Holitom)
+}
 
 
 def make(

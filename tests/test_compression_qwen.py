@@ -36,6 +36,12 @@ NOTHING_TO_DO = {
     "metok": {
         "key_strides": (2, 2), "other_strides": (2, 2), "quotas": (1.0,) * 6, "forget": False, "layers": (1, 2, 3),
     },
+    "evs": {"budget": 1.0},
+    "fastv": {"budget": 1.0},
+    "tome": {"budget": 1.0},
+    "dycoke": {"budget": 1.0},
+    "sttm": {"budget": 1.0},
+    "holitom": {"budget": 1.0, "inner": 0.0},
 }  # fmt: skip
 
 
