@@ -2,6 +2,11 @@
 
 The first rung of the residual ladder. Chosen frames are parsed alone, each from its own packet; a whole keyframe
 segment is parsed in decoding order, which makes the direct vectors of B-frames exact too. No pixel is decoded.
+
+A damaged picture keeps what stands before the damage. Blocks behind it have no vectors, residual and bits 0 and QP
+NO_QP, and the frame is marked corrupt; so is one whose packet says nothing at all. Other pictures stay exact, but for
+direct vectors that depend on a damaged or missing one, which are counted as estimates. Which damaged packets a player
+shows, only a decoder can tell: `order` takes its word.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.container import NO_PTS, PacketTable, demux, display_order, open_video
-from codecmeta.decoder import Segment, linear_segment, segment_packets
+from codecmeta.decoder import Damage, Segment, linear_segment, segment_packets
 from codecmeta.display import (
     BlockGrid,
     Display,
@@ -38,6 +43,8 @@ _CHUNK = 64  # frames handed on together
 _REMEMBERED = 256  # pictures in decoding order whose row is kept at hand for those that wait to be displayed
 _ROUGH_STEPS = 32  # per power of two, of a luma residual without details
 _SOURCE = SOURCES.index("bitstream")
+LARGEST = np.float32(np.finfo(np.float16).max)
+NO_QP = -1  # in QP maps: a macroblock that was not parsed
 
 
 class NotParsed(Exception):
@@ -46,9 +53,13 @@ class NotParsed(Exception):
 
 @dataclass
 class BitstreamTally:
-    """Counts over all parts that the capability report is made from; details: as for `extract`."""
+    """Counts over all parts that the capability report is made from; details: as for `extract`.
+
+    alone: frames were read by random access.
+    """
 
     details: bool = True
+    alone: bool = False
     frames: int = 0
     estimated: int = 0
 
@@ -57,7 +68,8 @@ class BitstreamTally:
         self.estimated += part.estimated_vectors
 
     def capability(self, codec: str, corrupt: int) -> Capability:
-        damaged = f"; {corrupt} frames are marked corrupt, what stands before the damage was read" if corrupt else ""
+        damaged = f"; {corrupt} damaged frames are marked corrupt: " if corrupt else ""
+        damaged += "blocks behind the damage have no vectors, residual and bits 0, QP -1" if corrupt else ""
         exact = {"level": "exact", "why": f"read from the {codec} bitstream" + damaged}
         residual = {"level": "exact", "why": f"dequantised coefficients of the {codec} bitstream" + damaged}
         bits = dict(exact)
@@ -66,29 +78,33 @@ class BitstreamTally:
             bits = {"level": "none", "why": "left out: extract with details to have bits per block"}
         motion = dict(exact)
         if self.estimated:
-            why = f"{self.estimated} of {self.frames} frames are B-frames read on their own: their direct vectors, and "
-            why += "those predicted from them, are estimates (frames='all' makes them exact)"
+            why = f"{self.estimated} of {self.frames} frames are B-frames "
+            why += "read on their own" if self.alone else "that depend on a damaged or missing picture"
+            why += ": their direct vectors, and those predicted from them, are estimates"
+            why += " (frames='all' makes them exact)" if self.alone else ""
             motion = {"level": "estimated", "why": f"read from the {codec} bitstream; {why}{damaged}"}
         return {"motion": motion, "residual": residual, "qp": dict(exact), "bits": bits}
 
 
 @dataclass
 class Bitstream:
-    """The parser of one video. Raises NotParsed where the stream, or a part of it, is none that it reads."""
+    """The parser of one video. Raises NotParsed where the stream, or a part of it, is none that it reads.
+
+    shown: int64 (frames,), the packets of the displayed frames in order, where a decoder has told them. Without it
+    order comes from time stamps or headers, and Damage is raised where packets are damaged or missing.
+    """
 
     path: Path
     facts: Stream
     packets: PacketTable
     details: bool = True
+    shown: NDArray[np.int64] | None = None
     residual_grid: BlockGrid = field(init=False)
     macroblock_grid: BlockGrid = field(init=False)
 
     def __post_init__(self) -> None:
         if self.facts.codec != "h264":
             raise NotParsed(f"no parser for {self.facts.codec}")
-        shown = self.packets.pts[self.packets.shown]
-        if not self.packets.key[0] or (self.packets.timed and shown.min() < self.packets.pts[0]):
-            raise NotParsed("the stream starts in the middle of a GoP")
         self.extradata = self.packets.extradata
         self.nal_length_size = nal_length_size_of(self.extradata)
         sets = parameter_sets_of(self.extradata)
@@ -99,9 +115,7 @@ class Bitstream:
             if reason := refusal_of(sets.sps[pps.seq_parameter_set_id], pps):
                 raise NotParsed(reason)
         self.sets_in_keyframes = self.nal_length_size is None or not sets.pps
-        self.order = display_order(self.packets) if self.packets.timed else self._order_by_headers()
-        self.row_of_packet = np.full(len(self.packets), -1, np.int64)
-        self.row_of_packet[self.order] = np.arange(len(self.order))
+        self.order = self._order() if self.shown is None else self.shown
         turned = self.facts.rotation in (90, 270)
         size = (self.facts.height, self.facts.width) if turned else (self.facts.width, self.facts.height)
         self._display = Display(*size, *self.facts.crop, self.facts.rotation, self.facts.width, self.facts.height)
@@ -109,8 +123,18 @@ class Bitstream:
         self.residual_grid = _grid(self._display, BLOCK)
         self.macroblock_grid = displayed_grid(self._display, 16, *self.facts.crop)
 
+    def _order(self) -> NDArray[np.int64]:
+        """Packets in display order. Raises Damage for a stream that starts in the middle of a GoP."""
+        pts = self.packets.pts
+        if not self.packets.key[0] or (self.packets.timed and pts[self.packets.shown].min() < pts[0]):
+            raise Damage
+        return display_order(self.packets) if self.packets.timed else self._order_by_headers()
+
     def _order_by_headers(self) -> NDArray[np.int64]:
-        """Packets in display order where time stamps do not tell: by the picture order counts of the slice headers."""
+        """Packets in display order where time stamps do not tell: by the picture order counts of the slice headers.
+
+        Raises Damage where a packet has no readable picture or frames are missing.
+        """
         parser, buffer = PictureHeaders(self.extradata), DecodedPictureBuffer()
         keys: list[tuple[int, int]] = []
         whole = linear_segment(self.packets)
@@ -119,17 +143,17 @@ class Bitstream:
                 header = parser.first_header(data)
             except Refused as reason:
                 raise NotParsed(str(reason)) from reason
-            except (EndOfData, KeyError):
-                header = None
+            except (EndOfData, KeyError) as reason:
+                raise Damage from reason
             if header is None:
-                raise NotParsed("the stream has no usable time stamps, and packets without a picture")
+                raise Damage
             counted_anew = header.idr or any(
                 operation == 5 for operation, *_ in header.memory_management_control_operations or ()
             )
             period = (keys[-1][0] if keys else 0) + counted_anew
             current = buffer.begin(header)
             if buffer.lost:
-                raise NotParsed("the stream has no usable time stamps, and frames were lost")
+                raise Damage
             buffer.end(header)
             keys.append((period, current.order))
         if len(keys) != len(self.packets):
@@ -138,7 +162,8 @@ class Bitstream:
 
     def runs(self, segments: Sequence[Segment], jobs: int) -> list[Segment]:
         """Keyframe segments joined to runs that are worth opening the file for: one for a single worker, else several
-        for each."""
+        for each. A run looks at the picture behind it too: the first one that would miss what its last packets lost.
+        """
         least = len(self.packets) if jobs == 1 else max(len(self.packets) // (4 * jobs), 64)
         runs: list[Segment] = []
         for one in segments:
@@ -146,7 +171,10 @@ class Bitstream:
                 runs[-1] = Segment(runs[-1].first, one.stop, range(runs[-1].rows.start, one.rows.stop))
             else:
                 runs.append(one)
-        return runs
+        return [
+            Segment(one.first, min(max(one.stop, following.first + 1), len(self.packets)), one.rows)
+            for one, following in zip(runs, [*runs[1:], runs[-1]], strict=True)
+        ]
 
     def frames(self, rows: Sequence[int]) -> Iterator[Part]:
         """Random access: these rows of the frame table, ascending, each from its own packet."""
@@ -170,25 +198,33 @@ class Bitstream:
         yield part
 
     def segment(self, segment: Segment, wanted: set[int]) -> Iterator[Part]:
-        """Sequential: every picture of a keyframe segment in decoding order; `wanted` rows are recorded, in order."""
+        """Sequential: every picture of a keyframe segment in decoding order; `wanted` rows are recorded, in order.
+
+        Raises Damage where frames are missing and nobody has told which are shown.
+        """
         from codecmeta.h264.sequence import Sequence as PictureSequence
 
         sequence = PictureSequence(self.extradata)
         waiting: dict[int, tuple[int, Any]] = {}
         row_of_identity: dict[int, int] = {}
         next_row = segment.rows.start
-        part = Part()
+        rows_of: dict[int, list[int]] = {}  # several where a decoder repeats a damaged picture, none if it is not shown
+        for row, index in enumerate(self.order.tolist()):
+            rows_of.setdefault(index, []).append(row)
+        part, readable = Part(), False
         for index, data in self._packets_from(segment):
-            row = int(self.row_of_packet[index])
+            rows = rows_of.get(index, [])
             picture = _parsed(sequence, data)
-            if picture is not None and row >= 0:  # else FFmpeg never displays it
-                row_of_identity[picture.identity] = row
+            if sequence.buffer.lost and self.shown is None:
+                raise Damage
+            readable |= picture is not None
+            if picture is not None and rows:
+                row_of_identity[picture.identity] = rows[0]
             if len(row_of_identity) > 2 * _REMEMBERED:
                 kept = {reference.identity for reference in sequence.buffer.references}
                 first = max(row_of_identity) - _REMEMBERED
                 row_of_identity = {i: r for i, r in row_of_identity.items() if i > first or i in kept}
-            if row in segment.rows:
-                waiting[row] = (index, picture)
+            waiting |= {row: (index, picture) for row in rows if row in segment.rows}
             while next_row in waiting:
                 index, picture = waiting.pop(next_row)
                 self._record(part, next_row, index, picture, next_row in wanted, row_of_identity)
@@ -197,18 +233,23 @@ class Bitstream:
                     yield part
                     part = Part()
         yield part
+        if not readable:
+            raise NotParsed("its parameter sets are missing or damaged")
         if next_row < segment.rows.stop:
             raise NotParsed("the container does not find its packets again")
 
     def _record(
         self, part: Part, row: int, index: int, picture: Any, wanted: bool, row_of_identity: dict[int, int]
     ) -> None:
-        """One frame into a part; a packet without a readable picture is a corrupt frame without data."""
+        """One frame into a part; a packet without a readable picture is a corrupt frame of which nothing is known."""
         part.rows.append(row)
         part.packets.append(index)
         part.types.append(ord(picture.slice_type) if picture else int(self.packets.picture_type[index]))
         part.corrupt.append(picture is None or not picture.complete)
-        if picture is None or not wanted:
+        if not wanted:
+            return
+        if picture is None:
+            self._record_nothing(part, row)
             return
         sps = picture.sps
         display = self._display_of(sps)
@@ -232,6 +273,8 @@ class Bitstream:
             part.chroma.append(self._shown(_chroma_rms(picture), display, grid, first, self.residual_grid))
         grid = displayed_grid(display, 16, display.crop_left, display.crop_top)
         qp = (picture.qp + 6 * (sps.bit_depth_luma - 8)).astype(np.int16)  # QP'Y, as FFmpeg exports it
+        if not picture.complete:
+            qp[~picture.parsed] = NO_QP
         part.qp_rows.append(row)
         part.qp.append(self._shown(qp, display, grid, (0, 0), self.macroblock_grid))
         part.qp_blocks += qp.size
@@ -239,6 +282,23 @@ class Bitstream:
             return
         part.bits_rows.append(row)
         part.bits.append(self._shown(picture.bits.astype(np.float32), display, grid, (0, 0), self.macroblock_grid))
+
+    def _record_nothing(self, part: Part, row: int) -> None:
+        """The maps of a frame of which not one macroblock is known."""
+        for rows in (part.motion_rows, part.residual_rows, part.qp_rows):
+            rows.append(row)
+        residual = (self.residual_grid.rows, self.residual_grid.columns)
+        blocks = (self.macroblock_grid.rows, self.macroblock_grid.columns)
+        part.vectors.append(np.zeros(0, VECTOR))
+        part.distance.append(np.zeros(0, np.int16))
+        part.residual_source.append(_SOURCE)
+        part.residual.append(np.zeros(residual, np.float16))
+        if self.details:
+            part.chroma.append(np.zeros(residual, np.float16))
+            part.bits_rows.append(row)
+            part.bits.append(np.zeros(blocks, np.float32))
+        part.qp.append(np.full(blocks, NO_QP, np.int16))
+        part.qp_blocks += part.qp[-1].size
 
     def _display_of(self, sps: SPS) -> Display:
         """How a picture with this parameter set is shown; the first one's crop is the one FFmpeg applies."""
@@ -328,13 +388,11 @@ class PictureHeaders:
 
 
 def _parsed(parser: Any, data: bytes) -> Any:
-    """The picture of a packet; None where its headers are damaged or it has none."""
+    """The picture of a packet; None where all its headers are damaged or it has none."""
     try:
         return parser.parse(data)
     except Refused as reason:
         raise NotParsed(str(reason)) from reason
-    except (EndOfData, KeyError):
-        return None
 
 
 def _grid(display: Display, block: int) -> BlockGrid:
@@ -376,4 +434,5 @@ def _chroma_rms(picture: Any) -> NDArray[np.float16]:
 
 
 def _rms(energy: NDArray[np.float32], samples: int, bit_depth: int) -> NDArray[np.float16]:
-    return (np.sqrt(energy / samples) / (1 << (bit_depth - 8))).astype(np.float16)
+    rms = np.sqrt(energy / samples) / (1 << (bit_depth - 8))
+    return np.minimum(rms, LARGEST).astype(np.float16)  # only levels of a damaged picture reach so far

@@ -218,9 +218,7 @@ class _Scan:
         start = perf_counter()
         try:
             try:
-                if self.transform is not None and segments[0].linear:
-                    raise NotParsed("pictures come from one decoder here, and their metadata with them")
-                return self._run_bitstream(Bitstream(self.path, self.facts, self.packets, self.details), segments)
+                return self._run_parser(segments)
             except NotParsed as reason:
                 self.not_parsed = str(reason)
                 self.sink.clear()
@@ -242,8 +240,43 @@ class _Scan:
             return np.flatnonzero(frames.keyframe)
         return sample_rows(frames.time, self._sampling)
 
+    def _run_parser(self, segments: list[Segment]) -> Found:
+        """Metadata from the packets themselves; raises NotParsed where they cannot be read."""
+        if self.transform is not None and segments[0].linear:
+            return self._run_delivered()
+        try:
+            return self._run_bitstream(Bitstream(self.path, self.facts, self.packets, self.details), segments)
+        except Damage:
+            self.sink.clear()
+            return self._run_delivered()
+
+    def _run_delivered(self) -> Found:
+        """A decoder says which packets are shown, in which order; what they hold comes from the packets themselves."""
+        whole = linear_segment(self.packets)
+        Bitstream(
+            self.path, self.facts, self.packets, shown=np.zeros(0, np.int64)
+        )  # refuses before anything is decoded
+        decoded = decode_segment(self.path, self.facts.stream_index, self.packets, whole, side_data=False)
+        shown = [(one.packet, one.picture_type, one.corrupt) for one in decoded]
+        if not shown:
+            raise self._no_frame()
+        order, types, corrupt = (np.array(column) for column in zip(*shown, strict=True))
+        bitstream = Bitstream(self.path, self.facts, self.packets, self.details, order)
+        self.residual_grid, self.qp_grid = bitstream.residual_grid, bitstream.macroblock_grid
+        keep = set(self._wanted(frame_tables(self.packets, order, self.facts)[0]).tolist())
+        tally = BitstreamTally(self.details)
+        types = types.astype(np.uint8)
+        for part in bitstream.segment(Segment(0, whole.stop, range(len(order)), linear=True), keep):
+            types[part.rows] = np.where(part.types, part.types, types[part.rows])
+            corrupt[part.rows] |= part.corrupt
+            tally.count(part)
+            self.sink.add(part)
+        if self.transform is not None:
+            self.sink.add(Part(images=self._images(whole, sorted(keep))))
+        return self._found(order, types, corrupt, tally, self._lost_note(order))
+
     def _run_bitstream(self, bitstream: Bitstream, segments: list[Segment]) -> Found:
-        """Metadata from the packets themselves; a decoder runs only where the pictures are asked for too."""
+        """Every packet as its time stamps say; a decoder runs only where the pictures are asked for too."""
         frames, _ = frame_tables(self.packets, bitstream.order, self.facts)
         wanted = self._wanted(frames).tolist()
         keep = set(wanted)
@@ -258,19 +291,29 @@ class _Scan:
             tasks = [partial(bitstream.segment, one, keep) for one in bitstream.runs(segments, self.jobs)]
         else:
             tasks = [partial(bitstream.frames, wanted)]
-        tally = BitstreamTally(self.details)
-        types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
+        alone = self.transform is not None or (self.selection != "all" and self.packets.timed)
+        tally = BitstreamTally(self.details, alone)
+        types = frames.picture_type.copy()
         for part in _in_order(tasks, self.jobs):
             if any(part.corrupt):
-                raise Damage  # which frames of it are shown, and how, is the decoder's to say
-            types[part.rows], corrupt[part.rows] = part.types, part.corrupt
+                raise Damage  # which frames of it are shown is the decoder's to say
+            types[part.rows] = part.types
             tally.count(part)
             self.sink.add(part)
-        return self._found(bitstream.order, types, corrupt, tally, "")
+        return self._found(bitstream.order, types, frames.corrupt, tally, "")
 
     def _pictures(self, bitstream: Bitstream, segment: Segment, rows: list[int]) -> Iterator[Part]:
         """The wanted pictures of one segment from its decoder, their metadata from their own packets."""
-        images: list[Any] = []
+        images = self._images(segment, rows)
+        start = perf_counter()
+        for part in bitstream.frames(rows):
+            part.images, images = images, []
+            yield part
+        self.stages.parts.append(("metadata", perf_counter() - start))
+
+    def _images(self, segment: Segment, rows: list[int]) -> list[tuple[int, Any]]:
+        """What the transform makes of the displayed pictures of these rows, ascending, from one decoder."""
+        images: list[tuple[int, Any]] = []
         decoded = decode_segment(self.path, self.facts.stream_index, self.packets, segment, side_data=False)
         assert self.transform is not None
         with closing(decoded):  # type: ignore[type-var]
@@ -282,11 +325,7 @@ class _Scan:
                     self.stages.parts.append(("transform", perf_counter() - start))
                 if one.row >= rows[-1]:
                     break
-        start = perf_counter()
-        for part in bitstream.frames(rows):
-            part.images, images = images, []
-            yield part
-        self.stages.parts.append(("metadata", perf_counter() - start))
+        return images
 
     def _run_segments(self, segments: list[Segment]) -> Found:
         frames = self.probe.frames
@@ -324,12 +363,18 @@ class _Scan:
             tally.count(part)
             self.sink.add(part)
         if not order:
-            raise VideoError(
-                f"{self.path}: not one frame of {len(self.packets)} packets ({self.facts.codec}) could be decoded"
-            )
-        lost = int(self.packets.shown.sum()) - len(set(order))
-        note = f"; {lost} of {len(self.packets)} packets gave no frame" if lost > 0 else ""
-        return self._found(np.array(order), np.array(types, np.uint8), np.array(corrupt, bool), tally, note)
+            raise self._no_frame()
+        delivered = np.array(order)
+        note = self._lost_note(delivered)
+        return self._found(delivered, np.array(types, np.uint8), np.array(corrupt, bool), tally, note)
+
+    def _no_frame(self) -> VideoError:
+        packets = f"{len(self.packets)} packets ({self.facts.codec})"
+        return VideoError(f"{self.path}: not one frame of {packets} could be decoded")
+
+    def _lost_note(self, order: NDArray[np.int64]) -> str:
+        lost = int(self.packets.shown.sum()) - len(np.unique(order))
+        return f"; {lost} of {len(self.packets)} packets gave no frame" if lost > 0 else ""
 
     def _delivered_sample(self, whole: Segment) -> NDArray[np.int64]:
         """Sampled rows of a stream whose frames are only known once decoded: a first pass without side data counts

@@ -157,16 +157,6 @@ def test_what_is_refused_is_served_by_ffmpeg_and_the_report_says_why(kwargs, rea
     assert meta.capability["motion"]["level"] == "exported" and len(meta.residual.frame) == 30
 
 
-def test_a_damaged_stream_is_left_to_the_decoder(written, tmp_path):
-    data = bytearray(written("transport stream").read_bytes())
-    for at in np.random.default_rng(1).integers(4000, len(data), 12):
-        data[at] ^= 0x55
-    (tmp_path / "broken.ts").write_bytes(data)
-    meta = codecmeta.extract(tmp_path / "broken.ts")
-    assert meta.capability["residual"]["level"] == "estimated"
-    assert "damaged" in meta.capability["residual"]["why"]
-
-
 def test_the_cache_keeps_bits_chroma_and_distances(written, tmp_path):
     meta = codecmeta.extract(written("odd size"))
     meta.save(tmp_path / "clip.h5")

@@ -51,8 +51,10 @@ class DecodedPictureBuffer:
         if header.idr:
             self.lost = False
             self.references = []
-        elif self._previous is not None:  # else an open GoP starts here: what stands before it is not referred to
+        elif self._previous is not None:
             self._gaps(header)
+        elif header.slice_type != I:  # an I picture opens a GoP: what stands before it is not referred to
+            self.lost = True
         top, bottom = self._picture_order_count(header)
         self.current = Reference(self.identity, header.frame_num, min(top, bottom), top)
         max_frame_num = 1 << sps.log2_max_frame_num

@@ -33,6 +33,14 @@ def nal_units(packet: bytes, nal_length_size: int | None) -> Iterator[bytes]:
     return _by_start_code(packet) if nal_length_size is None else _by_length(packet, nal_length_size)
 
 
+def is_truncated(packet: bytes, nal_length_size: int | None) -> bool:
+    """Whether the last NAL unit says it is longer than the packet; never with start codes, where nothing tells."""
+    position, size = 0, nal_length_size or 0
+    while size and position + size < len(packet):
+        position += size + int.from_bytes(packet[position : position + size], "big")
+    return position > len(packet)
+
+
 def _by_length(packet: bytes, nal_length_size: int) -> Iterator[bytes]:
     position = 0
     while position + nal_length_size < len(packet):

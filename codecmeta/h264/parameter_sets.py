@@ -20,6 +20,7 @@ PROFILES_WITH_CHROMA_FORMAT = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 13
 ScalingList = tuple[int, ...]
 ScalingLists = tuple[ScalingList, ...]
 
+MAX_FS = 139264  # macroblocks of a frame at level 6.2 (Table A-1)
 FLAT: ScalingLists = ((16,) * 16,) * 6 + ((16,) * 64,) * 6
 
 
@@ -180,6 +181,8 @@ def parse_sps(rbsp: bytes) -> SPS:
     gaps = r.flag()
     pic_width_in_mbs = 1 + _bounded(r.ue(), 1023, "pic_width_in_mbs_minus1")
     pic_height_in_map_units = 1 + _bounded(r.ue(), 1023, "pic_height_in_map_units_minus1")
+    if pic_width_in_mbs * pic_height_in_map_units > MAX_FS:
+        raise EndOfData(f"{pic_width_in_mbs} x {pic_height_in_map_units} macroblocks are more than any level allows")
     frame_mbs_only_flag = r.flag()
     mb_adaptive_frame_field_flag = not frame_mbs_only_flag and r.flag()
     direct_8x8_inference_flag = r.flag()

@@ -13,7 +13,7 @@ import numpy as np
 
 from codecmeta.h264 import state
 from codecmeta.h264.bits import EndOfData
-from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
+from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, is_truncated, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.h264.residual import energy_weights
 from codecmeta.h264.slice_data import slice_data
@@ -37,7 +37,7 @@ class Picture:
     order: int = 0  # PicOrderCnt; 0: parsed by random access
     lists: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(
         default_factory=list
-    )  # [slice][list][refIdx]: identity
+    )  # [slice][list][refIdx]: identity, -1 for a missing picture; empty where frames were lost
     vectors_exact: bool = True  # False: direct vectors, and what is predicted from them, are estimates
 
     @property
@@ -73,13 +73,23 @@ class Picture:
 
     @property
     def parsed(self) -> np.ndarray:
-        """bool (rows, columns): macroblocks that were read."""
+        """bool (rows, columns): macroblocks that were read; the others have no flags, bits, QP or energy."""
         return (self.macroblocks[3] >= 0).reshape(self.rows, self.columns)
 
     @property
     def complete(self) -> bool:
         """Every slice ended on its stop bit and every macroblock was read."""
         return not self.errors and bool((self.macroblocks[3] >= 0).all())
+
+    def forget(self, macroblocks: slice) -> None:
+        """Turn these macroblocks (raster order) into ones that were not parsed: no flags, bits, QP or energy."""
+        self.macroblocks[:3, macroblocks] = 0
+        self.macroblocks[3, macroblocks] = -1
+        at = np.arange(self.rows * self.columns)[macroblocks]
+        y, x = np.divmod(at, self.columns)
+        for plane, side in ((self.luma_energy, 4), *((one, 2) for one in self.chroma_energy)):
+            plane.reshape(self.rows, side, self.columns, side)[y, :, x] = 0
+        self.references[:, macroblocks] = -1
 
     @property
     def luma_energy(self) -> np.ndarray:
@@ -109,22 +119,32 @@ class PictureParser:
         self._weights: dict[ScalingLists, np.ndarray] = {}
         self._prepared: tuple[SPS, PPS] | None = None
 
-    def slices_of(self, packet: bytes) -> list[tuple[SliceHeader, bytes]]:
-        """The primary coded slices of a packet, parameter sets on the way taken in.
+    def slices_of(self, packet: bytes) -> tuple[list[tuple[SliceHeader, bytes]], list[str]]:
+        """The primary coded slices of a packet, and what is wrong with others; parameter sets on the way taken in.
 
-        Raises Refused, EndOfData or KeyError as `parse_slice_header` does.
+        Raises Refused as `parse_slice_header` does.
         """
-        slices = []
+        slices: list[tuple[SliceHeader, bytes]] = []
+        errors = ["a NAL unit is longer than its packet"] if is_truncated(packet, self.nal_length_size) else []
         for unit in nal_units(packet, self.nal_length_size):
             nal_unit_type = unit[0] & 31
             if nal_unit_type in (7, 8):
                 self.sets.add(unit)
             elif SLICE_NON_IDR <= nal_unit_type <= SLICE_IDR:
                 rbsp = rbsp_of(unit)
-                header = parse_slice_header(unit, rbsp, self.sets)
-                if header.redundant_pic_cnt == 0:
+                try:
+                    header = parse_slice_header(unit, rbsp, self.sets)
+                except EndOfData as error:
+                    errors.append(f"slice header: {error}")
+                    continue
+                except KeyError as error:
+                    errors.append(f"slice header: no parameter set {error}")
+                    continue
+                if slices and not header.same_picture(slices[0][0]):
+                    errors.append("slices of two pictures in one packet")
+                elif header.redundant_pic_cnt == 0:
                     slices.append((header, rbsp))
-        return slices
+        return slices, errors
 
     def new_picture(self, sps: SPS) -> Picture:
         """An empty picture: nothing parsed, no energy, no references."""
@@ -142,14 +162,16 @@ class PictureParser:
         )
 
     def parse(self, packet: bytes) -> Picture | None:
-        """Random access: the picture of one packet by itself; None: the packet has no slice.
+        """Random access: the picture of one packet by itself; None: the packet has no slice that can be read.
 
-        Everything is exact except direct vectors of B slices and what is predicted from them (see `Sequence`).
+        Everything is exact except direct vectors of B slices and what is predicted from them (see `Sequence`). Damage
+        is told in `Picture.errors`, and what stands before it is there.
         """
-        slices = self.slices_of(packet)
+        slices, errors = self.slices_of(packet)
         if not slices:
             return None
         picture = self.new_picture(slices[0][0].sps)
+        picture.errors += errors
         for header, rbsp in slices:
             picture.vectors_exact &= header.slice_type != B
             self.parse_slice(picture, header, rbsp)
@@ -164,10 +186,10 @@ class PictureParser:
         long_term: bool = False,
     ) -> None:
         """slice_data() of one slice into `picture`; `colocated`: RefPicList1[0], with `self.k` filled for temporal."""
-        if header.sps is not picture.sps:
-            picture.errors.append("a slice names another sequence parameter set")
-            return
         s = self.s
+        if picture.macroblocks[3, header.first_mb_in_slice] >= 0:  # slices come in raster order: the one before ran on
+            picture.errors.append("a slice starts inside the one before it")
+            picture.forget(slice(header.first_mb_in_slice, None))
         self._prepare(header)
         s[state.SLICE_NUMBER] = len(picture.headers)
         picture.headers.append(header)
@@ -202,6 +224,9 @@ class PictureParser:
         if status:
             what = ("", "bad syntax", "data ran out", "no stop bit where the slice ends")[status]
             picture.errors.append(f"{what} at macroblock {s[state.MB_ADDR]}")
+            at = int(s[state.MB_ADDR])
+            if at < picture.macroblocks.shape[1] and picture.macroblocks[3, at] < 0:
+                picture.forget(slice(at, at + 1))
 
     def _fit(self, sps: SPS) -> None:
         """Work areas for this picture size."""

@@ -25,12 +25,14 @@ class Sequence:
         self._pictures: dict[int, Picture] = {}  # by identity, those still used for reference
 
     def parse(self, packet: bytes) -> Picture | None:
-        """The picture of the next packet; None: it has no slice. Raises as `PictureParser.parse`."""
-        slices = self.parser.slices_of(packet)
+        """The picture of the next packet; None: it has no slice that can be read. Raises as `PictureParser.parse`."""
+        slices, errors = self.parser.slices_of(packet)
         if not slices:
+            self.buffer.lost |= bool(errors)  # nobody knows what its header did to the references
             return None
         first = slices[0][0]
         picture = self.parser.new_picture(first.sps)
+        picture.errors += errors
         current = self.buffer.begin(first)
         picture.identity, picture.order = current.identity, current.order
         for header, rbsp in slices:
@@ -44,9 +46,8 @@ class Sequence:
 
     def _parse_slice(self, picture: Picture, header: SliceHeader, rbsp: bytes) -> None:
         lists = self.buffer.lists(header)
-        picture.lists.append(
-            (tuple(r.identity if r else -1 for r in lists[0]), tuple(r.identity if r else -1 for r in lists[1]))
-        )
+        known = [() if self.buffer.lost else tuple(r.identity if r else -1 for r in one) for one in lists]
+        picture.lists.append((known[0], known[1]))
         colocated, long_term = None, False
         if header.slice_type == B and lists[1] and lists[1][0] is not None:
             colocated = self._pictures.get(lists[1][0].identity)
@@ -58,8 +59,9 @@ class Sequence:
                 colocated = None
             if colocated is not None and not header.direct_spatial_mv_pred_flag:
                 self.parser.k = temporal_direct(picture, lists, colocated)
-        if header.slice_type == B and (self.buffer.lost or colocated is None or not _sound(colocated)):
-            picture.vectors_exact = False
+        if header.slice_type == B:
+            missing = self.buffer.lost or lists[0][0] is None or colocated is None or not _sound(colocated)
+            picture.vectors_exact &= not missing
         self.parser.parse_slice(picture, header, rbsp, colocated, long_term)
 
 

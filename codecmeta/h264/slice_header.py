@@ -14,6 +14,7 @@ from codecmeta.h264.parameter_sets import PPS, SPS, ParameterSets
 
 P, B, I, SP, SI = range(5)  # noqa: E741  slice_type % 5 (Table 7-6)
 SLICE_TYPE_LETTERS = "PBIPI"
+EXTENDED = 88  # profile_idc of the only profile with data partitioning, SP and SI slices (A.2.3)
 
 HEADER_BYTES = (48, 2000)  # enough for most headers; for all: 2 x 32 weights of 6 Exp-Golomb codes are the longest part
 
@@ -53,6 +54,17 @@ class SliceHeader:
         """IdrPicFlag."""
         return self.nal_unit_type == SLICE_IDR
 
+    def same_picture(self, other: SliceHeader) -> bool:
+        """Whether two slices can belong to one primary coded picture (7.4.1.2.4)."""
+        return (
+            self.sps is other.sps
+            and self.idr == other.idr
+            and (self.nal_ref_idc == 0) == (other.nal_ref_idc == 0)
+            and (self.frame_num, self.idr_pic_id) == (other.frame_num, other.idr_pic_id)
+            and (self.pic_order_cnt_lsb, self.delta_pic_order_cnt_bottom, self.delta_pic_order_cnt)
+            == (other.pic_order_cnt_lsb, other.delta_pic_order_cnt_bottom, other.delta_pic_order_cnt)
+        )
+
 
 def refusal_of(sps: SPS, pps: PPS | None = None) -> str | None:
     """Why streams with these parameter sets are not parsed; None: they are."""
@@ -73,7 +85,8 @@ def refusal_of(sps: SPS, pps: PPS | None = None) -> str | None:
 def parse_slice_header(unit: bytes, rbsp: bytes, sets: ParameterSets) -> SliceHeader:
     """The header of the slice NAL unit `unit`, whose payload is `rbsp`.
 
-    Raises Refused (unsupported coding tool), KeyError (unknown parameter set), EndOfData (damaged).
+    Raises Refused (unsupported coding tool), KeyError (unknown parameter set), EndOfData (damaged: an element has a
+    value that the standard forbids, or a tool of another profile).
     """
     try:
         return _slice_header(unit, BitReader(rbsp, HEADER_BYTES[0]), sets)
@@ -83,15 +96,18 @@ def parse_slice_header(unit: bytes, rbsp: bytes, sets: ParameterSets) -> SliceHe
 
 def _slice_header(unit: bytes, r: BitReader, sets: ParameterSets) -> SliceHeader:
     nal_ref_idc, nal_unit_type = unit[0] >> 5 & 3, unit[0] & 31
+    extended = any(sps.profile_idc == EXTENDED for sps in sets.sps.values())
     if nal_unit_type not in (SLICE_NON_IDR, SLICE_IDR):
-        if SLICE_PARTITION_A <= nal_unit_type < SLICE_IDR:
+        if SLICE_PARTITION_A <= nal_unit_type < SLICE_IDR and extended:
             raise Refused("H.264 with data partitioning")
-        raise Refused(f"NAL unit type {nal_unit_type}")
+        raise EndOfData(f"NAL unit type {nal_unit_type}")
     idr = nal_unit_type == SLICE_IDR
     first_mb_in_slice, slice_type = r.ue(), r.ue()
     if slice_type > 9:
         raise EndOfData(f"slice_type {slice_type}")
     slice_type %= 5
+    if slice_type in (SP, SI) and not extended:
+        raise EndOfData("an SP or SI slice outside the Extended profile")
     if slice_type in (SP, SI):
         raise Refused("H.264 with SP or SI slices")
     pps = sets.pps[r.ue()]
@@ -102,7 +118,7 @@ def _slice_header(unit: bytes, r: BitReader, sets: ParameterSets) -> SliceHeader
     if first_mb_in_slice >= sps.pic_width_in_mbs * sps.frame_height_in_mbs:
         raise EndOfData(f"first_mb_in_slice {first_mb_in_slice} lies outside the picture")
     frame_num = r.u(sps.log2_max_frame_num)
-    idr_pic_id = r.ue() if idr else 0
+    idr_pic_id = _at_most(65535, r.ue(), "idr_pic_id") if idr else 0
     lsb = bottom = delta0 = delta1 = 0
     if sps.pic_order_cnt_type == 0:
         lsb = r.u(sps.log2_max_pic_order_cnt_lsb)
@@ -129,9 +145,9 @@ def _slice_header(unit: bytes, r: BitReader, sets: ParameterSets) -> SliceHeader
     slice_qp = pps.pic_init_qp + r.se()
     if cabac_init_idc > 2 or not -6 * (sps.bit_depth_luma - 8) <= slice_qp <= 51:
         raise EndOfData(f"cabac_init_idc {cabac_init_idc}, SliceQPY {slice_qp}")
-    if pps.deblocking_filter_control_present_flag and r.ue() != 1:  # disable_deblocking_filter_idc
-        r.se()
-        r.se()
+    if pps.deblocking_filter_control_present_flag and _at_most(2, r.ue(), "disable_deblocking_filter_idc") != 1:
+        _at_most(6, abs(r.se()), "slice_alpha_c0_offset_div2")
+        _at_most(6, abs(r.se()), "slice_beta_offset_div2")
     return SliceHeader(
         nal_unit_type=nal_unit_type,
         nal_ref_idc=nal_ref_idc,
@@ -157,6 +173,12 @@ def _slice_header(unit: bytes, r: BitReader, sets: ParameterSets) -> SliceHeader
     )
 
 
+def _at_most(limit: int, value: int, what: str) -> int:
+    if value > limit:
+        raise EndOfData(f"{what} {value}, at most {limit} is allowed")
+    return value
+
+
 def _num_ref_idx_active(r: BitReader, slice_type: int, pps: PPS) -> tuple[int, int]:
     """num_ref_idx_l0_active_minus1 + 1 and its list 1 sibling; 0 where the slice has no such list."""
     if slice_type == I:
@@ -166,8 +188,7 @@ def _num_ref_idx_active(r: BitReader, slice_type: int, pps: PPS) -> tuple[int, i
         l0 = 1 + r.ue()
         if slice_type == B:
             l1 = 1 + r.ue()
-    if l0 > 32 or l1 > 32:
-        raise EndOfData(f"num_ref_idx_active {l0}, {l1}")
+    _at_most(16, max(l0, l1), "num_ref_idx_active of a frame")
     return l0, l1 if slice_type == B else 0
 
 
@@ -190,9 +211,9 @@ def _ref_pic_list_modification(
 
 def _pred_weight_table(r: BitReader, sps: SPS, active: tuple[int, int]) -> None:
     """7.3.3.2: read over; weights change pixels, not what this parser reports."""
-    r.ue()
+    _at_most(7, r.ue(), "luma_log2_weight_denom")
     if sps.chroma_array_type:
-        r.ue()
+        _at_most(7, r.ue(), "chroma_log2_weight_denom")
     for count in active:
         for _ in range(count):
             if r.flag():
