@@ -11,10 +11,11 @@ import pytest
 import codecmeta
 from codecmeta.bitstream import NO_QP
 from codecmeta.h264.nal import is_truncated, nal_units
+from codecmeta.h264.picture import PictureParser
 from codecmeta.metadata import B
 
 from clips import single_thread_export
-from h264_encodes import clip, encode
+from h264_encodes import clip, encode, ffmpeg
 
 SPATIAL = dict(options="x264-params=bframes=2:b-adapt=0:b-pyramid=none:weightp=0:slices=2:keyint=12:scenecut=0", gop=12)
 TEMPORAL = dict(options="x264-params=bframes=2:b-adapt=0:b-pyramid=none:weightp=0:direct=temporal")
@@ -254,3 +255,28 @@ def test_without_parameter_sets_the_stream_is_left_to_the_decoder(tmp_path, monk
     meta = codecmeta.extract(path)
     assert len(meta.frames) == 8 and meta.capability["residual"]["level"] == "estimated"
     assert "parameter set" in meta.capability["residual"]["why"]
+
+
+@pytest.mark.parametrize("cabac", [0, 1])
+def test_wherever_a_packet_ends_the_macroblocks_before_are_exact_and_the_rest_is_empty(cabac):
+    extradata, packets, _ = ffmpeg(encode(f"crf=18 x264-params=cabac={cabac}:bframes=0", frames=4, size=(96, 80)))
+    parser = PictureParser(extradata)
+    for packet in packets[:3]:
+        whole = parser.parse(packet)
+        ends = np.cumsum(whole.bits.ravel())
+        for cut in range(40, len(packet) - 1, 5):
+            picture = parser.parse(packet[:cut])
+            if picture is None:  # nothing but x264's settings is left of the first packet
+                continue
+            known = picture.parsed.ravel()
+            sent = int((ends < 8 * (cut - len(packet)) + ends[-1] - 64).sum())  # wholly before the cut
+            assert picture.errors and not known.all() and known[:sent].all()
+            for plane in (0, 1, 2):
+                np.testing.assert_array_equal(picture.macroblocks[plane, :sent], whole.macroblocks[plane, :sent])
+                assert not picture.macroblocks[plane, ~known].any()
+            luma, theirs = (
+                one.luma_energy.reshape(one.rows, 4, one.columns, 4).transpose(0, 2, 1, 3).reshape(-1, 16)
+                for one in (picture, whole)
+            )
+            np.testing.assert_array_equal(luma[:sent], theirs[:sent])
+            assert not luma[~known].any()
