@@ -10,7 +10,7 @@ import pytest
 
 import codecmeta
 from codecmeta.bitstream import NO_QP
-from codecmeta.h264.nal import is_truncated, nal_units
+from codecmeta.h264.nal import has_wrong_lengths, nal_units
 from codecmeta.h264.picture import PictureParser
 from codecmeta.metadata import B
 
@@ -113,7 +113,7 @@ def test_a_packet_cut_short_keeps_its_beginning(tmp_path):
     (tmp_path / "whole.mp4").write_bytes(data)
     whole = codecmeta.extract(tmp_path / "whole.mp4")
     path = remux(data, tmp_path / "cut.mp4", lambda i, packet: packet[: len(packet) // 2] if i == 5 else packet)
-    assert is_truncated(packets_of(path.read_bytes())[5], 4) and not is_truncated(packets_of(data)[5], 4)
+    assert has_wrong_lengths(packets_of(path.read_bytes())[5], 4) and not has_wrong_lengths(packets_of(data)[5], 4)
     meta = codecmeta.extract(path)
     check_frames_are_those_displayed(meta, path)
     damaged = np.flatnonzero(meta.frames.corrupt).tolist()

@@ -33,11 +33,19 @@ def nal_units(packet: bytes, nal_length_size: int | None) -> Iterator[bytes]:
     return _by_start_code(packet) if nal_length_size is None else _by_length(packet, nal_length_size)
 
 
-def is_truncated(packet: bytes, nal_length_size: int | None) -> bool:
-    """Whether the last NAL unit says it is longer than the packet; never with start codes, where nothing tells."""
-    position, size = 0, nal_length_size or 0
-    while size and position + size < len(packet):
-        position += size + int.from_bytes(packet[position : position + size], "big")
+def has_wrong_lengths(packet: bytes, nal_length_size: int | None) -> bool:
+    """Whether the lengths of the NAL units do not add up to the packet, which FFmpeg throws away then.
+
+    Never with start codes, where nothing tells. Up to three bytes may be left over.
+    """
+    if nal_length_size is None:
+        return False
+    position = 0
+    while len(packet) - position >= 4:
+        length = int.from_bytes(packet[position : position + nal_length_size], "big")
+        position += nal_length_size + length
+        if not length:
+            return True
     return position > len(packet)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from codecmeta.h264 import state
 from codecmeta.h264.bits import EndOfData
-from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, is_truncated, nal_length_size_of, nal_units, rbsp_of
+from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, has_wrong_lengths, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.h264.residual import energy_weights
 from codecmeta.h264.slice_data import slice_data
@@ -125,7 +125,11 @@ class PictureParser:
         Raises Refused as `parse_slice_header` does.
         """
         slices: list[tuple[SliceHeader, bytes]] = []
-        errors = ["a NAL unit is longer than its packet"] if is_truncated(packet, self.nal_length_size) else []
+        errors = (
+            ["the lengths of NAL units do not fit the packet"]
+            if has_wrong_lengths(packet, self.nal_length_size)
+            else []
+        )
         for unit in nal_units(packet, self.nal_length_size):
             nal_unit_type = unit[0] & 31
             if nal_unit_type in (7, 8):
