@@ -290,10 +290,10 @@ class Bitstream:
         residual = (self.residual_grid.rows, self.residual_grid.columns)
         blocks = (self.macroblock_grid.rows, self.macroblock_grid.columns)
         part.vectors.append(np.zeros(0, VECTOR))
-        part.distance.append(np.zeros(0, np.int16))
         part.residual_source.append(_SOURCE)
         part.residual.append(np.zeros(residual, np.float16))
         if self.details:
+            part.distance.append(np.zeros(0, np.int16))
             part.chroma.append(np.zeros(residual, np.float16))
             part.bits_rows.append(row)
             part.bits.append(np.zeros(blocks, np.float32))
