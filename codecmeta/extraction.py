@@ -253,9 +253,8 @@ class _Scan:
     def _run_delivered(self) -> Found:
         """A decoder says which packets are shown, in which order; what they hold comes from the packets themselves."""
         whole = linear_segment(self.packets)
-        Bitstream(
-            self.path, self.facts, self.packets, shown=np.zeros(0, np.int64)
-        )  # refuses before anything is decoded
+        # what is not read here is refused before anything is decoded
+        Bitstream(self.path, self.facts, self.packets, shown=np.zeros(0, np.int64))
         decoded = decode_segment(self.path, self.facts.stream_index, self.packets, whole, side_data=False)
         shown = [(one.packet, one.picture_type, one.corrupt) for one in decoded]
         if not shown:
