@@ -9,42 +9,51 @@ from typing import Any
 
 import click
 import h5py
-import numpy as np
 
 from codecmeta.cache import load
+from codecmeta.cli.outputs import check_output, write_output
 from codecmeta.container import probe
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.metadata import Metadata, Probe
+from codecmeta.summary import summarise
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@click.option("--png", type=click.Path(path_type=Path), help="Draw a video's density and timeline into this file.")
-def show(file: Path, as_json: bool, png: Path | None) -> None:
-    """Print a readable summary of FILE, a video or a cache."""
-    try:
-        if png is not None:
-            from codecmeta.draw import overview, write_png  # OpenCV, needed for this only
+@click.option("--png", type=click.Path(path_type=Path), help="Draw density, budgets and the timeline into this file.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the same and all facts as a page into this file.")
+def show(file: Path, as_json: bool, png: Path | None, html: Path | None) -> None:
+    """Print a readable summary of FILE, a video or a cache.
 
-            write_png(overview(_video_of(file)), png)
-            click.echo(f"wrote {png}", err=True)
+    The pictures of a cache come from the video beside it; without it density is drawn over plain grey.
+    """
+    outputs = [one for one in (png, html) if one is not None]
+    if len(outputs) == 2 and outputs[0].absolute() == outputs[1].absolute():
+        raise click.UsageError(f"--png and --html name the same file, {png}")
+    try:
+        for output in outputs:
+            check_output(output, file)
         summary = _of_cache(file) if h5py.is_hdf5(file) or file.suffix == ".h5" else summarise(probe(file))
+        if outputs:
+            _draw(file, png, html)
     except (VideoError, CacheError, ValueError) as error:
-        click.echo(f"failed: {error}", err=True)
+        click.echo(f"failed: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
     click.echo(json.dumps(summary) if as_json else _text(summary))
 
 
-def _video_of(file: Path) -> Path:
-    """The video itself: a cache holds no pictures, so its video is looked for beside it."""
-    if not h5py.is_hdf5(file):
-        return file
-    with load(file) as meta:
-        video = meta.path
-    if not video.is_file():
-        raise VideoError(f"{file}: the pictures are in {video.name}, which is not beside it; pass the video itself")
-    return video
+def _draw(file: Path, png: Path | None, html: Path | None) -> None:
+    """Both pictures from one overview."""
+    from codecmeta import draw, overview, page  # OpenCV, needed for this only
+
+    view = overview.overview_of_file(file)
+    if png is not None:
+        write_output(png, draw.png(view))
+    if html is not None:
+        write_output(html, page.page(view).encode())
+    for output in (png, html):
+        if output is not None:
+            click.echo(f"wrote {output}", err=True)
 
 
 def _of_cache(file: Path) -> dict[str, Any]:
@@ -62,34 +71,6 @@ def _of_cache(file: Path) -> dict[str, Any]:
         if meta.motion is not None:
             summary["stored"]["motion"] = {"frames": len(meta.motion.frame), "vectors": int(meta.motion.indptr[-1])}
     return summary
-
-
-def summarise(record: Probe | Metadata) -> dict[str, Any]:
-    """Facts about a video in plain types, for printing and for JSON."""
-    stream, frames, gops = record.stream, record.frames, record.gops
-    letters, counts = np.unique(frames.picture_type, return_counts=True)
-    seconds = stream.duration_seconds or (float(frames.time[-1] - frames.time[0]) if len(frames) > 1 else 0.0)
-    lengths = gops.stop - gops.start
-    return {
-        "file": record.path.name,
-        "codec": stream.codec,
-        "profile": stream.profile,
-        "pixel_format": stream.pixel_format,
-        "width": stream.width,
-        "height": stream.height,
-        "rotation": stream.rotation,
-        "average_rate": stream.average_rate[0] / stream.average_rate[1],
-        "seconds": round(seconds, 3),
-        "frames": len(frames),
-        "corrupt_frames": int(frames.corrupt.sum()),
-        "picture_types": {
-            chr(letter) if letter else "unknown": int(count) for letter, count in zip(letters, counts, strict=True)
-        },
-        "packet_bytes": int(frames.packet_bytes.sum()),
-        "gops": {"count": len(gops), "shortest": int(lengths.min()), "longest": int(lengths.max())},
-        "capability": record.capability,
-        "stored": {},
-    }
 
 
 def _text(summary: dict[str, Any]) -> str:

@@ -1,205 +1,282 @@
-"""From metadata to a picture people can look at: density over sampled frames, and packets over time. OpenCV.
+"""An overview -> one picture: sampled frames under their density, and the timeline of the whole video. OpenCV.
 
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart.
+Positions and sizes are in pixels of the PNG; colours are RGB until it is written.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.budget import frame_budgets, gop_weights
-from codecmeta.density import merge_regions, patch_density
-from codecmeta.events import change_scores, event_boundaries
-from codecmeta.extraction import read
-from codecmeta.metadata import B, I, Metadata, P
+from codecmeta.overview import Overview, Samples, captions, panel_aspect
+from codecmeta.panels import NEUTRAL, heated, outlined, resized, scale_bar, viewed
+from codecmeta.timeline import (
+    EVENT_COLOUR,
+    TYPE_COLOURS,
+    TYPE_LETTERS,
+    TYPE_NAMES,
+    Timeline,
+    axis_labels,
+    compact,
+    root_ticks,
+)
 
-INK, FAINT, PAPER = (30, 30, 30), (150, 150, 150), (255, 255, 255)  # BGR, as everything that OpenCV draws
-TYPE_COLOURS = {I: (0, 94, 213), P: (178, 114, 0), B: (233, 180, 86)}  # vermilion, blue, sky blue
-EVENT_COLOUR = (167, 121, 204)  # reddish purple
-TYPE_NAMES = {I: "I pictures", P: "P pictures", B: "B pictures"}
+Colour = tuple[int, int, int]
+Box = tuple[int, int, int, int]
+"""left, right, top, bottom; half-open."""
 
-WIDTH, MARGIN, ACROSS = 1280, 24, 4
+
+def rgb(colour: str) -> Colour:
+    """ "#d55e00" -> (213, 94, 0)."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+INK, FAINT, GRID, PAPER = (27, 27, 27), (95, 95, 95), (222, 222, 222), (255, 255, 255)
+GOP_GREYS = (140, 200)
+WIDTH, MARGIN, ACROSS = 1280, 32, 4
+LEFT, RIGHT = MARGIN + 62, WIDTH - MARGIN  # of the timeline's axis
+NORMAL, SMALL, LARGE = 0.6, 0.52, 0.85
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def overview(video: Path, *, frames: int = 8, budget: float = 0.3, events: int = 5) -> NDArray[np.uint8]:
-    """Density and regions over sampled frames, and a timeline of the whole video: uint8 BGR (height, 1280, 3).
-
-    frames: pictures shown. budget: share of the tokens that the numbers under the pictures split up. events: how many
-    events the timeline marks.
-    """
-    meta, rows, pictures = read(video, frames)
-    grid = _grid(meta)
-    density = patch_density(meta, rows, grid)
-    capacity = grid[0] * grid[1]
-    total = int(budget * capacity * len(rows))
-    budgets = frame_budgets(gop_weights(meta, rows), total, capacity)
-    boundaries = event_boundaries(change_scores(meta, np.arange(len(meta.frames))), events)
-    parts = [
-        _heading(
-            f"{video.name}: {meta.stream.codec}, {meta.stream.width}x{meta.stream.height}, {len(meta.frames)} frames"
-        ),
-        _pictures(meta, rows, pictures, density, budgets, capacity),
-        _scale(f"residual density of a patch within its frame ({meta.capability['residual']['level']})"),
-        timeline(meta, rows, budgets, [start for start, _ in boundaries[1:]]),
-    ]
-    return np.concatenate(parts)
+def png(view: Overview) -> bytes:
+    """The picture of an overview, 1280 pixels wide, as a PNG file."""
+    parts = [_heading(view), _panels(view), _scale(view), draw_timeline(view.timeline, view.budget)]
+    encoded: Any = cv2.imencode(".png", np.concatenate(parts)[..., ::-1])
+    return encoded[1].tobytes()
 
 
-def _grid(meta: Metadata) -> tuple[int, int]:
-    """A grid of 16-pixel patches, coarser for large pictures: at most 40 across."""
-    patch = max(16, -(-max(meta.stream.width, meta.stream.height) // 40))
-    return max(1, round(meta.stream.height / patch)), max(1, round(meta.stream.width / patch))
-
-
-def _heading(text: str) -> NDArray[np.uint8]:
-    canvas = _blank(44)
-    _write(canvas, text, MARGIN, 30, 0.68)
+def _heading(view: Overview) -> NDArray[np.uint8]:
+    facts = view.summary
+    line = (
+        f"{facts['codec']} {facts['profile']}, {facts['width']} x {facts['height']} pixels, "
+        f"{facts['frames']:,} frames, "
+        f"{facts['seconds']:g} s, {facts['packet_bytes']:,} bytes in {view.timeline.gops_title}"
+    )
+    notes = [part for note in view.notes for part in _wrapped(note, SMALL)]
+    canvas = _blank(78 + 22 * len(notes))
+    _write(canvas, _elided(facts["file"], LARGE), MARGIN, 38, LARGE, thickness=2)
+    _write(canvas, _elided(line, NORMAL), MARGIN, 66, NORMAL, FAINT)
+    for index, note in enumerate(notes):
+        _write(canvas, note, MARGIN, 90 + 22 * index, SMALL, FAINT)
     return canvas
 
 
-def _pictures(
-    meta: Metadata,
-    rows: NDArray[np.int64],
-    pictures: NDArray[np.uint8],
-    density: NDArray[np.float32],
-    budgets: NDArray[np.int64],
-    capacity: int,
-) -> NDArray[np.uint8]:
-    """Pictures in rows of four, heat over them, regions outlined, time and budget under each."""
+def _panels(view: Overview) -> NDArray[np.uint8]:
+    """The sampled frames, four to a row, with their time, tokens and strongest residual under each."""
+    samples = view.samples
     cell = (WIDTH - MARGIN * (ACROSS + 1)) // ACROSS
-    height = min(round(cell * pictures.shape[1] / pictures.shape[2]), 2 * cell)
-    width = round(height * pictures.shape[2] / pictures.shape[1])
-    labels = merge_regions(density)
-    canvas = _blank(-(-len(rows) // ACROSS) * (height + 40))
-    for index, row in enumerate(rows):
-        x = MARGIN + index % ACROSS * (cell + MARGIN) + (cell - width) // 2
-        y = index // ACROSS * (height + 40)
-        picture = cv2.resize(pictures[index][..., ::-1], (width, height), interpolation=cv2.INTER_AREA)
-        canvas[y : y + height, x : x + width] = _outlined(_heated(picture, density[index]), labels[index])
-        caption = f"{meta.frames.time[row]:.2f} s   {budgets[index]} of {capacity} tokens"
-        _write(canvas, caption, x, y + height + 20, 0.48)
+    width, height = _panel_size(view, cell)
+    step = height + 72
+    canvas = _blank(16 + -(-len(samples.rows) // ACROSS) * step)
+    for index in range(len(samples.rows)):
+        left = MARGIN + index % ACROSS * (cell + MARGIN)
+        top = 16 + index // ACROSS * step
+        canvas[top : top + height, left : left + width] = panel(samples, index, width, height)
+        for number, text in enumerate(captions(view, index)):
+            _write(canvas, text, left, top + height + 20 + 20 * number, SMALL, FAINT if number else INK)
     return canvas
 
 
-def _heated(picture: NDArray[np.uint8], density: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The picture under the heat of its patches: the denser the patch, the more of its heat covers the picture. The
-    root spreads the few strong ones from the many weak."""
-    size = (picture.shape[1], picture.shape[0])
-    root = cv2.resize(np.sqrt(np.clip(density, 0, 1)), size, interpolation=cv2.INTER_NEAREST)
-    heat = cv2.applyColorMap((255 * root).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-    cover = 0.8 * root[..., None]
-    return (picture * (1 - cover) + heat * cover).astype(np.uint8)
+def _panel_size(view: Overview, cell: int) -> tuple[int, int]:
+    """(width, height) of a panel: as wide as its cell, but not much higher than that."""
+    aspect = panel_aspect(view)
+    height = min(cell / aspect, 1.25 * cell)
+    return max(round(height * aspect), 1), max(round(height), 1)
 
 
-def _outlined(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Regions of more than one patch dimmed, with white lines around them."""
-    height, width = picture.shape[:2]
-    merged = np.bincount(labels.ravel())[labels] > 1
-    shown = np.where(merged, labels + 1, 0).astype(np.float32)
-    large = cv2.resize(shown, (width, height), interpolation=cv2.INTER_NEAREST)
-    edge = np.zeros((height, width), bool)
-    edge[:, 1:] |= large[:, 1:] != large[:, :-1]
-    edge[1:] |= large[1:] != large[:-1]
-    outlined = np.where(large[..., None] > 0, picture // 2, picture)
-    outlined[edge] = PAPER
-    return outlined
+def panel(samples: Samples, index: int, width: int, height: int) -> NDArray[np.uint8]:
+    """One sampled frame under its density, regions outlined: uint8 RGB (height, width, 3)."""
+    if samples.pictures is None:
+        picture = np.full((height, width, 3), NEUTRAL, np.uint8)
+    else:
+        picture = resized(viewed(samples.pictures[index], samples.view), width, height)
+    if samples.density is None or not samples.has_density[index]:
+        return picture
+    picture = heated(picture, samples.density[index])
+    return picture if samples.regions is None else outlined(picture, samples.regions[index])
 
 
-def _scale(text: str) -> NDArray[np.uint8]:
-    canvas = _blank(56)
-    ramp = np.tile((255 * np.sqrt(np.linspace(0, 1, 256))).astype(np.uint8), (14, 1))
-    canvas[14:28, MARGIN : MARGIN + 256] = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS)
-    for value in (0, 0.5, 1):
-        _write(canvas, f"{value:g}", MARGIN + int(value * 256) - (0 if value == 0 else 10), 46, 0.42)
-    _write(canvas, text, MARGIN + 280, 26, 0.48)
-    cv2.rectangle(canvas, (MARGIN + 840, 13), (MARGIN + 860, 28), FAINT, -1)
-    cv2.rectangle(canvas, (MARGIN + 842, 15), (MARGIN + 858, 26), PAPER, 1)
-    _write(canvas, "dimmed: region merged into one token", MARGIN + 870, 26, 0.48)
+def _scale(view: Overview) -> NDArray[np.uint8]:
+    """The colours of the density with their values, and how merged regions look."""
+    if view.samples.density is None:
+        return _blank(10)
+    canvas = _blank(84)
+    level = view.summary["capability"].get("residual", {}).get("level", "unknown")
+    canvas[10:28, MARGIN : MARGIN + 320] = scale_bar(320, 18)
+    for value in (0, 0.25, 0.5, 0.75, 1):
+        x = MARGIN + round(value * 319)
+        canvas[28:33, x] = INK
+        _write(canvas, f"{value:g}", x, 50, SMALL, align=0.5 if 0 < value < 1 else value)
+    _write(canvas, "residual energy of a patch, as a share of the strongest", MARGIN + 344, 24, NORMAL)
+    _write(canvas, f"block of its frame (no unit; residual: {level})", MARGIN + 344, 48, NORMAL)
+    sample = np.full((24, 44, 3), 150, np.uint8)
+    canvas[8:32, 912:956] = outlined(sample, np.pad(np.zeros((6, 10), np.int32), 1, constant_values=1))
+    _write(canvas, "outlined and hatched: patches", 972, 24, NORMAL)
+    _write(canvas, "that may share one token", 972, 48, NORMAL)
     return canvas
 
 
-def timeline(
-    meta: Metadata, rows: NDArray[np.int64], budgets: NDArray[np.int64], boundaries: list[int], height: int = 300
-) -> NDArray[np.uint8]:
-    """Bytes of every frame coloured by picture type, keyframes, the budget of the sampled frames, event boundaries."""
-    canvas = _blank(height)
-    left, right, top, bottom = MARGIN + 60, WIDTH - MARGIN - 60, 46, height - 48
-    frames = meta.frames
-    count = len(frames)
-    largest = max(int(frames.packet_bytes.max()), 1)
-    log = np.log10(np.maximum(frames.packet_bytes, 1)) / max(np.log10(largest), 1e-9)
-    x = left + (np.arange(count + 1) * (right - left) / count).astype(int)
-    for row in range(count):
-        colour = TYPE_COLOURS.get(int(frames.picture_type[row]), FAINT)
-        cv2.rectangle(
-            canvas, (x[row], bottom - int(log[row] * (bottom - top))), (max(x[row + 1] - 1, x[row]), bottom), colour, -1
-        )
-    _axes(canvas, meta, (left, right, top, bottom), largest)
-    for start in boundaries:
-        for y in range(top - 8, bottom, 10):
-            cv2.line(canvas, (x[start], y), (x[start], y + 5), EVENT_COLOUR, 2)
-    most = max(int(budgets.max()), 1)
-    points = [
-        (int((x[row] + x[row + 1]) / 2), bottom - int(budget / most * (bottom - top) * 0.9))
-        for row, budget in zip(rows, budgets, strict=True)
-    ]
-    for one, other in zip(points, points[1:], strict=False):
-        cv2.line(canvas, one, other, INK, 2, cv2.LINE_AA)
-    for point, budget in zip(points, budgets, strict=True):
+def draw_timeline(line: Timeline, budget: str) -> NDArray[np.uint8]:
+    """Bytes of every frame by picture type, groups of pictures and tokens per sampled frame, over one axis of time:
+    uint8 RGB (height, 1280, 3)."""
+    present = [column for column in range(len(TYPE_NAMES)) if line.pictures[:, column].any()]
+    bars: Box = (LEFT, RIGHT, 80, 280)
+    lanes: Box = (LEFT, RIGHT, 286, 286 + 16 * (len(present) + 1))
+    tokens: Box = (LEFT, RIGHT, lanes[3] + 60, lanes[3] + 160)
+    canvas = _blank(tokens[3] + 66)
+    _legend(canvas, line, present)
+    _write(canvas, line.bars_title, LEFT, bars[2] - 16, NORMAL)
+    _bars(canvas, line, bars)
+    _lanes(canvas, line, lanes, present)
+    _write(canvas, f"tokens per sampled frame: {budget}", LEFT, tokens[2] - 30, NORMAL)
+    for share in line.share(line.events):
+        x = LEFT + round(share * (RIGHT - LEFT - 1))
+        for top, bottom in ((bars[2] - 6, lanes[3]), (tokens[2] - 6, tokens[3])):
+            for y in range(top, bottom, 10):
+                canvas[y : min(y + 6, bottom), x - 1 : x + 1] = rgb(EVENT_COLOUR)
+    _tokens(canvas, line, tokens)
+    _time_axis(canvas, line, tokens[3])
+    return canvas
+
+
+def bar_columns(line: Timeline) -> NDArray[np.int64]:
+    """int64 (bars, 2): first pixel column of each bar in the PNG, and the one after its last."""
+    edges = LEFT + np.round(line.share(line.edges) * (RIGHT - LEFT)).astype(np.int64)
+    gap = 1 if (RIGHT - LEFT) / (len(edges) - 1) >= 4 else 0
+    return np.stack([edges[:-1], np.maximum(edges[1:] - gap, edges[:-1] + 1)], axis=1)
+
+
+def _bars(canvas: NDArray[np.uint8], line: Timeline, box: Box) -> None:
+    """Bars from the axis up, the square root of mean bytes high; where types share a bar the largest stands behind."""
+    left, right, top, bottom = box
+    largest = max(float(line.mean_bytes.max()), 1.0)
+    for value in root_ticks(largest, 0.1):
+        y = bottom - 1 - round((value / largest) ** 0.5 * (bottom - top - 1))
+        canvas[y, left:right] = GRID
+        _write(canvas, compact(value), left - 8, y + 5, SMALL, align=1)
+    heights = np.round(np.sqrt(line.mean_bytes / largest) * (bottom - top)).astype(int)
+    for (x0, x1), height in zip(bar_columns(line), heights, strict=True):
+        for column in np.argsort(-height, kind="stable"):
+            canvas[bottom - height[column] : bottom, x0:x1] = rgb(TYPE_COLOURS[column])
+    canvas[bottom, left:right] = INK
+
+
+def _lanes(canvas: NDArray[np.uint8], line: Timeline, box: Box, present: list[int]) -> None:
+    """Picture types again, by position; and groups of pictures in two greys."""
+    left, right, top, _ = box
+    columns = bar_columns(line)
+    for lane, column in enumerate(present):
+        y = top + 16 * lane
+        _write(canvas, TYPE_LETTERS[column], left - 8, y + 13, SMALL, align=1)
+        for x0, x1 in columns[line.pictures[:, column] > 0]:
+            canvas[y + 3 : y + 14, x0:x1] = rgb(TYPE_COLOURS[column])
+    y = top + 16 * len(present)
+    _write(canvas, "GoP", left - 8, y + 13, SMALL, align=1)
+    edges = left + np.round(line.share(line.gop_blocks) * (right - left)).astype(int)
+    for number, (x0, x1) in enumerate(zip(edges, edges[1:], strict=False)):
+        canvas[y + 3 : y + 14, x0:x1] = GOP_GREYS[number % 2]
+
+
+def _tokens(canvas: NDArray[np.uint8], line: Timeline, box: Box) -> None:
+    """A line from sampled frame to sampled frame; 0 at the bottom, all tokens of a frame at the top."""
+    left, right, top, bottom = box
+    for value in sorted({0, line.capacity // 2, line.capacity}):
+        y = bottom - 1 - round(value / max(line.capacity, 1) * (bottom - top - 1))
+        canvas[y, left:right] = GRID
+        _write(canvas, compact(value), left - 8, y + 5, SMALL, align=1)
+    canvas[bottom, left:right] = INK
+    x = left + np.round(line.share(line.at) * (right - left - 1)).astype(int)
+    y = bottom - 1 - np.round(line.budgets / max(line.capacity, 1) * (bottom - top - 1)).astype(int)
+    points = np.stack([x, y], axis=1).astype(np.int32)
+    cv2.polylines(canvas, [points], False, INK, 2, cv2.LINE_AA)
+    for point, tokens in zip(points.tolist(), line.budgets, strict=True):
         cv2.circle(canvas, point, 5, PAPER, -1, cv2.LINE_AA)
         cv2.circle(canvas, point, 5, INK, 2, cv2.LINE_AA)
-        _write(canvas, str(budget), point[0] - 10, point[1] - 10, 0.42)
-    _legend(canvas, frames.picture_type, left)
-    return canvas
+        if len(points) <= 16:
+            edge = 0.5 if LEFT + 20 < point[0] < RIGHT - 20 else float(point[0] > LEFT + 20)
+            _write(canvas, f"{tokens:,}", point[0], point[1] - 11, SMALL, align=edge)
 
 
-def _axes(canvas: NDArray[np.uint8], meta: Metadata, box: tuple[int, int, int, int], largest: int) -> None:
-    left, right, top, bottom = box
-    cv2.line(canvas, (left, bottom), (right, bottom), INK, 1)
-    cv2.line(canvas, (left, top), (left, bottom), INK, 1)
-    for power in range(0, int(np.log10(largest)) + 1):
-        y = bottom - int(power / max(np.log10(largest), 1e-9) * (bottom - top))
-        cv2.line(canvas, (left - 4, y), (left, y), INK, 1)
-        _write(canvas, f"{10**power:,}", MARGIN - 12, y + 5, 0.42)
-    times = meta.frames.time
-    for share in np.linspace(0, 1, 6):
-        seconds = times[0] + share * (times[-1] - times[0])
-        _write(canvas, f"{seconds:.1f} s", left + int(share * (right - left)) - 16, bottom + 18, 0.42)
-    _write(canvas, "bytes per frame (logarithmic)", left, bottom + 38, 0.45)
-    _write(canvas, "tokens per sampled frame (circles)", left + 330, bottom + 38, 0.45)
+def _time_axis(canvas: NDArray[np.uint8], line: Timeline, y: int) -> None:
+    for share, text in axis_labels(line, 12):
+        x = LEFT + round(share * (RIGHT - LEFT - 1))
+        canvas[y : y + 6, x] = INK
+        _write(canvas, text, x, y + 23, SMALL, align=1 if share > 0.98 else 0.5)
+    name = "time" if line.clock else "frame number (the file's clock runs backwards)"
+    _write(canvas, name, (LEFT + RIGHT) // 2, y + 46, SMALL, FAINT, align=0.5)
 
 
-def _legend(canvas: NDArray[np.uint8], types: NDArray[np.uint8], left: int) -> None:
-    x = left
-    for kind, name in TYPE_NAMES.items():
-        if (types == kind).any():
-            cv2.rectangle(canvas, (x, 10), (x + 14, 24), TYPE_COLOURS[kind], -1)
-            _write(canvas, name, x + 20, 22, 0.48)
-            x += 140
-    cv2.line(canvas, (x + 7, 8), (x + 7, 26), EVENT_COLOUR, 2)
-    _write(canvas, "event boundary", x + 20, 22, 0.48)
-    cv2.circle(canvas, (x + 187, 17), 5, INK, 2, cv2.LINE_AA)
-    _write(canvas, "token budget", x + 200, 22, 0.48)
+def _legend(canvas: NDArray[np.uint8], line: Timeline, present: list[int]) -> None:
+    x = LEFT
+    for column in present:
+        canvas[10:26, x : x + 16] = rgb(TYPE_COLOURS[column])
+        x = _write(canvas, TYPE_NAMES[column], x + 24, 24, NORMAL) + 32
+    if len(line.events):
+        for y in range(8, 28, 10):
+            canvas[y : y + 6, x : x + 2] = rgb(EVENT_COLOUR)
+        x = _write(canvas, "event boundary", x + 12, 24, NORMAL) + 32
+    else:
+        x = _write(canvas, "no event boundary found", x, 24, NORMAL) + 32
+    apart = "" if line.gops_told_apart else ", too many to tell apart"
+    _write(canvas, f"GoP: {line.gops_title}{apart}", x, 24, NORMAL)
 
 
 def _blank(height: int) -> NDArray[np.uint8]:
     return np.full((height, WIDTH, 3), 255, np.uint8)
 
 
-def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int, size: float) -> None:
-    cv2.putText(canvas, text, (x, y), FONT, size, INK, 1, cv2.LINE_AA)
+def _write(
+    canvas: NDArray[np.uint8],
+    text: str,
+    x: int,
+    y: int,
+    size: float,
+    colour: Colour = INK,
+    *,
+    align: float = 0,
+    thickness: int = 1,
+) -> int:
+    """Write on the base line y: from x on (align=0), around it (0.5) or up to it (1). Returns where the text ends."""
+    width = _width(text, size, thickness)
+    left = round(x - align * width)
+    cv2.putText(canvas, _printable(text), (left, y), FONT, size, colour, thickness, cv2.LINE_AA)
+    return left + width
 
 
-def write_png(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write a BGR picture as PNG. Raises ValueError where the file cannot be written."""
-    done: Any = cv2.imencode(".png", picture)
-    try:
-        path.write_bytes(done[1].tobytes())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({error.strerror})") from error
+def _width(text: str, size: float, thickness: int = 1) -> int:
+    return cv2.getTextSize(_printable(text), FONT, size, thickness)[0][0]
+
+
+def _printable(text: str) -> str:
+    """The text with question marks for what OpenCV has no letters for (before version 5: all but ASCII)."""
+    old = int(cv2.__version__.split(".")[0]) < 5
+    return "".join(one if one.isprintable() and (one.isascii() or not old) else "?" for one in text)
+
+
+def _elided(text: str, size: float) -> str:
+    """The text with its middle left out, if it is too long for the picture."""
+    room = WIDTH - 2 * MARGIN
+    keep = len(text)
+    while keep > 2 and _width(_middle_out(text, keep), size, 2) > room:
+        keep -= max(1, keep // 20)
+    return _middle_out(text, keep)
+
+
+def _middle_out(text: str, keep: int) -> str:
+    return text if keep >= len(text) else f"{text[: (keep + 1) // 2]} ... {text[len(text) - keep // 2 :]}"
+
+
+def _wrapped(text: str, size: float) -> list[str]:
+    """The text in lines that fit the picture."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _width(longer, size) > WIDTH - 2 * MARGIN:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return [_elided(one, size) for one in lines]
