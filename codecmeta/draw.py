@@ -185,9 +185,9 @@ def _tokens(canvas: NDArray[np.uint8], line: Timeline, box: Box) -> None:
     """A line from sampled frame to sampled frame; 0 at the bottom, all tokens of a frame at the top."""
     left, right, top, bottom = box
     for value in sorted({0, line.capacity // 2, line.capacity}):
-        y = bottom - 1 - round(value / max(line.capacity, 1) * (bottom - top - 1))
-        canvas[y, left:right] = GRID
-        _write(canvas, compact(value), left - 8, y + 5, SMALL, align=1)
+        at = bottom - 1 - round(value / max(line.capacity, 1) * (bottom - top - 1))
+        canvas[at, left:right] = GRID
+        _write(canvas, compact(value), left - 8, at + 5, SMALL, align=1)
     canvas[bottom, left:right] = INK
     x = left + np.round(line.share(line.at) * (right - left - 1)).astype(int)
     y = bottom - 1 - np.round(line.budgets / max(line.capacity, 1) * (bottom - top - 1)).astype(int)

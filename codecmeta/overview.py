@@ -167,8 +167,8 @@ def sampled(
             values = meta.residual.of(int(row))
             strongest[index] = np.nan if values is None else float(np.max(values))
     density = density.reshape(-1, together, *grid).mean(axis=1)
-    covered = covered.reshape(-1, together).all(axis=1)
-    regions = merge_regions(density) if covered.any() else None
+    known = np.all(covered.reshape(-1, together), axis=1)
+    regions = merge_regions(density) if known.any() else None
     if pictures is not None:
         height, width = pictures[0].shape[:2]
         same = [resized(one, width, height) if one.shape != pictures[0].shape else one for one in pictures[::together]]
@@ -177,8 +177,8 @@ def sampled(
     samples = Samples(
         rows=rows[::together],
         pictures=None if pictures is None else np.stack(same),
-        density=density if covered.any() else None,
-        has_density=covered,
+        density=density if known.any() else None,
+        has_density=known,
         strongest=strongest.reshape(-1, together).max(axis=1),
         regions=regions,
         kept=None,
