@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.budget import frame_budgets, gop_weights
-from codecmeta.cache import check_current, load
+from codecmeta.cache import check_video, load
+from codecmeta.container import probe
 from codecmeta.density import merge_regions, patch_density
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.extraction import extract, read, sample_rows
+from codecmeta.extraction import extract, sample_rows
 from codecmeta.metadata import Metadata
 from codecmeta.panels import resized, shrunk
+from codecmeta.pictures import read_pictures
 from codecmeta.summary import summarise
 from codecmeta.timeline import Timeline, clock_text, timeline
 
@@ -71,13 +73,13 @@ def overview_of_file(file: Path) -> Overview:
     """
     if h5py.is_hdf5(file) or file.suffix == ".h5":
         return _of_cache(file)
-    meta, rows, pictures = read(file, FRAMES, transform=shrunk)
-    notes = []
-    if len(meta.frames) * meta.stream.width * meta.stream.height <= WHOLE:
-        meta = extract(file, frames="all")
-    else:
-        notes.append(f"Event boundaries come from packet sizes, and from the signals of {len(rows)} frames alone.")
-    return overview(meta, rows, pictures, notes=notes)
+    known = probe(file)
+    whole = len(known.frames) * known.stream.width * known.stream.height <= WHOLE
+    meta = extract(file, frames="all" if whole else FRAMES)
+    rows = sample_rows(meta.frames.time, FRAMES)
+    note = f"Event boundaries come from packet sizes, and from the signals of {len(rows)} frames alone."
+    pictures = read_pictures(file, meta, rows, transform=shrunk)
+    return overview(meta, rows, pictures, notes=[] if whole else [note])
 
 
 def _of_cache(file: Path) -> Overview:
@@ -101,17 +103,12 @@ def _pictures_of(file: Path, meta: Metadata, rows: NDArray[np.int64]) -> tuple[l
     if not video.is_file():
         return None, f"{video.name} is not beside the cache"
     try:
-        check_current(file, video, meta.settings)
-        _, found, pictures = read(
-            video, meta.frames.time[rows].tolist(), transform=shrunk, stream=meta.settings.get("stream")
-        )
+        check_video(file, video)
+        return read_pictures(video, meta, rows, transform=shrunk), ""
     except CacheError:
         return None, f"{video.name} is not the version that the cache was made from"
     except VideoError as error:
         return None, f"{video.name} cannot be read ({error})"
-    if not np.array_equal(found, rows):
-        return None, f"the pictures of {video.name} cannot be told by their time"
-    return pictures, ""
 
 
 def overview(
