@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from codecmeta.cli.method_list import methods_epilog
 from codecmeta.errors import CacheError, VideoError
 
 
-@click.command()
+@click.command(epilog=methods_epilog())
 @click.argument("video", type=click.Path(path_type=Path))
 @click.argument("question")
 @click.option(
@@ -21,7 +22,7 @@ from codecmeta.errors import CacheError, VideoError
     show_default=True,
     help="small (built in), a folder, or a Hugging Face id of a supported architecture.",
 )
-@click.option("--method", default="metom", show_default=True, help="none, uniform, random, metom, ...")
+@click.option("--method", default="metom", show_default=True, help="See the list below.")
 @click.option(
     "--budget",
     type=click.FloatRange(0, 1, min_open=True),

@@ -9,6 +9,7 @@ from test_models_ask import QUESTION, clip, folder  # noqa: F401
 
 from codecmeta.cache import extract_to_file
 from codecmeta.cli.run import run
+from codecmeta.compression import METHODS
 
 
 @pytest.fixture
@@ -116,3 +117,10 @@ def test_the_built_in_model_says_when_it_cannot_know(folder, clip, monkeypatch):
         assert result.exit_code == 0, result.output
         assert ("cannot be trusted" in result.stderr) == told and "trusted" not in result.stdout
     assert CliRunner().invoke(run, [str(clip), "Why?", "--model", str(folder), "--json"]).stderr == ""
+
+
+def test_help_has_one_line_on_every_method():
+    shown = CliRunner().invoke(run, ["--help"], terminal_width=100).stdout
+    lines = shown[shown.index("Methods:") :].splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    assert all(len(line.split()) > 4 for line in lines)
