@@ -12,7 +12,8 @@ The file (MUST unless marked MAY be absent; a group that the codec cannot fill i
                  past first, then by block height and width; MAY: distance int16, how many frames later each
                  vector's reference is displayed, 0 unknown
     /residual    MAY: frame, luma_rms float16, frame_source uint8; MAY: chroma_rms float16 over the same blocks (both
-                 planes); attributes block, origin_x, origin_y, source (names)
+                 planes); MAY: luma_change float16 (see `codecmeta.metadata.Maps`); attributes block, origin_x,
+                 origin_y, source (names)
     /qp          MAY: frame, map int8; attributes block, origin_x, origin_y, offset (to be added; 0 but for VP9)
     /bits        MAY: frame, map float32; attributes as /qp without offset
 
@@ -186,6 +187,8 @@ def save(meta: Metadata, path: str | PathLike[str]) -> None:
         for name, maps in (("residual", meta.residual), ("qp", meta.qp), ("bits", meta.bits)):
             if maps is not None:
                 writer.append_maps(name, maps.frame, maps.values[:], maps.source if name == "residual" else None)
+        if meta.residual is not None:
+            writer.append_luma_change(meta.residual.luma_change)
         if meta.residual_chroma is not None:
             writer.append_chroma(meta.residual_chroma.values[:])
         writer.finish_arrays()
@@ -281,6 +284,7 @@ def _maps(file: h5py.File, name: str, dataset: str) -> Maps | None:
         int(group.attrs["origin_y"]),
         source,
         tuple(json.loads(group.attrs["source"])) if "source" in group.attrs else (),
+        group["luma_change"][:] if "luma_change" in group else np.zeros(0, np.float16),
     )
 
 

@@ -74,6 +74,7 @@ class Writer:
             self.append_maps(
                 "residual", part.residual_rows, np.stack(part.residual), np.array(part.residual_source, np.uint8)
             )
+            self.append_luma_change(part.luma_change)
         if part.chroma:
             self.append_chroma(np.stack(part.chroma))
         if part.qp_rows:
@@ -102,6 +103,11 @@ class Writer:
         self._append_table(f"{name}/frame", rows, np.int64)
         if source is not None and len(source):
             self._append_table(f"{name}/frame_source", source, np.uint8)
+
+    def append_luma_change(self, values: Any) -> None:
+        """How much the frames whose luma residual was appended last differ from the ones before; may be empty."""
+        if len(values):
+            self._append_table("residual/luma_change", values, np.float16)
 
     def append_chroma(self, values: NDArray[np.float16]) -> None:
         """Chroma maps of the frames whose luma residual was appended last: values (n, rows, columns)."""

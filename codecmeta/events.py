@@ -91,7 +91,8 @@ class _Signals:
     kind: uint8 (n,), I for intra pictures and keyframes, P, or B. key: bool (n,), keyframes. bytes: (n,), log of the
     packet size. past, future: (n,), share of the picture predicted from pictures displayed before, after it. energy,
     moving, intra: (n, cells): log of the mean square residual; share of blocks that move against the median motion;
-    share without prediction. motion: (n, cells, 2), pixels per frame.
+    share without prediction. motion: (n, cells, 2), pixels per frame. luma: (n,), change of the decoded block means
+    since the frame before.
     """
 
     kind: NDArray[np.uint8]
@@ -103,6 +104,7 @@ class _Signals:
     moving: NDArray[np.float64]
     intra: NDArray[np.float64]
     motion: NDArray[np.float64]
+    luma: NDArray[np.float64]
 
 
 def _read_signals(meta: Metadata | Probe) -> _Signals:
@@ -120,11 +122,14 @@ def _read_signals(meta: Metadata | Probe) -> _Signals:
         moving=unknown.copy(),
         intra=unknown.copy(),
         motion=np.full((count, cells, 2), np.nan),
+        luma=np.full(count, np.nan),
     )
     residual = getattr(meta, "residual", None)
     motion = getattr(meta, "motion", None)
     if residual is not None:
         _read_energy(residual, signals)
+        if len(residual.luma_change):
+            signals.luma[residual.frame] = residual.luma_change
     if motion is not None:
         _read_motion(motion, meta, signals)
         if (
@@ -235,7 +240,19 @@ def _cuts(signals: _Signals) -> NDArray[np.float64]:
             last_intra = anchor
         if chance[anchor] > 0.01:
             sure[_break(signals, before + 1, anchor)] = chance[anchor]
+    known = np.isfinite(signals.luma)
+    # What packets and residual say beside that is no cut, but may be a fade.
+    sure[known] = np.maximum(_luma_cuts(signals.luma), 0.3 * sure)[known]
     return sure
+
+
+def _luma_cuts(luma: NDArray[np.float64]) -> NDArray[np.float64]:
+    """0..1 per row: the block means change far more than around it. They come from decoded pictures, so they are known
+    only where the codec has no vectors; there they are the better witness."""
+    everything = np.full(len(luma), P, np.uint8)
+    usual = np.fmax(*_medians(luma[:, None], everything, P, 12))[:, 0]
+    ratio = luma / (np.nan_to_num(usual) + 0.5)
+    return np.nan_to_num(1 / (1 + (4.5 / np.maximum(ratio, 1e-3)) ** 4))
 
 
 def _break(signals: _Signals, first: int, anchor: int) -> int:

@@ -47,7 +47,7 @@ from codecmeta.display import (
 )
 from codecmeta.errors import VideoError
 from codecmeta.metadata import VECTOR, B, Frames, I, Metadata, vector_order
-from codecmeta.parts import Collector, Found, Part, Sink
+from codecmeta.parts import Collector, Found, LumaChange, Part, Sink
 from codecmeta.pictures import displayed_picture
 
 Selection = Literal["all", "keyframes"] | int | tuple[float, ...]
@@ -329,7 +329,7 @@ class _Scan:
     def _run_segments(self, segments: list[Segment]) -> Found:
         frames = self.probe.frames
         keep = set(self._wanted(frames).tolist())
-        tally = Tally(not_parsed=self.not_parsed)
+        tally, change = Tally(not_parsed=self.not_parsed), LumaChange()
         types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
         work = [
             (one, last) for one in segments if (last := max((row for row in one.rows if row in keep), default=-1)) >= 0
@@ -338,6 +338,7 @@ class _Scan:
         for part in _in_order(tasks, self.jobs):
             types[part.rows], corrupt[part.rows] = part.types, part.corrupt
             tally.count(part)
+            change.complete(part)
             self.sink.add(part)
         order = display_order(self.packets)
         return self._found(order, types, corrupt, tally, "")
@@ -351,7 +352,7 @@ class _Scan:
         elif self.selection != "all":
             keep = set(self._delivered_sample(whole).tolist())
             want = lambda row, packet: row in keep  # noqa: E731
-        tally = Tally(not_parsed=self.not_parsed)
+        tally, change = Tally(not_parsed=self.not_parsed), LumaChange()
         order: list[int] = []
         types: list[int] = []
         corrupt: list[bool] = []
@@ -360,6 +361,7 @@ class _Scan:
             types += part.types
             corrupt += part.corrupt
             tally.count(part)
+            change.complete(part)
             self.sink.add(part)
         if not order:
             raise self._no_frame()
@@ -414,6 +416,8 @@ class _Scan:
                     self._record(part, one, vectors, display)
                 luma = residual.LumaFrame(one.row, one.picture_type, residual.luma_plane(one.frame), vectors, wanted)
                 self._record_residual(part, estimator.push(luma), displays)
+                if not self.has_vectors:
+                    part.means.append(residual.block_means(luma.luma))
                 self.stages.parts.append(("metadata", perf_counter() - start))
                 if wanted and self.transform is not None:
                     picture = displayed_picture(one.frame, display)

@@ -155,7 +155,9 @@ class Maps:
     frame: int64 (m,), rows of the frame table. values: (m, rows, columns). block: side of a block in pixels. Block
     (r, c) covers displayed pixels [origin_x + c * block, origin_x + (c + 1) * block) x [origin_y + r * block, ...):
     the origin is at most 0, and blocks may reach over the edges of the picture. source: uint8 (m,), index into
-    `sources` (how the values of that frame were found).
+    `sources` (how the values of that frame were found). luma_change: float16 (m,), beside residual maps of codecs
+    without vectors: mean absolute change of the 16x16 block means since the frame displayed before, in grey levels, NaN
+    where that one was not decoded; else empty.
     """
 
     frame: NDArray[np.int64]
@@ -165,6 +167,7 @@ class Maps:
     origin_y: int = 0
     source: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     sources: tuple[str, ...] = ()
+    luma_change: NDArray[np.float16] = field(default_factory=lambda: np.zeros(0, np.float16))
 
     def of(self, row: int) -> NDArray[Any] | None:
         """The (rows, columns) map of one frame-table row, or None where that row is not covered."""

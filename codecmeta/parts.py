@@ -17,8 +17,8 @@ from codecmeta.residual import SOURCES
 @dataclass
 class Part:
     """What a run of decoded frames gave, in display order. Every list that ends in `_rows` names the frame-table rows
-    of the list beside it. `distance` belongs to `vectors` and `chroma` to `residual`; where their source is not known
-    the lists are empty."""
+    of the list beside it. `distance` belongs to `vectors`, `chroma` and `luma_change` to `residual`; where their source
+    is not known the lists are empty."""
 
     rows: list[int] = field(default_factory=list)
     packets: list[int] = field(default_factory=list)
@@ -31,6 +31,7 @@ class Part:
     residual_rows: list[int] = field(default_factory=list)
     residual: list[NDArray[np.float16]] = field(default_factory=list)
     residual_source: list[int] = field(default_factory=list)
+    luma_change: list[float] = field(default_factory=list)
     chroma: list[NDArray[np.float16]] = field(default_factory=list)
     qp_rows: list[int] = field(default_factory=list)
     qp: list[NDArray[np.int16]] = field(default_factory=list)
@@ -38,6 +39,8 @@ class Part:
     bits_rows: list[int] = field(default_factory=list)
     bits: list[NDArray[np.float32]] = field(default_factory=list)
     images: list[Any] = field(default_factory=list)
+    means: list[NDArray[np.float32]] = field(default_factory=list)
+    """Mean luma per 16x16 block of each of `rows`, where `luma_change` is to be made of them."""
 
 
 class Sink(Protocol):
@@ -48,6 +51,25 @@ class Sink(Protocol):
 
     def add(self, part: Part) -> None:
         """Take the next part."""
+
+
+@dataclass
+class LumaChange:
+    """Follows a video part by part and says how much each frame differs from the one displayed before it."""
+
+    _row: int = -1
+    _means: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    def complete(self, part: Part) -> None:
+        """Fill in `luma_change`: mean absolute change of the block means in grey levels, NaN where the frame before was
+        not decoded or had another size."""
+        change: dict[int, float] = {}
+        for row, means in zip(part.rows, part.means, strict=False):
+            follows = row == self._row + 1 and means.shape == self._means.shape and means.size > 0
+            change[row] = float(np.abs(means - self._means).mean()) if follows else np.nan
+            self._row, self._means = row, means
+        if part.means:
+            part.luma_change, part.means = [change[row] for row in part.residual_rows], []
 
 
 @dataclass(frozen=True)
@@ -125,6 +147,7 @@ class Collector:
         values = [one for part in self.parts for one in getattr(part, name)]
         stacked = np.stack(values).astype(dtype) if values else np.zeros((0, grid.rows, grid.columns), dtype)
         source = [one for part in self.parts for one in part.residual_source] if name == "residual" else []
+        change = [one for part in self.parts for one in part.luma_change] if name == "residual" else []
         return Maps(
             np.array(rows, np.int64),
             stacked,
@@ -133,4 +156,5 @@ class Collector:
             grid.origin_y,
             np.array(source, np.uint8),
             SOURCES if name == "residual" else (),
+            np.array(change, np.float16),
         )

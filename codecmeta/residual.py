@@ -243,6 +243,23 @@ def difference_error(luma: NDArray[np.uint8], previous: NDArray[np.uint8]) -> ND
 
 
 @njit(cache=True, nogil=True)
+def block_means(luma: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Mean luma of every 16x16 block that lies whole in the picture, float32 (rows, columns)."""
+    rows, columns = luma.shape[0] // 16, luma.shape[1] // 16
+    means = np.empty((rows, columns), np.float32)
+    by_column = np.empty(columns * 16, np.int32)
+    for row in range(rows):
+        by_column[:] = 0
+        for y in range(row * 16, row * 16 + 16):
+            line = luma[y]
+            for x in range(columns * 16):
+                by_column[x] += np.int32(line[x])
+        for column in range(columns):
+            means[row, column] = by_column[column * 16 : column * 16 + 16].sum() / 256
+    return means
+
+
+@njit(cache=True, nogil=True)
 def _predict(
     reference: NDArray[np.uint8], x0: int, y0: int, motion_x: int, motion_y: int, scale: int, out: NDArray[np.int32]
 ) -> None:

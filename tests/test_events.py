@@ -257,6 +257,12 @@ ENCODERS = {
     "x264 without scene-cut detection, B-frames": ("libx264", {"g": "30", "sc_threshold": "0", "bf": "3"}, "mp4"),
     "x264 without scene-cut detection, no B-frames": ("libx264", {"g": "30", "sc_threshold": "0", "bf": "0"}, "mp4"),
     "x264 with scene-cut detection": ("libx264", {"g": "250", "sc_threshold": "40", "bf": "3"}, "mp4"),
+    "x265 without scene-cut detection": (
+        "libx265",
+        {"x265-params": "keyint=250:scenecut=0:log-level=none", "preset": "ultrafast"},
+        "mp4",
+    ),
+    "VP9": ("libvpx-vp9", {"g": "30", "b": "0", "crf": "34", "deadline": "realtime", "cpu-used": "6"}, "webm"),
     "x265": ("libx265", {"x265-params": "keyint=30:log-level=none", "preset": "ultrafast"}, "mp4"),
 }
 

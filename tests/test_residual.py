@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -214,3 +216,18 @@ def test_ten_bit_pictures_are_measured_in_eight_bit_levels(made: Path) -> None:
     flat = write_clip(made / "flat.mp4", pictures, options={"qp": "12"})
     one, two = codecmeta.extract(deep).residual.values[0], codecmeta.extract(flat).residual.values[0]
     assert np.abs(one.astype(float) - two).mean() < 0.1 * two.mean()
+
+
+def test_luma_change_is_that_of_the_block_means_also_across_keyframes(made: Path) -> None:
+    """Against a plain decode from start to end; the file is read in keyframe segments, which know no frame before."""
+    path = write_clip(made / "change.mkv", pan(12, (100, 70), (3, 1)), "libvpx-vp9", {"g": "5", "deadline": "realtime"})
+    with av.open(str(path)) as container:
+        lumas = [one.to_ndarray()[:64, :96].astype(float) for one in container.decode(video=0)]  # yuv420p: luma first
+    means = [luma.reshape(4, 16, 6, 16).mean((1, 3)) for luma in lumas]
+    expected = [np.abs(after - before).mean() for before, after in pairwise(means)]
+    meta = codecmeta.extract(path, jobs=2)
+    assert meta.frames.keyframe.sum() > 1 and np.isnan(meta.residual.luma_change[0])
+    assert np.allclose(meta.residual.luma_change[1:], expected, rtol=2e-3)
+    keys = codecmeta.extract(path, frames="keyframes")
+    assert np.isnan(keys.residual.luma_change).all()  # the frames before them were not decoded
+    assert not len(codecmeta.extract(write_clip(made / "v.mp4", pan(4, (64, 64), (1, 0)))).residual.luma_change)
