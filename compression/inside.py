@@ -102,9 +102,8 @@ class Prompt:
         """After a watched layer's attention: how much the visual tokens were looked at."""
         queries = self.inside.queries
         rows = self.text if queries == "text" else min(int(queries), self.text)
-        probabilities = attention_rows(module, kwargs, rows)
-        scores = probabilities.mean(dim=(0, 1))[self.first : self.first + len(self.alive)]
-        self.scores[layer] = (self.alive, scores)
+        scores = attention_received(module, kwargs, rows)[self.first : self.first + len(self.alive)]
+        self.scores[layer] = (self.alive, scores.clone())
 
     def scores_of(self, alive: NDArray[np.int64]) -> dict[int, Tensor]:
         """How much some tokens were looked at: float32 (n,) for each watched layer so far that had all of them."""
@@ -140,12 +139,40 @@ class Prompt:
         return self._angles[1]
 
 
+def attention_received(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tensor:
+    """What each token receives from the last `rows` tokens, averaged over these and all heads: float32 (tokens,).
+
+    As `attention_rows`, but one key head and a few rows at a time: never more scores than half of the numbers in the
+    layer's hidden states, however long the question.
+    """
+    queries, keys = _queries_and_keys(module, kwargs, rows)
+    heads, total = keys.shape[0], keys.shape[1]
+    groups = queries.unflatten(0, (heads, -1))
+    step = max(1, kwargs["hidden_states"].shape[-1] // (2 * groups.shape[1]))
+    received = keys.new_zeros(total, dtype=torch.float32)
+    for head in range(heads):
+        for start in range(0, rows, step):
+            part = groups[head, :, start : start + step]
+            seen = _probabilities(part, keys[head], module, kwargs, rows - start)
+            received += seen.sum(dim=(0, 1))
+    return received / (queries.shape[0] * rows)
+
+
 def attention_rows(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tensor:
     """Attention of the last `rows` tokens in a Qwen2-like attention module: float32 (heads, rows, tokens).
 
     kwargs: what the module was called with. Keys come from the cache that the call has just filled, else they are
     computed again. Everything is done in float32 for these rows only, so whatever kernel runs the layer stays in use.
     """
+    queries, keys = _queries_and_keys(module, kwargs, rows)
+    groups = queries.unflatten(0, (keys.shape[0], -1))
+    return torch.cat(
+        [_probabilities(part, shared, module, kwargs, rows) for part, shared in zip(groups, keys, strict=True)]
+    )
+
+
+def _queries_and_keys(module: nn.Module, kwargs: dict[str, Any], rows: int) -> tuple[Tensor, Tensor]:
+    """Rotated queries (heads, rows, width) of the last `rows` tokens, and all keys (key heads, tokens, width)."""
     attention: Any = module
     hidden, cache = kwargs["hidden_states"], kwargs.get("past_key_values")
     cos, sin = (_combined(one, attention) for one in kwargs["position_embeddings"])
@@ -155,21 +182,26 @@ def attention_rows(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tens
 
     queries = rotate(heads(attention.q_proj(hidden[:, -rows:])), cos[..., -rows:, :], sin[..., -rows:, :])
     if cache is not None:
-        keys = cache.layers[attention.layer_idx].keys
-    else:
-        keys = rotate(heads(attention.k_proj(hidden)), cos, sin)
-    groups = queries[0].unflatten(0, (keys.shape[1], -1)).float()
-    scores = torch.einsum("kgqd,ktd->kgqt", groups, keys[0].float()).flatten(0, 1) * attention.scaling
+        return queries[0], cache.layers[attention.layer_idx].keys[0]
+    return queries[0], rotate(heads(attention.k_proj(hidden)), cos, sin)[0]
+
+
+def _probabilities(queries: Tensor, keys: Tensor, module: nn.Module, kwargs: dict[str, Any], last: int) -> Tensor:
+    """Softmax of queries that share their keys: float32 (heads, n, tokens). queries: (heads, n, width), those of the
+    `last`-last token and the ones after it. keys: (tokens, width)."""
+    attention: Any = module
+    count, total = queries.shape[1], len(keys)
+    scores = queries.float() @ keys.float().T * attention.scaling
     mask = kwargs.get("attention_mask")
+    places = torch.arange(total - last, total - last + count, device=keys.device)
     if mask is None or mask.dim() == 2:
-        total = keys.shape[2]
-        ahead = torch.arange(total, device=keys.device) > torch.arange(total - rows, total, device=keys.device)[:, None]
+        ahead = torch.arange(total, device=keys.device) > places[:, None]
         hidden_keys = ahead if mask is None else ahead | (mask[0] == 0)
-        scores = scores.masked_fill(hidden_keys, float("-inf"))
+        scores = scores.masked_fill_(hidden_keys, float("-inf"))
     elif mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask[0, :, -rows:], float("-inf"))
+        scores = scores.masked_fill_(~mask[0, :, places - total], float("-inf"))
     else:
-        scores = scores + mask[0, :, -rows:].float()
+        scores = scores + mask[0, :, places - total].float()
     return scores.softmax(dim=-1)
 
 

@@ -52,8 +52,15 @@ class Matm(Inside):
         lost, kept = np.sort(order[:removed]), np.sort(order[removed:])
         if not removed:
             return kept, hidden
-        units = normalize(hidden.float(), dim=-1)
-        similar = units[torch.as_tensor(lost)] @ units[torch.as_tensor(kept)].T
-        into = kept[similar.argmax(dim=1).cpu().numpy()]
+        into = kept[_most_similar(hidden[torch.as_tensor(lost)], hidden[torch.as_tensor(kept)])]
         merged = absorb(hidden, hidden, np.ones(count, np.int64), lost, into, self.rule)
         return kept, merged[torch.as_tensor(kept)]
+
+
+def _most_similar(tokens: Tensor, others: Tensor) -> NDArray[np.int64]:
+    """int64 (n,): for each token the number of the other with the largest cosine, in float32; some at a time, so that
+    no matrix of all pairs is made."""
+    units = normalize(others.float(), dim=-1)
+    step = max(1, tokens.shape[-1] // 2)
+    parts = [(normalize(part.float(), dim=-1) @ units.T).argmax(dim=1) for part in tokens.split(step)]
+    return torch.cat(parts).cpu().numpy()

@@ -284,6 +284,11 @@ def pool(patches: Tensor, grid: tuple[int, int], stride: int, mode: Pooling) -> 
 
 
 def representatives(grid: tuple[int, int], tokens: tuple[int, int]) -> NDArray[np.int64]:
-    """The raster number in the model's own token grid that each cell of a pooled grid begins at, ascending."""
+    """The raster number in the model's own token grid that each cell of a pooled grid begins at, ascending.
+
+    Cells of a finer grid, several of which share a token's place, are spread evenly in raster order.
+    """
+    if grid[0] > tokens[0] or grid[1] > tokens[1]:
+        return np.arange(grid[0] * grid[1], dtype=np.int64) * (tokens[0] * tokens[1]) // (grid[0] * grid[1])
     rows, columns = (np.arange(count) * side // count for count, side in zip(grid, tokens, strict=True))
     return (rows[:, None] * tokens[1] + columns).ravel().astype(np.int64)

@@ -257,8 +257,8 @@ class Session:
         slots = torch.as_tensor(reduced.slots, device=embeddings.device)
         behind = first + full + (0 if reduced.separators is None else self.adapter.separators)
         keep = torch.cat((every[:first], first + slots, every[behind:]))
-        embeddings = embeddings[:, keep]
-        embeddings[0, first : first + len(slots)] = reduced.tokens
+        embeddings = _put_in_place(embeddings, reduced.tokens, first, behind)
+        reduced = replace(reduced, tokens=embeddings[0, first : first + len(slots)])
         kwargs = {**kwargs, "inputs_embeds": embeddings}
         positions = kwargs.get("position_ids")
         positions = every[None] if positions is None else positions
@@ -268,7 +268,7 @@ class Session:
         if self.keep_ids and mask is None and cache is None:
             mask = keep.new_ones(1, length)  # without it, gaps in the positions are taken for packed sequences
         if not self.keep_ids:
-            positions = positions - (keep - every[: len(keep)])
+            positions = positions - (keep - torch.arange(len(keep), device=keep.device))
         return {**kwargs, "position_ids": positions, "attention_mask": None if mask is None else mask[:, keep]}
 
     def _pass_whole(self, first: int, full: int, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -377,6 +377,24 @@ class Session:
         if torch.cuda.is_available() and next(self.adapter.language_model.parameters()).is_cuda:
             torch.cuda.synchronize()
         return perf_counter()
+
+
+def _put_in_place(embeddings: Tensor, tokens: Tensor, first: int, behind: int) -> Tensor:
+    """A prompt (1, length, width) with `tokens` for what was from `first` to `behind`.
+
+    Written over the old one where that is possible: the model holds on to its prompt while the layers run, and a second
+    one would be memory that the plain model does not need.
+    """
+    length = first + len(tokens) + embeddings.shape[1] - behind
+    tokens = tokens.to(embeddings.dtype)
+    if length > embeddings.shape[1] or embeddings.requires_grad or tokens.requires_grad:
+        return torch.cat((embeddings[:, :first], tokens[None], embeddings[:, behind:]), dim=1)
+    if tokens.untyped_storage().data_ptr() == embeddings.untyped_storage().data_ptr():
+        tokens = tokens.clone()
+    after = embeddings[:, behind:].clone()
+    embeddings[0, first : first + len(tokens)] = tokens
+    embeddings[:, first + len(tokens) : length] = after
+    return embeddings[:, :length]
 
 
 def cache_bytes(cache: Any) -> int:

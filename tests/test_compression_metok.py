@@ -137,9 +137,11 @@ def reference(model, embeddings, new_ids, event, key, shares, first):
 OPTIONS = {"n_events": 3, "key_frames": 1, "alpha": 0.5, "layers": (1, 3, 4)}
 
 
-@pytest.mark.parametrize("boundaries", ["features", "codec"])
-def test_metok_equals_a_masked_reference(model, boundaries):
-    strategy = Metok(boundaries=boundaries, **OPTIONS)
+@pytest.mark.parametrize(
+    "boundaries, more", [("features", {}), ("codec", {}), ("codec", {"key_strides": (1, 2), "other_strides": (2, 2)})]
+)
+def test_metok_equals_a_masked_reference(model, boundaries, more):
+    strategy = Metok(boundaries=boundaries, **OPTIONS, **more)
     inputs, meta = tiny.llava_inputs(), tiny.metadata()
     entered, positions = {}, []
 
@@ -153,6 +155,7 @@ def test_metok_equals_a_masked_reference(model, boundaries):
         handle.remove()
     n0 = session.tokens_kept
     prompt = tiny.BEFORE + n0 + tiny.AFTER
+    assert (n0 > tiny.FRAMES * tiny.TOKENS**2) == bool(more)  # finer than the model's own pooling: a longer prompt
     assert entered["embeddings"].shape[1] == prompt
     assert session.plan.exact == (boundaries == "codec")
     newline = model.model.image_newline

@@ -1,0 +1,69 @@
+"""A module's call -> the most memory that was in use at once while it ran, as the allocator saw it.
+
+with PeakMemory(model.model.language_model) as memory:
+    model.generate(**inputs)
+print(memory.peaks[0])                                       # bytes, of the prompt
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.hooks import RemovableHandle
+
+
+class PeakMemory:
+    """Measure every call of a module as long as the block lasts.
+
+    peaks: for each call, bytes above what was in use when it began; temporary tensors inside kernels count. On CUDA
+    these are the caching allocator's own statistics, which are reset; on a CPU every allocation is recorded, which is
+    slow, so do not time at the same time. Enter this block before `apply`, and the strategy's own work on the prompt is
+    inside the call.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.peaks: list[int] = []
+        self._module = module
+        self._handles: list[RemovableHandle] = []
+        self._recorder: Any = None
+        self._before = 0
+
+    def __enter__(self) -> PeakMemory:
+        self._handles = [
+            self._module.register_forward_pre_hook(self._start),
+            self._module.register_forward_hook(self._stop, always_call=True),
+        ]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _start(self, module: nn.Module, args: Any) -> None:
+        if next(module.parameters()).is_cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
+        else:
+            self._recorder = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+            self._recorder.__enter__()
+
+    def _stop(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._recorder is None:
+            torch.cuda.synchronize()
+            self.peaks.append(torch.cuda.max_memory_allocated() - self._before)
+            return
+        recorder, self._recorder = self._recorder, None
+        recorder.__exit__(None, None, None)
+        changes = [one for one in recorder.profiler.kineto_results.events() if one.name() == "[memory]"]
+        used = peak = 0
+        for change in sorted(changes, key=lambda one: one.start_ns()):
+            used += change.nbytes()
+            peak = max(peak, used)
+        self.peaks.append(peak)
