@@ -61,6 +61,10 @@ class Adapter(ABC):
     def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
         """The token grid of the clip in a call of `vision[0]`."""
 
+    def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """The pictures in a call of `vision[0]`, float (pictures, 3, height, width), without what no patch covers."""
+        raise ValueError(f"the pictures cannot be read in {type(self).__name__}")
+
     @abstractmethod
     def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
         """What the stock model's generate() takes for a clip beside the prompt, and how many placeholders the prompt

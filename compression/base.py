@@ -172,6 +172,18 @@ class Strategy:
         """Whether there is no plan without codec metadata."""
         return False
 
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether planning waits for the pictures, see `plan_with`."""
+        return False
+
+    def plan_with(
+        self, pictures: Tensor, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None
+    ) -> Plan:
+        """`plan` for methods that also look at pixels: float (T * pictures, 3, height, width), normalised as the model
+        gets them, and only what the token grid covers."""
+        return self.plan(layout, meta, rows)
+
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Decide from metadata what to keep. Pure: no tensors, no model.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -13,11 +14,19 @@ from codecmeta.compression.base import Context, Layout, Plan, Reduced, Strategy,
 from codecmeta.compression.btm import choose_core, fold, merge_over_time
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.matm import Matm
+from codecmeta.compression.twins import curvature_weights, frame_difference
 from codecmeta.density import merge_regions, patch_density
 from codecmeta.metadata import Metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DensityPlan(Plan):
+    """A plan whose counts wait for the features. density: float32 (T, tokens per frame), what the core is chosen by."""
+
+    density: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +55,12 @@ class Metom(Strategy):
     known exactly beforehand. temporal_span: frames at most this far apart are compared. temporal_radius: only cells at
     most this far apart on the grid. chain: let merges link up over more than two frames. fold: how tokens outside the
     core are absorbed, see `codecmeta.compression.btm.fold`.
+
+    density_source, weights, seed: twins that show what the codec adds. density_source "pixels" feeds RPM and BTM's
+    choice of tokens with differences of sampled frames (`codecmeta.compression.twins.frame_difference`; with
+    tau_mode="fixed" and tau=0.1 it is RLT's rule) in place of residual energy. weights "uniform" gives every frame the
+    same budget, "shuffled" those of the packets in another order, drawn by `seed`, and "curvature" V-CAST's shares from
+    features (`twins.curvature_weights`), for which only the total is known beforehand.
 
     percent: R, visual tokens in 100 that MATM merges away. matm_layer: at the entry of which layer, default 8 of 28 in
     proportion. matm_watch: layers whose attention counts, default the four before. matm_queries: how many of the last
@@ -82,6 +97,10 @@ class Metom(Strategy):
     chain: bool = False
     fold: Literal["half", "sequential", "size_weighted", "drop"] = "half"
 
+    density_source: Literal["residual", "pixels"] = "residual"
+    weights: Literal["packets", "uniform", "shuffled", "curvature"] = "packets"
+    seed: int = 0
+
     percent: float = 50
     matm_layer: int | None = None
     matm_watch: tuple[int, ...] | None = None
@@ -94,6 +113,8 @@ class Metom(Strategy):
             raise ValueError(f"percent must be at least 0 and less than 100; got {self.percent}")
         if isinstance(self.matm_queries, int) and self.matm_queries < 1:
             raise ValueError(f"matm_queries must be at least 1, or 'text'; got {self.matm_queries}")
+        if self.weights == "curvature" and self.alloc == "paper":
+            raise ValueError("weights='curvature' needs alloc='exact': the printed formula does not keep to a total")
 
     def inside(self, depth: int) -> Inside | None:
         """MATM, where it is switched on and has anything to do."""
@@ -103,32 +124,73 @@ class Metom(Strategy):
 
     @property
     def needs_metadata(self) -> bool:
-        """Density and budgets come from nowhere else."""
-        return True
+        """Unless both signals come from their twins."""
+        density = (self.rpm or self.btm) and self.density_source == "residual"
+        return density or (self.btm and self.weights in ("packets", "shuffled"))
+
+    @property
+    def needs_pictures(self) -> bool:
+        """For the density of pixels."""
+        return (self.rpm or self.btm) and self.density_source == "pixels"
+
+    def plan_with(
+        self, pictures: Tensor, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None
+    ) -> Plan:
+        """As `plan`, with differences of frames as density."""
+        return self._plan(layout, meta, rows, lambda grid: frame_difference(pictures, grid, layout.pictures))
 
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Regions from residual density, tokens per frame from packet sizes: MeToM's eqs. of RPM and BTM.
 
         A temporal position that stands for several pictures takes the mean of their densities and weights. Raises
-        ValueError without metadata.
+        ValueError without the metadata or the pictures that it needs.
         """
-        total = budget_tokens(layout, self.budget)
-        meta, rows = require(meta, rows, self)
-        regions = self._regions(layout, meta, rows) if self.rpm else None
+        if self.needs_pictures:
+            raise ValueError("density_source='pixels' plans from pictures: use plan_with")
+        known = require(meta, rows, self) if self.needs_metadata else (None, None)
+        return self._plan(layout, *known, lambda grid: self._density(layout, grid, *require(*known, self)))
+
+    def _plan(
+        self,
+        layout: Layout,
+        meta: Metadata | None,
+        rows: NDArray[np.int64] | None,
+        density: Callable[[tuple[int, int]], NDArray[np.float32]],
+    ) -> Plan:
+        """density: grid (rows, columns) -> (T, rows, columns)."""
+        regions = self._regions(layout, density(layout.patches)) if self.rpm else None
         full = np.full(layout.frames, layout.tokens_per_frame, np.int64)
         if not self.btm or self.budget >= 1:
             return Plan(layout, full, regions=regions)
-        weights = gop_weights(meta, rows, self.gop_mode).reshape(layout.frames, -1).mean(axis=1)
+        total = budget_tokens(layout, self.budget)
+        dense = density(layout.tokens).reshape(layout.frames, -1)
+        exact = self._tau_tem >= 1 or layout.frames == 1
+        if self.weights == "curvature":
+            slots = np.ones(dense.shape, bool)
+            return DensityPlan(layout, full, exact=exact, regions=regions, slots=slots, total=total, density=dense)
+        counts = self._budgets(self._weights(layout, meta, rows), total, layout)
+        return Plan(layout, counts, exact=exact, regions=regions, slots=choose_core(dense, counts, self.ties))
+
+    def _weights(self, layout: Layout, meta: Metadata | None, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """float64 (T,): what the budgets of the frames follow."""
+        if self.weights == "uniform":
+            return np.ones(layout.frames)
+        weights = gop_weights(*require(meta, rows, self), self.gop_mode).reshape(layout.frames, -1).mean(axis=1)
+        return np.random.default_rng(self.seed).permutation(weights) if self.weights == "shuffled" else weights
+
+    def _budgets(self, weights: NDArray[np.float64], total: int, layout: Layout) -> NDArray[np.int64]:
+        """int64 (T,): tokens of each frame."""
         counts = frame_budgets(weights, total, layout.tokens_per_frame, self.minimum, rule=self.alloc)
-        counts = np.clip(counts, 0, layout.tokens_per_frame)  # the printed formula knows no capacity
-        slots = choose_core(
-            self._density(layout, layout.tokens, meta, rows).reshape(layout.frames, -1), counts, self.ties
-        )
-        return Plan(layout, counts, exact=self._tau_tem >= 1 or layout.frames == 1, regions=regions, slots=slots)
+        return np.clip(counts, 0, layout.tokens_per_frame)  # the printed formula knows no capacity
 
     def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """BTM: merge the core over time, fold the rest into it, keep what is left in ascending order."""
         core = plan.slots
+        if isinstance(plan, DensityPlan):
+            assert plan.density is not None
+            # shares go with the root of a weight, V-CAST's with the weight itself
+            counts = self._budgets(curvature_weights(tokens) ** 2, plan.tokens, plan.layout)
+            core = choose_core(plan.density, counts, self.ties)
         assert core is not None
         merged = merge_over_time(
             tokens,
@@ -148,10 +210,10 @@ class Metom(Strategy):
         """The nearest published value before a language model is 0.80 (HoliTom on LLaVA-OneVision)."""
         return 0.80 if self.tau_tem is None else self.tau_tem
 
-    def _regions(self, layout: Layout, meta: Metadata, rows: NDArray[np.int64]) -> NDArray[np.int32] | None:
+    def _regions(self, layout: Layout, density: NDArray[np.float32]) -> NDArray[np.int32] | None:
         """int32 (T, rows, columns), or None where no two patches may merge."""
         regions = merge_regions(
-            self._density(layout, layout.patches, meta, rows),
+            density,
             tau_mode=self.tau_mode,
             q=self.q,
             share=self.share,

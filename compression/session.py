@@ -144,7 +144,7 @@ class Session:
                 raise RuntimeError("a strategy is already applied to this model; leave its `with` block first")
         if not self.keep_ids and not self.adapter.gapless:
             raise ValueError("this model's position ids are rows and columns and cannot be renumbered; keep_ids=False")
-        if self._rows is not None:
+        if self._rows is not None and not self.strategy.needs_pictures:
             layout = self.adapter.layout(len(self._rows), self._meta.stream if self._meta else None)
             if layout is not None:
                 self._make_plan(layout)
@@ -172,9 +172,12 @@ class Session:
         self._handles.clear()
         self._packing = None
 
-    def _make_plan(self, layout: Layout) -> Plan:
+    def _make_plan(self, layout: Layout, pictures: Tensor | None = None) -> Plan:
         start = perf_counter()
-        self.plan = self.strategy.plan(layout, self._meta, self._rows)
+        if pictures is None:
+            self.plan = self.strategy.plan(layout, self._meta, self._rows)
+        else:
+            self.plan = self.strategy.plan_with(pictures, layout, self._meta, self._rows)
         self._planning = perf_counter() - start
         return self.plan
 
@@ -187,7 +190,9 @@ class Session:
                 f"the inputs hold {pictures} pictures, but {len(self._rows)} frame rows were given; "
                 "one video per prompt, and one row per picture"
             )
-        if plan is None or plan.layout != layout:
+        if self.strategy.needs_pictures:
+            plan = self._make_plan(layout, self.adapter.pictures_of_call(args, kwargs))
+        elif plan is None or plan.layout != layout:
             plan = self._make_plan(layout)
         self._packing = None
         if plan.regions is not None:

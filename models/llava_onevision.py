@@ -67,6 +67,11 @@ class LlavaOnevision(Adapter):
         """Frames arrive as (pictures, 3, height, width)."""
         return self.layout(len(args[0] if args else kwargs["pixel_values"]), stream)
 
+    def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """As they come, cut to whole patches."""
+        covered = self.size // self.patch * self.patch
+        return (args[0] if args else kwargs["pixel_values"])[..., :covered, :covered]
+
     def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
         """All frames as they are."""
         layout = self.layout(len(pixels), None)

@@ -77,6 +77,15 @@ class Qwen2VL(Adapter):
         grid = torch.tensor([[time, rows, columns]])
         return {"pixel_values_videos": patches, "video_grid_thw": grid}, time * rows * columns // merge**2
 
+    def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """The reverse of `inputs`."""
+        grid = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
+        patches = args[0] if args else kwargs["hidden_states"]
+        (time, rows, columns), merge, patch = grid[0].tolist(), self.merge, self.patch
+        parts = patches.view(time, rows // merge, columns // merge, merge, merge, -1, self.pictures, patch, patch)
+        pixels = parts.permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
+        return pixels.reshape(time * self.pictures, -1, rows * patch, columns * patch)
+
     def newline(self) -> Tensor | None:
         """There are no separators."""
         return None
