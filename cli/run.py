@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from codecmeta.cli.method_list import methods_epilog
+from codecmeta.cli.outputs import check_output, write_output
 from codecmeta.errors import CacheError, VideoError
 
 
@@ -47,6 +48,7 @@ from codecmeta.errors import CacheError, VideoError
     help="The video's cache from `codecmeta extract`: its metadata is used, and only pictures are read from the video.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with the answer and what was kept, too.")
 def run(
     video: Path,
     question: str,
@@ -61,6 +63,7 @@ def run(
     max_new_tokens: int,
     cache: Path | None,
     as_json: bool,
+    html: Path | None,
 ) -> None:
     """Answer QUESTION about VIDEO with a video language model that reads fewer tokens.
 
@@ -71,6 +74,8 @@ def run(
         strategy = compression.make(method, budget=budget, options=_pairs(options))
         if not video.exists():
             raise VideoError(f"{video}: no such file")
+        if html is not None:
+            check_output(html, video, *([] if cache is None else [cache]))
         loaded = models.load(model, device)
         _warn(model, question)
         strategies = [strategy, compression.Plain()] if compare and method != "none" else [strategy]
@@ -91,6 +96,35 @@ def run(
             click.echo(f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text)
         click.echo()
         click.echo(_table(answers))
+    if html is not None:
+        try:
+            write_output(html, _page(video, answers).encode())
+        except (VideoError, ValueError) as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+        click.echo(f"wrote {html}", err=True)
+
+
+def _page(video: Path, answers: list[Any]) -> str:
+    """The page of the first answer, with the plain model's beside it."""
+    from codecmeta.overview import overview_of_run  # OpenCV, needed for this only
+    from codecmeta.page import Report, page
+    from codecmeta.panels import shrunk
+    from codecmeta.pictures import read_pictures
+
+    answer = answers[0]
+    trace, layout = answer.trace, answer.plan.layout
+    view = overview_of_run(
+        trace.meta,
+        trace.rows,
+        read_pictures(video, trace.meta, trace.rows, transform=shrunk),
+        counts=trace.counts,
+        kept=trace.kept,
+        regions=answer.plan.regions,
+        tokens=layout.tokens,
+        view=layout.view,
+        budget=f"{answer.method} kept {answer.tokens_kept:,} of {answer.tokens_full:,}",
+    )
+    return page(view, Report(answer.question, [one.as_dict() for one in answers]))
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ The PNG (`draw.py`) and the page (`page.py`) both draw an `Overview`, so they ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,7 @@ def overview_of_file(file: Path) -> Overview:
     whole = len(known.frames) * known.stream.width * known.stream.height <= WHOLE
     meta = extract(file, frames="all" if whole else FRAMES)
     rows = sample_rows(meta.frames.time, FRAMES)
-    note = f"Event boundaries come from packet sizes, and from the signals of {len(rows)} frames alone."
-    pictures = read_pictures(file, meta, rows, transform=shrunk)
-    return overview(meta, rows, pictures, notes=[] if whole else [note])
+    return overview(meta, rows, read_pictures(file, meta, rows, transform=shrunk))
 
 
 def _of_cache(file: Path) -> Overview:
@@ -89,11 +87,6 @@ def _of_cache(file: Path) -> Overview:
         rows = stored[sample_rows(meta.frames.time[stored], FRAMES)]
         pictures, why = _pictures_of(file, meta, rows)
         notes = [f"Density is drawn over plain grey: {why}."] if why else []
-        if maps is not None and len(stored) < len(meta.frames):
-            notes.append(
-                f"The cache holds the signals of {len(stored)} frames; event boundaries come from those and from "
-                "packet sizes."
-            )
         return overview(meta, rows, pictures, notes=notes)
 
 
@@ -125,7 +118,10 @@ def overview(
     grid = _grid(meta)
     capacity = grid[0] * grid[1]
     budgets = frame_budgets(gop_weights(meta, rows), int(BUDGET * capacity * len(rows)), capacity)
-    samples, missing = sampled(meta, rows, pictures, grid)
+    samples, missing = _sampled(meta, rows, pictures, grid)
+    if samples.density is not None:
+        samples = replace(samples, regions=merge_regions(samples.density))
+    line, sparse = _timeline(meta, rows, budgets, capacity)
     words = (
         f"{BUDGET:.0%} of the tokens of a grid of {grid[1]} x {grid[0]} patches, shared out by the square root of "
         "packet sizes"
@@ -133,13 +129,44 @@ def overview(
     return Overview(
         summary=summarise(meta),
         samples=samples,
-        timeline=timeline(meta, rows, budgets, capacity, EVENTS),
+        timeline=line,
         budget=words,
-        notes=[*notes, *missing],
+        notes=[*notes, *missing, *sparse],
     )
 
 
-def sampled(
+def overview_of_run(
+    meta: Metadata,
+    rows: NDArray[np.int64],
+    pictures: Sequence[NDArray[np.uint8]] | None,
+    *,
+    counts: NDArray[np.int64],
+    kept: NDArray[np.bool_],
+    regions: NDArray[np.int32] | None,
+    tokens: tuple[int, int],
+    view: tuple[float, float, float, float] | None,
+    budget: str,
+) -> Overview:
+    """What is drawn of a video that a model was asked about: its grids, and what was kept.
+
+    rows: int64 (pictures,), as many for each temporal position. counts: int64 (T,), tokens kept. kept: bool (T, tokens
+    of a frame). regions: int32 (T, rows, columns), patches merged before the encoder, or None. tokens: (rows, columns)
+    of the token grid. view: (x0, y0, x1, y1), what the model saw, in displayed pixels. budget: what the counts are.
+    """
+    grid = tokens if regions is None else (regions.shape[1], regions.shape[2])
+    together = len(rows) // len(counts)
+    samples, notes = _sampled(meta, rows, pictures, grid, together=together, view=view)
+    line, sparse = _timeline(meta, rows[::together], counts, tokens[0] * tokens[1])
+    return Overview(
+        summary=summarise(meta),
+        samples=replace(samples, regions=regions, kept=kept.reshape(-1, *tokens)),
+        timeline=line,
+        budget=budget,
+        notes=[*notes, *sparse],
+    )
+
+
+def _sampled(
     meta: Metadata,
     rows: NDArray[np.int64],
     pictures: Sequence[NDArray[np.uint8]] | None,
@@ -148,7 +175,7 @@ def sampled(
     together: int = 1,
     view: tuple[float, float, float, float] | None = None,
 ) -> tuple[Samples, list[str]]:
-    """The density of sampled frames and the regions that follow from it, and notes on what is missing.
+    """The density of sampled frames, and notes on what is missing.
 
     rows, pictures: as many as the temporal positions times `together`, of which the first picture is shown and the mean
     density counts. grid: (rows, columns). view: (x0, y0, x1, y1) in displayed pixels, default the whole picture.
@@ -165,7 +192,6 @@ def sampled(
             strongest[index] = np.nan if values is None else float(np.max(values))
     density = density.reshape(-1, together, *grid).mean(axis=1)
     known = np.all(covered.reshape(-1, together), axis=1)
-    regions = merge_regions(density) if known.any() else None
     if pictures is not None:
         height, width = pictures[0].shape[:2]
         same = [resized(one, width, height) if one.shape != pictures[0].shape else one for one in pictures[::together]]
@@ -177,7 +203,7 @@ def sampled(
         density=density if known.any() else None,
         has_density=known,
         strongest=strongest.reshape(-1, together).max(axis=1),
-        regions=regions,
+        regions=None,
         kept=None,
         view=(x0 / wide, y0 / tall, x1 / wide, y1 / tall),
     )
@@ -206,6 +232,18 @@ def captions(view: Overview, index: int) -> tuple[str, str]:
     else:
         residual = f"strongest block: {strongest:.3g} grey levels"
     return f"{time}: {line.budgets[index]:,} of {line.capacity:,} tokens", residual
+
+
+def _timeline(
+    meta: Metadata, rows: NDArray[np.int64], counts: NDArray[np.int64], capacity: int
+) -> tuple[Timeline, list[str]]:
+    """The timeline, and a note where its events rest on packets alone: signals of a few frames look like onsets."""
+    maps = meta.residual or meta.bits
+    if maps is None or len(maps.frame) == len(meta.frames):
+        return timeline(meta, rows, counts, capacity, EVENTS), []
+    packets = replace(meta, residual=None, motion=None)
+    note = "Event boundaries come from packet sizes alone, as the signals of only some frames are at hand."
+    return timeline(packets, rows, counts, capacity, EVENTS), [note]
 
 
 def _density(

@@ -36,12 +36,10 @@ _LEVELS = {"exact": "\u25cf", "exported": "\u25d5", "estimated": "\u25d1", "none
 @dataclass(frozen=True)
 class Report:
     """What a model answered, for the page of `codecmeta run`. question: as asked. answers: one or two (the method's,
-    and with --compare the plain model's), as `Answer.as_dict` gives them. kept: what the veiled cells mean, in words,
-    or why there are none."""
+    and with --compare the plain model's), as `Answer.as_dict` gives them."""
 
     question: str
     answers: list[dict[str, Any]]
-    kept: str
 
 
 def page(view: Overview, report: Report | None = None) -> str:
@@ -147,28 +145,41 @@ def _bar_cell(seconds: float, longest: float) -> Element:
 
 
 def _frames(view: Overview, report: Report | None) -> list[Element]:
-    """The sampled frames under their density and, after a run, under what was kept of them."""
+    """The sampled frames under what was kept of them, after a run, and under their density."""
     samples = view.samples
     shown = np.unique(np.linspace(0, len(samples.rows) - 1, min(len(samples.rows), SHOWN)).round().astype(int))
     width, height = _panel_size(view, len(shown))
-    two = report is not None and samples.kept is not None and samples.pictures is not None
-    room = PICTURE_BYTES // (2 if two else 1)
+    kept = samples.kept if report is not None else None
+    room = PICTURE_BYTES if kept is None else PICTURE_BYTES // 2
     heat = [panel(samples, index, width, height) for index in shown]
     more = None
     if len(shown) < len(samples.rows):
         more = node("p", f"{len(shown)} of {len(samples.rows)} sampled frames are shown.", class_="note")
-    parts = [_section("Where something is new", more, _scale(view), _panels(view, shown, heat, room), _table_of(view))]
-    if two and samples.kept is not None and samples.pictures is not None and report is not None:
-        veiled = [
-            kept_cells(resized(viewed(samples.pictures[index], samples.view), width, height), samples.kept[index])
-            for index in shown
-        ]
-        parts.append(
-            _section("What was kept", node("p", report.kept), _panels(view, shown, veiled, room, samples.kept))
+    parts = []
+    if report is not None and kept is not None:
+        plain = np.full((height, width, 3), NEUTRAL, np.uint8)
+        pictures = [plain if samples.pictures is None else viewed(samples.pictures[one], samples.view) for one in shown]
+        veiled = [kept_cells(resized(one, width, height), kept[at]) for one, at in zip(pictures, shown, strict=True)]
+        words = node("p", _kept_in_words(report.answers[0], kept))
+        parts.append(_section("What was kept", words, more, _panels(view, shown, veiled, room, kept)))
+        more = None
+    cards = _panels(view, shown, heat, room)
+    return [*parts, _section("Where something is new", more, _scale(view), cards, _table_of(view))]
+
+
+def _kept_in_words(answer: dict[str, Any], kept: NDArray[np.bool_]) -> str:
+    """What the clear and the veiled cells are, and what happened further inside."""
+    if kept.all():
+        words = f"{answer['method']} let every token into the language model."
+    else:
+        words = (
+            f"{answer['method']} let {answer['tokens_kept']:,} of {answer['tokens_full']:,} visual tokens into the "
+            "language model. Clear: cells of the token grid that one of them stands for. Under the veil: cells "
+            "without a token of their own; the method may have folded them into others."
         )
-    elif report is not None:
-        parts.append(_section("What was kept", node("p", report.kept)))
-    return parts
+    if answer["tokens_llm_mean"] < answer["tokens_kept"]:
+        words += f" Inside, fewer remain: {answer['tokens_llm_mean']:,.1f} in the mean of its layers."
+    return words
 
 
 def _panel_size(view: Overview, count: int) -> tuple[int, int]:

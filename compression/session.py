@@ -77,7 +77,8 @@ class Session:
 
     plan: the `Plan`, made when the block begins, or with the first picture where only the inputs tell how many there
     are. tokens_full: visual tokens of the plain model (separators not counted). tokens_kept: those that entered the
-    language model. counts: int64 (T,), the same by frame. layer_tokens: visual tokens that enter each layer.
+    language model. counts: int64 (T,), the same by frame. kept: bool (T, tokens per frame), the places of the
+    token grid that they took. layer_tokens: visual tokens that enter each layer.
     encoder_tokens, encoder_full: tokens in the vision encoder. kv_bytes: measured on the cache after the prompt.
     seconds: vision (encoder and projector), strategy (planning and reducing), prefill (the language model over the
     prompt). first_token_at: `time.perf_counter()` when the first scores were there.
@@ -88,6 +89,7 @@ class Session:
         self.strategy = strategy = strategy.preferring(adapter.preferences)
         self.plan: Plan | None = None
         self.counts: NDArray[np.int64] | None = None
+        self.kept: NDArray[np.bool_] | None = None
         self.layer_tokens: list[int] = []
         self.kv_bytes = 0
         self.seconds = {"vision": 0.0, "strategy": 0.0, "prefill": 0.0}
@@ -241,6 +243,7 @@ class Session:
             )
         full = plan.layout.tokens_full
         self.counts = np.full(plan.layout.frames, plan.layout.tokens_per_frame, np.int64)
+        self.kept = np.ones((plan.layout.frames, plan.layout.tokens_per_frame), bool)
         self.layer_tokens = [full] * plan.layout.depth
         if plan.slots is None and self._inside is None:
             return kwargs
@@ -256,6 +259,8 @@ class Session:
         reduced = self.strategy.reduce(plan, grid, context)
         self._patches = self._attention = None
         self.counts = _realised(plan, reduced)
+        self.kept.flat[:] = False
+        self.kept.flat[reduced.slots] = True
         self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
         length = embeddings.shape[1]
         every = torch.arange(length, device=embeddings.device)

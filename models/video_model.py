@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike, fspath
 from pathlib import Path
 from time import perf_counter
@@ -56,12 +56,24 @@ class Answer:
     kv_bytes: int
     seconds: dict[str, float]
     plan: Plan | None = field(repr=False, compare=False)
+    trace: Trace | None = field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the plan, ready for JSON; `text` is called `answer`."""
-        values = asdict(self) | {"plan": None}
-        values.pop("plan")
+        """Everything but the plan and the trace, ready for JSON; `text` is called `answer`."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
         return {"answer": values.pop("text"), **values}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What an answer was made from, for pictures of it. meta, rows: the metadata, and int64 (pictures,), the rows of
+    its frame table that the model was shown. counts: int64 (T,), tokens that entered the language model by temporal
+    position. kept: bool (T, tokens per frame), which places of the token grid they took."""
+
+    meta: Metadata
+    rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    kept: NDArray[np.bool_]
 
 
 class VideoModel:
@@ -120,7 +132,7 @@ class VideoModel:
         seconds |= session.seconds
         seconds["first_token"] = (session.first_token_at or start) - start
         seconds["total"] = perf_counter() - start
-        return self._answer(text, question, chosen, session, seconds, len(rows))
+        return self._answer(text, question, chosen, session, seconds, known, rows)
 
     def _look(
         self,
@@ -165,15 +177,23 @@ class VideoModel:
         return {name: value.to(self.model.device) for name, value in inputs.items()}
 
     def _answer(
-        self, text: str, question: str, strategy: Strategy, session: Session, seconds: dict[str, float], frames: int
+        self,
+        text: str,
+        question: str,
+        strategy: Strategy,
+        session: Session,
+        seconds: dict[str, float],
+        meta: Metadata,
+        rows: NDArray[np.int64],
     ) -> Answer:
+        assert session.counts is not None and session.kept is not None  # the prompt held the video
         return Answer(
             text=text,
             question=question,
             model=self.name,
             method=strategy.name,
             budget=getattr(strategy, "budget", 1.0),
-            frames=frames,
+            frames=len(rows),
             tokens_full=session.tokens_full,
             tokens_kept=session.tokens_kept,
             tokens_llm_mean=float(np.mean(session.layer_tokens)),
@@ -182,6 +202,7 @@ class VideoModel:
             kv_bytes=session.kv_bytes,
             seconds={name: round(seconds[name], 6) for name in STAGES},
             plan=session.plan,
+            trace=Trace(meta, rows, session.counts, session.kept),
         )
 
 
