@@ -16,7 +16,8 @@ from test_models_ask import QUESTION, clip, folder  # noqa: F401
 from test_page import Page
 
 from codecmeta import models
-from codecmeta.cli.run import _page, run
+from codecmeta.cli import main
+from codecmeta.cli.run import _page
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +62,8 @@ def test_what_was_kept_is_drawn_for_every_frame(answers, clip):  # noqa: F811
 
 def test_run_writes_the_page_after_the_answer(folder, clip, tmp_path):  # noqa: F811
     def call(*arguments):
-        common = [str(clip), QUESTION, "--model", str(folder), "--max-new-tokens", "2", "--frames", "4"]
-        return CliRunner().invoke(run, [*common, *arguments])
+        common = ["run", str(clip), QUESTION, "--model", str(folder), "--max-new-tokens", "2", "--frames", "4"]
+        return CliRunner().invoke(main, [*common, *arguments])
 
     out = tmp_path / "o.html"
     done = call("--json", "--compare", "--html", str(out))
