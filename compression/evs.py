@@ -48,11 +48,13 @@ class Evs(Strategy):
 def dissimilarity(tokens: Tensor) -> Tensor:
     """1 - cosine to the token at the same place one frame earlier, in float32: (T, N, width) -> (T, N).
 
-    The first frame gets 255, as in the published code.
+    The first frame gets 255, as in the published code. Rounded to six decimals, or rounding noise would rank tokens
+    that did not change at all.
     """
     import torch
     from torch.nn.functional import normalize
 
     units = normalize(tokens.float(), dim=-1)
     change = 1 - (units[1:] * units[:-1]).sum(dim=-1)
+    change = change.round(decimals=6)
     return torch.cat((change.new_full((1, tokens.shape[1]), 255.0), change))

@@ -73,15 +73,14 @@ class Holitom(Strategy):
         """The outer stage on tokens (T, N, width) and the vision encoder's attention (T, N)."""
         assert context is not None and context.attention is not None
         attention = context.attention.double().cpu().numpy()
-        cells = tokens.shape[1]
+        exact, cells = tokens.float(), tokens.shape[1]
         groups: list[tuple[int, NDArray[np.int64], Tensor, bool]] = []  # frame, places, values, still
         for start, stop, still in windows(tokens, self.tau):
             places = np.flatnonzero(still)
             if len(places):
-                mean = tokens[start:stop, _index(places, tokens)].float().mean(dim=0)
-                groups.append((start, places, mean.to(tokens.dtype), True))
+                groups.append((start, places, exact[start:stop, _index(places, tokens)].mean(dim=0), True))
             moving = np.flatnonzero(~still)
-            groups += [(t, moving, tokens[t, _index(moving, tokens)], False) for t in range(start, stop)]
+            groups += [(t, moving, exact[t, _index(moving, tokens)], False) for t in range(start, stop)]
         sizes = np.array([len(places) for _, places, _, _ in groups])
         values, slots = [], []
         for (t, places, states, still), count in zip(groups, share_out(sizes, plan.tokens), strict=True):
@@ -93,7 +92,7 @@ class Holitom(Strategy):
             slots.append(t * cells + places[kept])
         every = np.concatenate(slots)
         order = np.argsort(every)
-        return Reduced(torch.cat(values)[_index(order, tokens)], every[order])
+        return Reduced(torch.cat(values)[_index(order, tokens)].to(tokens.dtype), every[order])
 
     def inside(self, depth: int) -> Inside | None:
         """The inner stage."""
@@ -112,22 +111,21 @@ class Holitom(Strategy):
         return kept, torch.cat((states[_index(best, states)], merged))
 
     def _cluster(self, states: Tensor, count: int) -> tuple[NDArray[np.int64], Tensor]:
-        """Cluster (n, width) around `count` centres: their ascending indices and values, beta of the centre and the
-        rest the mean of the members, each with the centre of highest cosine."""
+        """Cluster float32 (n, width) around `count` centres: their ascending indices, and beta of the centre beside the
+        mean of its members, which go to the centre of highest cosine."""
         if count >= len(states):
             return np.arange(len(states)), states
         if count == 0:
             return np.arange(0), states[:0]
         centres = density_peaks(states, count, self.neighbours)
         members = np.setdiff1d(np.arange(len(states)), centres)
-        units = normalize(states.float(), dim=-1)
+        units = normalize(states, dim=-1)
         into = (units[_index(members, states)] @ units[_index(centres, states)].T).argmax(dim=1)
-        sums = states.new_zeros(count, states.shape[1], dtype=torch.float32)
-        sums.index_add_(0, into, states[_index(members, states)].float())
+        sums = torch.zeros_like(states[:count]).index_add_(0, into, states[_index(members, states)])
         sizes = into.bincount(minlength=count)[:, None]
-        own = states[_index(centres, states)].float()
+        own = states[_index(centres, states)]
         mixed = self.beta * own + (1 - self.beta) * sums / sizes.clamp(min=1)
-        return centres, torch.where(sizes > 0, mixed, own).to(states.dtype)
+        return centres, torch.where(sizes > 0, mixed, own)
 
 
 def windows(tokens: Tensor, tau: float) -> list[tuple[int, int, NDArray[np.bool_]]]:
