@@ -26,6 +26,8 @@ from codecmeta.picture_types import picture_type_reader
 NO_PTS = -(2**63)
 PACKET_SIZES = "sizes of the packets of the stream"
 _CONTAINERS_THAT_ROTATE = ("mov", "matroska")
+_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""Titles and the like in another encoding than UTF-8 are no reason to refuse a video (PyAV 19 sees to it itself)."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def probe_with_packets(path: str | PathLike[str], *, stream: int | None = None) 
         packets, first_key = _read_packets(container, video)
         if not len(packets):
             raise VideoError(f"{path}: the video stream ({video.codec_context.name}) holds no packets; is it complete?")
+        if not packets.shown.any():
+            raise VideoError(f"{path}: none of the {len(packets)} packets is to be shown; is the file damaged?")
         facts = _stream_facts(container, video, first_key)
     order = display_order(packets)
     frames, gops = frame_tables(packets, order, facts)
@@ -96,7 +100,7 @@ def open_video(path: Path, stream: int | None = None) -> Iterator[tuple[Any, Any
         what = "is a folder" if path.is_dir() else "no such file"
         raise VideoError(f"{path}: {what}; pass the path of a video file")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), **_TAGS) as container:
             yield container, _choose(container, path, stream)
     except av.FFmpegError as error:
         raise VideoError(

@@ -79,9 +79,9 @@ def plan_segments(packets: PacketTable, codec: str) -> list[Segment]:
 
     Linear are streams without usable time stamps (rows are only known after decoding) and intra-refresh streams, whose
     recovery points are flagged as keyframes although a decoder that starts there has no complete picture: told by a
-    keyframe packet that is not an I picture.
+    keyframe packet that is not an I picture. So is a stream of whose keyframes none is shown (cut by an edit list).
     """
-    if not packets.timed or not packets.key.any() or (packets.picture_type[packets.key] != I).any():
+    if not packets.timed or not (packets.key & packets.shown).any() or (packets.picture_type[packets.key] != I).any():
         return [linear_segment(packets)]
     order = display_order(packets)
     sorted_pts = packets.pts[order]

@@ -205,6 +205,8 @@ class _Scan:
         self.probe, self.packets = probe_with_packets(path, stream=stream)
         stages.probe = perf_counter() - start
         self.facts = self.probe.stream
+        if not (self.facts.width > 0 and self.facts.height > 0):
+            raise VideoError(f"{path}: the {self.facts.codec} stream does not say how large its pictures are")
         self.has_vectors = self.facts.codec in VECTOR_CODECS
         self.not_parsed = ""
         turned = self.facts.rotation in (90, 270)

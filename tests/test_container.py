@@ -143,3 +143,44 @@ def test_sound_without_pictures_is_refused(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
     with pytest.raises(VideoError, match="no video stream; found audio"):
         codecmeta.probe(path)
+
+
+def with_edit_list_from(source: Path, target: Path, frame: int) -> Path:
+    """A copy of an MP4 file that its edit list (ISO/IEC 14496-12, 8.6.6) lets begin at this frame."""
+    data = bytearray(source.read_bytes())
+    at = data.index(b"elst") + 16  # after type, version and flags, entry count and segment duration: media_time
+    time = int.from_bytes(data[at : at + 4], "big")
+    ticks = int.from_bytes(data[data.index(b"mdhd") + 16 :][:4], "big") // 25
+    data[at : at + 4] = (time + frame * ticks).to_bytes(4, "big")
+    target.write_bytes(bytes(data))
+    return target
+
+
+def test_a_video_whose_only_keyframe_is_cut_away_shows_the_rest(made: Path, tmp_path: Path) -> None:
+    whole = write_clip(made / "edited.mp4", pan(20, (64, 48), (1, 0)), options={"x264-params": "bframes=2:keyint=99"})
+    cut = with_edit_list_from(whole, tmp_path / "cut.mp4", 5)
+    shown = len(single_thread_export(cut))
+    assert 0 < shown < 20
+    assert len(codecmeta.probe(cut).frames) == len(codecmeta.extract(cut).frames) == shown
+
+
+def test_a_video_that_shows_nothing_is_refused(made: Path, tmp_path: Path) -> None:
+    whole = write_clip(made / "edited.mp4", pan(20, (64, 48), (1, 0)), options={"x264-params": "bframes=2:keyint=99"})
+    with pytest.raises(VideoError, match="none of the 20 packets is to be shown"):
+        codecmeta.probe(with_edit_list_from(whole, tmp_path / "none.mp4", 50))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_tags_in_another_encoding_do_not_matter(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"tagged.{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Qu Qu Qu"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 64, 48
+        for picture in pan(5, (64, 48), (1, 0)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert b"Qu Qu Qu" in data
+    path.write_bytes(data.replace(b"Qu Qu Qu", "Qü Qß Qé".encode("latin-1")))
+    assert len(codecmeta.probe(path).frames) == 5
