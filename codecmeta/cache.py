@@ -41,6 +41,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.cache_check import check_cache, check_record
 from codecmeta.cache_summary import Summary, read_summary
 from codecmeta.cache_writer import FORMAT_VERSION, Writer, fingerprint, levels
 from codecmeta.errors import CacheError, VideoError
@@ -203,13 +204,16 @@ def load(path: str | PathLike[str]) -> Metadata:
     """Open a cache file. Tables are read at once; vectors and maps are read from the file when they are indexed, so
     keep the record open while you use it (it is a context manager).
 
-    Raises CacheError for a file that is not a cache, is damaged, or has a newer format version.
+    Raises CacheError for a file that is not a cache, is damaged or hostile (see `codecmeta.cache_check`), or has a
+    newer format version.
     """
     path = Path(path)
     file = _open(path)
     try:
-        return _record(path, file)
-    except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+        record = _record(path, file)
+        check_record(record)
+        return record
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, OSError, RuntimeError) as error:
         file.close()
         raise CacheError(f"{path}: damaged cache file ({error}); extract it again with overwrite") from error
 
@@ -221,7 +225,15 @@ def _open(path: Path) -> h5py.File:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise CacheError(f"{path}: not a readable HDF5 file ({error}); extract it again with overwrite") from error
-    version = file.attrs.get("format_version")
+    try:
+        check_cache(file, path)
+        version = file.attrs.get("format_version")
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        file.close()
+        raise CacheError(f"{path}: damaged cache file ({error}); extract it again with overwrite") from error
+    except CacheError:
+        file.close()
+        raise
     if file.attrs.get("format") != "codecmeta" or not isinstance(version, (int, np.integer)):
         file.close()
         raise CacheError(f"{path}: an HDF5 file, but not a codecmeta cache")
