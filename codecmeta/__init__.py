@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from codecmeta.budget import frame_budgets, gop_weights
     from codecmeta.cache import load
     from codecmeta.container import probe
+    from codecmeta.corpus import Corpus
     from codecmeta.density import merge_regions, patch_density
     from codecmeta.errors import CacheError, VideoError
     from codecmeta.events import change_scores, event_boundaries
@@ -27,6 +28,7 @@ if (_root / "setup.cfg").exists():  # source checkout: cli/, compression/ and mo
 
 _HOME = {
     "CacheError": "errors",
+    "Corpus": "corpus",
     "Metadata": "metadata",
     "Probe": "metadata",
     "VideoError": "errors",
@@ -45,6 +47,7 @@ _HOME = {
 
 __all__ = [
     "CacheError",
+    "Corpus",
     "Metadata",
     "Probe",
     "VideoError",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 from codecmeta.unfinished import begin_unfinished, locked
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """What became of one video.
 
@@ -44,11 +44,12 @@ class Row:
         return json.dumps(asdict(self))
 
 
-def read_rows(text: bytes) -> dict[str, Row]:
+def read_rows(lines: Iterable[bytes]) -> dict[str, Row]:
     """The rows of an index file by key; lines that are not whole are left out."""
     rows: dict[str, Row] = {}
-    for line in text.split(b"\n"):
-        row = _parsed(line)
+    shared: dict[tuple[str, ...], dict[str, str]] = {}
+    for line in lines:
+        row = _parsed(line, shared)
         if row is not None:
             known = rows.get(row.key)
             if row.status == "skipped" and known is not None and known.status != "failed":
@@ -57,10 +58,14 @@ def read_rows(text: bytes) -> dict[str, Row]:
     return rows
 
 
-def _parsed(line: bytes) -> Row | None:
+def _parsed(line: bytes, shared: dict[tuple[str, ...], dict[str, str]]) -> Row | None:
+    """A row of the index, or None; equal capabilities, of which a corpus has few, become one object."""
     try:
-        return Row(**json.loads(line))
-    except (ValueError, TypeError):
+        values = json.loads(line)
+        capability = values["capability"]
+        values["capability"] = shared.setdefault((*capability, *capability.values()), capability)
+        return Row(**values)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
@@ -93,7 +98,8 @@ class IndexWriter:
     ) -> None:
         """Leave one row per video, sorted."""
         try:
-            rows = read_rows(self.path.read_bytes())
+            with open(self.path, "rb") as file:
+                rows = read_rows(file)
             temporary, lock = begin_unfinished(self.path)
             with lock:
                 with open(temporary, "wb") as file:
@@ -121,7 +127,8 @@ def read_index(folder: Path) -> Iterator[dict[str, Row]]:
         if path.suffix == ".parquet":
             yield _parquet_rows(path)
         else:
-            yield read_rows(path.read_bytes())
+            with open(path, "rb") as file:
+                yield read_rows(file)
 
 
 def _parquet_rows(path: Path) -> dict[str, Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pty
 import re
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from codecmeta import batch
+import codecmeta
+from codecmeta import Corpus, batch
 from codecmeta.batch import extract_many
 from codecmeta.cache import kept
 from codecmeta.cli import main
+from codecmeta.errors import CacheError
 from codecmeta.index import IndexWriter, Row, read_rows
 from codecmeta.inputs import Task, find_videos, plan, read_manifest
 from codecmeta.unfinished import begin_unfinished, remove_abandoned
@@ -128,7 +131,7 @@ def test_the_index_has_one_row_per_video_and_outlives_reruns(folder: Path, tmp_p
     (folder / "bad.mp4").write_bytes(b"no video")
     out = tmp_path / "out"
     done = call(folder, "-o", out, "--frames", 2, "--json")
-    rows = read_rows((out / "index.jsonl").read_bytes())
+    rows = read_rows((out / "index.jsonl").read_bytes().splitlines())
     assert list(rows) == ["a.mp4", "b.mp4", "bad.mp4", "deep/er/c.mp4"] and done.exit_code == 1
     first = rows["deep/er/c.mp4"]
     assert (first.status, first.cache, first.frames, first.codec) == ("done", "deep/er/c.codecmeta.h5", 6, "h264")
@@ -140,7 +143,7 @@ def test_the_index_has_one_row_per_video_and_outlives_reruns(folder: Path, tmp_p
     with open(out / "index.jsonl", "a") as file:
         file.write('{"path": "cut of')  # a run that was killed while it wrote
     call(folder / "a.mp4", "-o", out, "--frames", 2)
-    again = read_rows((out / "index.jsonl").read_bytes())
+    again = read_rows((out / "index.jsonl").read_bytes().splitlines())
     assert again == {**rows, "a.mp4": again["a.mp4"]} and again["a.mp4"].status == "skipped"
     assert again["a.mp4"].seconds == rows["a.mp4"].seconds  # what it took when it was made
     assert (out / "index.jsonl").read_text().count("\n") == 4
@@ -290,3 +293,48 @@ def test_the_caches_of_workers_are_those_of_this_process(folder: Path, tmp_path:
     list(extract_many(tasks[:1], isolate=False))
     list(extract_many(tasks[1:], timeout=60, jobs=2))
     assert Path(tasks[0].cache).read_bytes() == Path(tasks[1].cache).read_bytes()
+
+
+def read_all(corpus: Corpus) -> dict[str, tuple[int, str]]:
+    """In any process: what every cache says of itself."""
+    found = {}
+    for key in corpus:
+        with corpus[key] as meta:
+            found[key] = (len(meta.frames), meta.path.name)
+    return found
+
+
+def test_a_corpus_is_its_index_and_opens_what_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    write_clip(folder / "m.avi", pan(9, (32, 32), (1, 0)), "mpeg4")
+    (folder / "bad.mp4").write_bytes(b"no video")
+    for part in (0, 1):
+        call(folder, "-o", tmp_path / "out", "--frames", 2, "--layout", "hash", "--shard", f"{part}/2")
+    corpus = codecmeta.Corpus(tmp_path / "out")
+    assert list(corpus) == ["a.mp4", "b.mp4", "deep/er/c.mp4", "m.avi"] and len(corpus) == 4
+    assert "m.avi" in corpus and "bad.mp4" not in corpus and [one.key for one in corpus.failed] == ["bad.mp4"]
+    assert read_all(corpus) == {key: (9 if key == "m.avi" else 6, Path(key).name) for key in corpus}
+    assert list(corpus.where(codec="h264")) == ["a.mp4", "b.mp4", "deep/er/c.mp4"]
+    assert list(corpus.where(lambda row: row.frames > 6)) == list(corpus.where(codec="mpeg4")) == ["m.avi"]
+    with pytest.raises(KeyError):
+        corpus["bad.mp4"]
+    with pytest.raises(TypeError, match="rows have path, key"):
+        corpus.where(colour="red")
+    with pytest.raises(CacheError, match="no index.jsonl"):
+        codecmeta.Corpus(folder)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_corpus_is_read_by_many_processes(start: str, folder: Path, tmp_path: Path) -> None:
+    call(folder, "-o", tmp_path / "out", "--frames", 2)
+    corpus = codecmeta.Corpus(tmp_path / "out")
+    here = read_all(corpus)
+    with corpus["a.mp4"], multiprocessing.get_context(start).Pool(3) as pool:  # one of them is open meanwhile
+        assert pool.map(read_all, [corpus] * 6) == [here] * 6
+
+
+def test_a_corpus_moves_with_its_folder_and_needs_no_videos(folder: Path, tmp_path: Path) -> None:
+    call(folder, "-o", tmp_path / "out", "--frames", 2)
+    before = read_all(codecmeta.Corpus(tmp_path / "out"))
+    (tmp_path / "out").rename(tmp_path / "moved")
+    folder.rename(tmp_path / "gone")
+    assert read_all(codecmeta.Corpus(tmp_path / "moved")) == before and len(before) == 3
