@@ -21,6 +21,7 @@ from codecmeta.timeline import (
     Timeline,
     axis_labels,
     compact,
+    counted,
     root_ticks,
 )
 
@@ -53,8 +54,8 @@ def _heading(view: Overview) -> NDArray[np.uint8]:
     facts = view.summary
     line = (
         f"{facts['codec']} {facts['profile']}, {facts['width']} x {facts['height']} pixels, "
-        f"{facts['frames']:,} frames, "
-        f"{facts['seconds']:g} s, {facts['packet_bytes']:,} bytes in {view.timeline.gops_title}"
+        f"{counted(facts['frames'], 'frame')}, {facts['seconds']:g} s, "
+        f"{facts['packet_bytes']:,} bytes in {view.timeline.gops_title}"
     )
     notes = [part for note in view.notes for part in _wrapped(note, SMALL)]
     canvas = _blank(78 + 22 * len(notes))
@@ -104,19 +105,17 @@ def _scale(view: Overview) -> NDArray[np.uint8]:
     """The colours of the density with their values, and how merged regions look."""
     if view.samples.density is None:
         return _blank(10)
-    canvas = _blank(84)
-    level = view.summary["capability"].get("residual", {}).get("level", "unknown")
+    canvas = _blank(112)
     canvas[10:28, MARGIN : MARGIN + 320] = scale_bar(320, 18)
     for value in (0, 0.25, 0.5, 0.75, 1):
         x = MARGIN + round(value * 319)
         canvas[28:33, x] = INK
         _write(canvas, f"{value:g}", x, 50, SMALL, align=0.5 if 0 < value < 1 else value)
-    _write(canvas, "residual energy of a patch, as a share of the strongest", MARGIN + 344, 24, NORMAL)
-    _write(canvas, f"block of its frame (no unit; residual: {level})", MARGIN + 344, 48, NORMAL)
+    for number, text in enumerate(_wrapped(view.density_title, NORMAL, WIDTH - MARGIN - (MARGIN + 344))):
+        _write(canvas, text, MARGIN + 344, 24 + 24 * number, NORMAL)
     sample = np.full((24, 44, 3), 150, np.uint8)
-    canvas[8:32, 912:956] = outlined(sample, np.pad(np.zeros((6, 10), np.int32), 1, constant_values=1))
-    _write(canvas, "outlined and hatched: patches", 972, 24, NORMAL)
-    _write(canvas, "that may share one token", 972, 48, NORMAL)
+    canvas[70:94, MARGIN : MARGIN + 44] = outlined(sample, np.pad(np.zeros((6, 10), np.int32), 1, constant_values=1))
+    _write(canvas, "outlined and hatched: patches that may share one token", MARGIN + 60, 87, NORMAL)
     return canvas
 
 
@@ -125,7 +124,7 @@ def draw_timeline(line: Timeline, budget: str) -> NDArray[np.uint8]:
     uint8 RGB (height, 1280, 3)."""
     present = [column for column in range(len(TYPE_NAMES)) if line.pictures[:, column].any()]
     bars: Box = (LEFT, RIGHT, 80, 280)
-    lanes: Box = (LEFT, RIGHT, 286, 286 + 16 * (len(present) + 1))
+    lanes: Box = (LEFT, RIGHT, 292, 292 + 16 * (len(present) + 1))
     tokens: Box = (LEFT, RIGHT, lanes[3] + 60, lanes[3] + 160)
     canvas = _blank(tokens[3] + 66)
     _legend(canvas, line, present)
@@ -182,15 +181,15 @@ def _lanes(canvas: NDArray[np.uint8], line: Timeline, box: Box, present: list[in
 
 
 def _tokens(canvas: NDArray[np.uint8], line: Timeline, box: Box) -> None:
-    """A line from sampled frame to sampled frame; 0 at the bottom, all tokens of a frame at the top."""
+    """A line from sampled frame to sampled frame; 0 at the bottom."""
     left, right, top, bottom = box
-    for value in sorted({0, line.capacity // 2, line.capacity}):
-        at = bottom - 1 - round(value / max(line.capacity, 1) * (bottom - top - 1))
+    for value in line.token_ticks:
+        at = bottom - 1 - round(value / line.most_tokens * (bottom - top - 1))
         canvas[at, left:right] = GRID
         _write(canvas, compact(value), left - 8, at + 5, SMALL, align=1)
     canvas[bottom, left:right] = INK
     x = left + np.round(line.share(line.at) * (right - left - 1)).astype(int)
-    y = bottom - 1 - np.round(line.budgets / max(line.capacity, 1) * (bottom - top - 1)).astype(int)
+    y = bottom - 1 - np.round(line.budgets / line.most_tokens * (bottom - top - 1)).astype(int)
     points = np.stack([x, y], axis=1).astype(np.int32)
     cv2.polylines(canvas, [points], False, INK, 2, cv2.LINE_AA)
     for point, tokens in zip(points.tolist(), line.budgets, strict=True):
@@ -270,12 +269,12 @@ def _middle_out(text: str, keep: int) -> str:
     return text if keep >= len(text) else f"{text[: (keep + 1) // 2]} ... {text[len(text) - keep // 2 :]}"
 
 
-def _wrapped(text: str, size: float) -> list[str]:
-    """The text in lines that fit the picture."""
+def _wrapped(text: str, size: float, room: int = WIDTH - 2 * MARGIN) -> list[str]:
+    """The text in lines that fit so many pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _width(longer, size) > WIDTH - 2 * MARGIN:
+        if lines[-1] and _width(longer, size) > room:
             lines.append(word)
         else:
             lines[-1] = longer

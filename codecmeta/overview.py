@@ -65,6 +65,15 @@ class Overview:
     budget: str
     notes: list[str]
 
+    @property
+    def density_title(self) -> str:
+        """What the colours of the density mean."""
+        level = self.summary["capability"].get("residual", {}).get("level", "unknown")
+        return (
+            "colour: residual energy of a patch, as a share of that of the strongest block of its frame (no unit; "
+            f"residual: {level})"
+        )
+
 
 def overview_of_file(file: Path) -> Overview:
     """The overview of a video, or of a cache with the pictures of its video where that is beside it.
@@ -86,7 +95,7 @@ def _of_cache(file: Path) -> Overview:
         stored = np.arange(len(meta.frames)) if maps is None else maps.frame
         rows = stored[sample_rows(meta.frames.time[stored], FRAMES)]
         pictures, why = _pictures_of(file, meta, rows)
-        notes = [f"Density is drawn over plain grey: {why}."] if why else []
+        notes = [f"Plain grey in the place of pictures: {why}."] if why else []
         return overview(meta, rows, pictures, notes=notes)
 
 
@@ -122,10 +131,7 @@ def overview(
     if samples.density is not None:
         samples = replace(samples, regions=merge_regions(samples.density))
     line, sparse = _timeline(meta, rows, budgets, capacity)
-    words = (
-        f"{BUDGET:.0%} of the tokens of a grid of {grid[1]} x {grid[0]} patches, shared out by the square root of "
-        "packet sizes"
-    )
+    words = f"{BUDGET:.0%} of a grid of {grid[1]} x {grid[0]}, shared out by the square root of packet sizes"
     return Overview(
         summary=summarise(meta),
         samples=samples,

@@ -17,7 +17,7 @@ from codecmeta.markup import name, node, render
 from codecmeta.overview import Overview, captions, panel_aspect
 from codecmeta.panels import NEUTRAL, jpeg, kept_cells, resized, scale_bar, viewed
 from codecmeta.svg import bar_text, timeline_figure
-from codecmeta.timeline import clock_text
+from codecmeta.timeline import clock_text, counted
 from codecmeta.version import __version__
 
 PICTURE_BYTES = 1_100_000
@@ -78,13 +78,14 @@ def _notes(notes: Sequence[str]) -> list[Element]:
 
 def _headline(facts: dict[str, Any]) -> str:
     return (
-        f"{facts['codec']}, {facts['width']} \u00d7 {facts['height']} pixels, {facts['frames']:,} frames, "
+        f"{facts['codec']}, {facts['width']} \u00d7 {facts['height']} pixels, {counted(facts['frames'], 'frame')}, "
         f"{facts['seconds']:g} s, {facts['packet_bytes']:,} bytes"
     )
 
 
 def _answers(report: Report) -> Element:
-    parts = [node("p", node("b", "Question "), name(report.question), class_="question")]
+    model = node("p", "Asked: the model ", name(report.answers[0]["model"]), class_="lead")
+    parts = [model, node("p", node("b", "Question "), name(report.question), class_="question")]
     for answer in report.answers:
         parts.append(node("p", node("b", f"{answer['method']} "), name(answer["answer"]), class_="answer"))
     return _section("Question and answer", *parts)
@@ -93,7 +94,6 @@ def _answers(report: Report) -> Element:
 def _cost(report: Report) -> Element:
     """What the answer took: tokens, bytes and the seconds of every stage, beside the plain model's."""
     rows = [
-        ("model", "model", ""),
         ("budget, share of visual tokens", "budget", "g"),
         ("frames", "frames", ","),
         ("visual tokens, full", "tokens_full", ","),
@@ -177,6 +177,8 @@ def _kept_in_words(answer: dict[str, Any], kept: NDArray[np.bool_]) -> str:
             "language model. Clear: cells of the token grid that one of them stands for. Under the veil: cells "
             "without a token of their own; the method may have folded them into others."
         )
+    if (own := answer["tokens_kept"] - int(kept.sum())) > 0:
+        words += f" {own:,} of them are separators that the method adds."
     if answer["tokens_llm_mean"] < answer["tokens_kept"]:
         words += f" Inside, fewer remain: {answer['tokens_llm_mean']:,.1f} in the mean of its layers."
     return words
@@ -214,7 +216,7 @@ def _panels(
             width=picture.shape[1],
             height=picture.shape[0],
         )
-        share = 100 * view.timeline.budgets[index] / max(view.timeline.capacity, 1)
+        share = min(100.0, 100 * view.timeline.budgets[index] / max(view.timeline.capacity, 1))
         meter = node("div", node("i", style=f"width:{share:.1f}%"), class_="meter", aria_hidden="true")
         text = node("figcaption", node("b", caption), meter, node("span", residual))
         cards.append(node("figure", image, text, class_="panel"))
@@ -233,17 +235,12 @@ def _scale(view: Overview) -> Element | None:
     """The colours of the density with their values, made by the same function as the pictures."""
     if view.samples.density is None:
         return None
-    level = view.summary["capability"].get("residual", {}).get("level", "unknown")
     bar = scale_bar(320, 16)
     colours = ", ".join(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in bar[0, ::8].tolist())
     values = node("div", *(node("span", value) for value in ("0", "0.25", "0.5", "0.75", "1")), class_="values")
     ramp = node("div", node("div", class_="ramp", style=f"background:linear-gradient(to right, {colours})"), values)
-    words = node(
-        "p",
-        "Colour: residual energy of a patch, as a share of the strongest block of its frame (no unit; residual: "
-        f"{level}). Outlined and hatched: patches that may share one token."
-        + (f" Grey: no picture at hand (level {NEUTRAL})." if view.samples.pictures is None else ""),
-    )
+    regions = "" if view.samples.regions is None else "; outlined and hatched: patches that share one token"
+    words = node("p", view.density_title + regions)
     return node("div", ramp, words, class_="scale")
 
 

@@ -35,7 +35,6 @@ def timeline_figure(line: Timeline, budget: str) -> Element:
     """The timeline with its legend, axes and units. budget: what the tokens per frame are, in words."""
     present = [column for column in range(len(TYPE_NAMES)) if line.pictures[:, column].any()]
     largest = max(float(line.mean_bytes.max()), 1.0)
-    tokens = sorted({0, line.capacity // 2, line.capacity})
     lanes = [*(TYPE_LETTERS[column] for column in present), "GoP"]
     return node(
         "figure",
@@ -54,7 +53,7 @@ def timeline_figure(line: Timeline, budget: str) -> Element:
         _plot(
             "tokens",
             _tokens(line),
-            [(value / max(line.capacity, 1), compact(value)) for value in tokens],
+            [(value / line.most_tokens, compact(value)) for value in line.token_ticks],
             _token_labels(line),
         ),
         _time_axis(line),
@@ -185,7 +184,7 @@ def _lanes(line: Timeline, present: list[int]) -> Element:
 def _tokens(line: Timeline) -> Element:
     """A line through the sampled frames; a point is a stroke without length, which stays round when stretched."""
     x = line.share(line.at) * WIDE
-    y = HIGH * (1 - line.budgets / max(line.capacity, 1))
+    y = HIGH * (1 - line.budgets / line.most_tokens)
     points = " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y, strict=True))
     dots = "".join(f"M{a:.2f} {b:.2f}h0" for a, b in zip(x, y, strict=True))
     description = (
@@ -201,11 +200,12 @@ def _token_labels(line: Timeline) -> Element:
     labels = []
     if len(line.budgets) <= FEW:
         for share, tokens in zip(line.share(line.at).tolist(), line.budgets.tolist(), strict=True):
-            up = 100 * tokens / max(line.capacity, 1)
+            up = 100 * tokens / line.most_tokens
             side = " first" if share < 0.02 else " last" if share > 0.98 else ""
             place = f"left:{100 * share:.2f}%;bottom:{up:.2f}%"
             labels.append(node("span", f"{tokens:,}", style=place, class_=f"value{side}"))
-    return node("div", *labels, class_="values", aria_hidden="true")
+    crowd = " many" if len(labels) > 8 else ""
+    return node("div", *labels, class_=f"values{crowd}", aria_hidden="true")
 
 
 def _time_axis(line: Timeline) -> Element:

@@ -82,8 +82,7 @@ class Timeline:
     @property
     def gops_title(self) -> str:
         """How many groups of pictures there are."""
-        count = len(self.gops) - 1
-        return "1 group of pictures" if count == 1 else f"{count:,} groups of pictures"
+        return counted(len(self.gops) - 1, "group") + " of pictures"
 
     @property
     def gops_told_apart(self) -> bool:
@@ -94,6 +93,16 @@ class Timeline:
     def gop_blocks(self) -> NDArray[np.float64]:
         """float64 (blocks + 1,): edges of what is drawn of the groups; one block where they are not told apart."""
         return self.gop_edges if self.gops_told_apart else self.gop_edges[[0, -1]]
+
+    @property
+    def most_tokens(self) -> int:
+        """Where the axis of tokens ends: all of a frame, or more where a method adds some of its own."""
+        return max(self.capacity, int(self.budgets.max()), 1)
+
+    @property
+    def token_ticks(self) -> list[int]:
+        """Numbers on the axis of tokens."""
+        return sorted({0, self.capacity // 2, self.capacity})
 
     @property
     def span(self) -> tuple[float, float]:
@@ -199,6 +208,11 @@ def axis_labels(line: Timeline, most: int) -> list[tuple[float, str]]:
     decimals = max(0, int(np.ceil(-np.log10(step) - 1e-9)))
     texts = [clock_text(tick, line.span[1], decimals) if line.clock else f"{tick:.0f}" for tick in ticks.tolist()]
     return list(zip(line.share(ticks).tolist(), texts, strict=True))
+
+
+def counted(count: int, thing: str) -> str:
+    """ "1 frame", "2,000 frames"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def compact(value: float) -> str:

@@ -38,23 +38,21 @@ function texts(window_, document_) {
     if (!walker.currentNode.data.trim() || element.closest("svg, details > div")) continue;
     const range = document_.createRange();
     range.selectNodeContents(walker.currentNode);
-    const box = range.getBoundingClientRect();
-    if (!box.width) continue;
     const [a, b] = [luminance(colour(window_.getComputedStyle(element).color)), luminance(ground(window_, element))];
-    found.push({text: walker.currentNode.data, contrast: (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05),
-                size: parseFloat(window_.getComputedStyle(element).fontSize),
-                box: [box.left, box.top, box.right, box.bottom]});
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const size = parseFloat(window_.getComputedStyle(element).fontSize);
+    for (const box of range.getClientRects())  // one for every line
+      if (box.width)
+        found.push({text: walker.currentNode.data, contrast, size, box: [box.left, box.top, box.right, box.bottom]});
   }
   return found;
 }
 window.onload = () => {
   const frame = document.querySelector("iframe"), d = frame.contentDocument, w = frame.contentWindow;
-  const plots = [...d.querySelectorAll(".field svg")].map(one => one.getBoundingClientRect());
   const facts = {
     scroll_width: d.documentElement.scrollWidth, inner_width: w.innerWidth, height: d.documentElement.scrollHeight,
     pictures: [...d.images].map(one => one.naturalWidth), texts: texts(w, d),
     requests: w.performance.getEntriesByType("resource").map(one => one.name),
-    plots: plots.map(one => [one.left, one.top, one.right, one.bottom]),
     paper: w.getComputedStyle(d.body).backgroundColor,
   };
   const result = document.createElement("pre");
@@ -83,6 +81,21 @@ def look(folder: Path, page: str, width: int, *, dark: bool = False) -> dict[str
     assert found, done.stderr
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return {**json.loads(html.unescape(found[1])), "console": console}
+
+
+def check_layout(seen: dict[str, Any], width: int, dark: bool) -> None:
+    """Nothing sideways, nothing over anything else, nothing missing, nothing asked for, and all of it readable."""
+    assert seen["scroll_width"] <= seen["inner_width"] == width
+    assert not seen["console"] and not seen["requests"] and min(seen["pictures"]) > 0
+    assert (sum(map(int, re.findall(r"\d+", seen["paper"])[:3])) < 300) == dark
+    assert min(one["contrast"] for one in seen["texts"]) >= 4.5  # WCAG 2.2, 1.4.3
+    assert min(one["size"] for one in seen["texts"]) >= 12
+    boxes = [(one["text"], *one["box"]) for one in seen["texts"]]
+    for number, (text, left, top, right, bottom) in enumerate(boxes):
+        assert left >= 0 and right <= width + 0.5, text
+        for other, left2, top2, right2, bottom2 in boxes[number + 1 :]:
+            across, down = min(right, right2) - max(left, left2), min(bottom, bottom2) - max(top, top2)
+            assert across <= 1 or down <= 2, (text, other)
 
 
 def print_pages(folder: Path, page: str) -> int:
