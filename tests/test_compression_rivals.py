@@ -502,7 +502,10 @@ def test_published_numbers_come_out_of_seven_billion_shapes():
 def test_calibrated_thresholds_leave_the_share_on_average_over_the_split(layer):
     model = tiny.llava()
     split = [tiny.llava_inputs(seed=seed) for seed in range(4)]
+    tiny.generate(model, split[0], new=1)
+    before = hooks(model)
     tuned = calibrate(model, split, 0.5, Sttm(layer=layer))
+    assert hooks(model) == before
     assert tuned.budget is None and tuned.layer == layer and tuned.tau_t == pytest.approx(tuned.tau_s - 0.2)
     shares = []
     for inputs in split:
@@ -510,7 +513,6 @@ def test_calibrated_thresholds_leave_the_share_on_average_over_the_split(layer):
             tiny.generate(model, inputs, new=1)
         shares.append(session.layer_tokens[2] / FULL)
     assert 0.42 <= np.mean(shares) <= 0.5 and len(set(shares)) > 1
-    assert hooks(model) == hooks(tiny.llava()) or hooks(model) < 40
     with pytest.raises(ValueError, match="no thresholds leave 0.1"):
         calibrate(model, split, 0.1)
     with pytest.raises(ValueError, match="no clips"):
