@@ -74,7 +74,7 @@ class Holitom(Strategy):
         assert context is not None and context.attention is not None
         attention = context.attention.double().cpu().numpy()
         exact, cells = tokens.float(), tokens.shape[1]
-        groups: list[tuple[int, NDArray[np.int64], Tensor, bool]] = []  # frame, places, values, still
+        groups: list[tuple[int, NDArray[np.int64], Tensor, bool]] = []  # frame, places, values, whether they stand
         for start, stop, still in windows(tokens, self.tau):
             places = np.flatnonzero(still)
             if len(places):
@@ -83,8 +83,8 @@ class Holitom(Strategy):
             groups += [(t, moving, exact[t, _index(moving, tokens)], False) for t in range(start, stop)]
         sizes = np.array([len(places) for _, places, _, _ in groups])
         values, slots = [], []
-        for (t, places, states, still), count in zip(groups, share_out(sizes, plan.tokens), strict=True):
-            if still:
+        for (t, places, states, stands), count in zip(groups, share_out(sizes, plan.tokens), strict=True):
+            if stands:
                 kept, merged = self._cluster(states, int(count))
             else:
                 kept, merged = self._choose(states, attention[t, places], int(count))

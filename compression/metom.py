@@ -147,8 +147,9 @@ class Metom(Strategy):
         """
         if self.needs_pictures:
             raise ValueError("density_source='pixels' plans from pictures: use plan_with")
-        known = require(meta, rows, self) if self.needs_metadata else (None, None)
-        return self._plan(layout, *known, lambda grid: self._density(layout, grid, *require(*known, self)))
+        if self.needs_metadata:
+            meta, rows = require(meta, rows, self)
+        return self._plan(layout, meta, rows, lambda grid: self._density(layout, grid, *require(meta, rows, self)))
 
     def _plan(
         self,

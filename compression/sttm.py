@@ -262,7 +262,8 @@ def _components(left, right, count):  # type: ignore[no-untyped-def]
 
 def _covers(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether box a (..., top, left, bottom, right) holds box b."""
-    return (a[..., :2] <= b[..., :2]).all(axis=-1) & (a[..., 2:] >= b[..., 2:]).all(axis=-1)
+    starts, ends = a[..., :2] <= b[..., :2], a[..., 2:] >= b[..., 2:]
+    return starts[..., 0] & starts[..., 1] & ends[..., 0] & ends[..., 1]
 
 
 def _parents(side: int, device: torch.device | None = None) -> Tensor:

@@ -85,7 +85,8 @@ class LlavaOnevision(Adapter):
     def watch_vision(self, see: Callable[[Tensor], None]) -> Iterator[RemovableHandle]:
         """From the layer whose output goes to the projector; pooled like the features, bilinearly."""
         layers: Any = self.tower.encoder.layers
-        layer = self.inner.config.vision_feature_layer
+        config: Any = self.inner.config
+        layer = config.vision_feature_layer
         attention = layers[layer if layer < 0 else layer - 1].self_attn
 
         def look(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
