@@ -14,9 +14,12 @@ from click.testing import CliRunner
 from test_models_ask import QUESTION, clip, folder  # noqa: F401
 from test_page import Page
 
+import codecmeta
 from codecmeta import models
 from codecmeta.cli import main
 from codecmeta.cli.run import _page
+from codecmeta.draw import panel
+from codecmeta.overview import overview_of_run
 
 from browser import CHROMIUM, check_layout, look
 
@@ -84,3 +87,19 @@ def test_run_writes_the_page_after_the_answer(folder, clip, tmp_path):  # noqa: 
 def test_the_page_of_an_answer_in_a_browser(answers, clip, tmp_path, width, dark):  # noqa: F811
     long = replace(answers[0], text="word " * 80 + "x" * 200)
     check_layout(look(tmp_path, _page(clip, [long, answers[1]]), width, dark=dark), width, dark)
+
+
+def test_positions_of_two_pictures_show_the_first_and_mean_both(clip):  # noqa: F811
+    meta, rows, pictures = codecmeta.read(clip, 8)
+    counts, kept = np.array([4, 1, 2, 3]), np.zeros((4, 16), bool)
+    for at, count in enumerate(counts):
+        kept[at, :count] = True
+    view = overview_of_run(
+        meta, rows, pictures, counts=counts, kept=kept, regions=None, tokens=(4, 4), view=(16, 0, 112, 96), budget=""
+    )
+    every = codecmeta.patch_density(meta, rows, (4, 4), view=(16, 0, 112, 96))
+    assert np.allclose(view.samples.density, (every[::2] + every[1::2]) / 2)
+    assert np.array_equal(view.samples.pictures, pictures[::2]) and view.samples.rows.tolist() == rows[::2].tolist()
+    assert view.timeline.times.tolist() == meta.frames.time[rows[::2]].tolist()
+    drawn = panel(replace(view.samples, density=None), 0, 96, 96)  # the middle of 128 pixels, as the model saw it
+    assert np.array_equal(drawn, pictures[0][:, 16:112])
