@@ -431,8 +431,11 @@ def _sides(values, kind, of, reach, skip):  # type: ignore[no-untyped-def]
     rows, series = values.shape
     after, before, pairs = np.empty((rows, series)), np.empty((rows, series)), np.empty((rows, series))
     near = np.empty(reach)
-    for r in range(rows):
-        for s in range(series):
+    for s in range(series):
+        if np.isnan(values[:, s]).all():  # a signal that does not exist costs nothing
+            after[:, s], before[:, s], pairs[:, s] = np.nan, np.nan, 0
+            continue
+        for r in range(rows):
             new = _gather(values, kind, of, s, r + skip, 1, reach, near)
             after[r, s] = _median(near, new)
             old = _gather(values, kind, of, s, r - 1, -1, reach, near)
