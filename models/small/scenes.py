@@ -148,13 +148,19 @@ def sample_indices(frames: int, count: int) -> np.ndarray:
 def render(scene: Scene, times: np.ndarray, *, width: int, height: int) -> np.ndarray:
     """Draw the scene at the given times: uint8 RGB (times, height, width, 3), anti-aliased, with camera noise."""
     frames = _draw_backgrounds(scene, times, width, height)
+    draw_objects(frames, scene, times)
+    if scene.noise > 0:
+        _add_noise(frames, scene, times)
+    return frames
+
+
+def draw_objects(frames: np.ndarray, scene: Scene, times: np.ndarray) -> None:
+    """Draw a scene's objects, anti-aliased, into uint8 RGB frames (times, height, width, 3) in place."""
+    height, width = frames.shape[1:3]
     for item in scene.objects:
         corners = _corners(item, times, scene.aspect, width, height)
         for index in np.flatnonzero(item.visible(times)):
             cv2.fillPoly(frames[index], [corners[index]], item.rgb, cv2.LINE_AA, _SUBPIXEL_BITS)
-    if scene.noise > 0:
-        _add_noise(frames, scene, times)
-    return frames
 
 
 def object_map(scene: Scene, times: np.ndarray, *, width: int, height: int) -> np.ndarray:
