@@ -70,7 +70,7 @@ def run(
     The answer comes first, then what it cost. Exit code 0: answered; 1: failed; 2: wrong usage.
     """
     try:
-        compression, models = _libraries()
+        compression, models = libraries()
         strategy = compression.make(method, budget=budget, options=_pairs(options))
         if not video.exists():
             raise VideoError(f"{video}: no such file")
@@ -127,7 +127,7 @@ def _page(video: Path, answers: list[Any]) -> str:
     return page(view, Report(answer.question, [one.as_dict() for one in answers]))
 
 
-def _libraries() -> tuple[Any, Any]:
+def libraries() -> tuple[Any, Any]:
     """The strategies and the models; both need the extra that a plain install does not bring."""
     try:
         import transformers
@@ -138,7 +138,7 @@ def _libraries() -> tuple[Any, Any]:
         transformers.logging.set_verbosity_error()
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f'`codecmeta run` needs {error.name}, which is not installed: pip install "codecmeta[models]"'
+            f'this command needs {error.name}, which is not installed: pip install "codecmeta[models]"'
         ) from error
     return compression, models
 

@@ -76,6 +76,17 @@ class Trace:
     kept: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Clip:
+    """The sampled pictures of a video as a model sees them, uint8 (T, height, width, 3), their rows in the frame table,
+    int64 (T,), metadata of the video, and the seconds that reading took, by stage (see `codecmeta.read`)."""
+
+    meta: Metadata
+    rows: NDArray[np.int64]
+    pictures: NDArray[np.uint8]
+    seconds: dict[str, float]
+
+
 class VideoModel:
     """A model with its tokenizer, preprocessing and prompt format. Made by `codecmeta.models.load`.
 
@@ -118,42 +129,46 @@ class VideoModel:
         """
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
-        seconds: dict[str, float] = {}
-        count = frames or self.preprocessing.num_frames or 16
-        known, rows, pictures = self._look(fspath(video), count, chosen, meta, jobs, seconds)
+        clip = self.clip(video, frames, jobs=jobs, meta=meta, covered=chosen.needs_metadata)
+        seconds = dict(clip.seconds)
         shown = perf_counter()
-        if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
-            rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
-        inputs = self.inputs(np.stack(pictures), question)
+        inputs = self.inputs(clip.pictures, question)
         seconds["preprocess"] = seconds.pop("transform") + perf_counter() - shown
-        with torch.inference_mode(), apply(self.model, chosen, known, frames=rows) as session:
+        with torch.inference_mode(), apply(self.model, chosen, clip.meta, frames=clip.rows) as session:
             ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         text = self.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
         seconds |= session.seconds
         seconds["first_token"] = (session.first_token_at or start) - start
         seconds["total"] = perf_counter() - start
-        return self._answer(text, question, chosen, session, seconds, known, rows)
+        return self._answer(text, question, chosen, session, seconds, clip.meta, clip.rows)
 
-    def _look(
+    def clip(
         self,
-        video: str,
-        count: int,
-        strategy: Strategy,
-        given: Metadata | str | PathLike[str] | None,
-        jobs: int,
-        seconds: dict[str, float],
-    ) -> tuple[Metadata, NDArray[np.int64], list[NDArray[np.uint8]]]:
-        """Metadata, the rows of `count` pictures, and these pictures, resized."""
+        video: str | PathLike[str],
+        frames: int | None = None,
+        *,
+        jobs: int = 1,
+        meta: Metadata | str | PathLike[str] | None = None,
+        covered: bool = True,
+    ) -> Clip:
+        """Read the pictures of a video that `ask` would show, and their metadata; arguments as there. covered: whether
+        metadata that is given must hold maps of these pictures."""
+        count = frames or self.preprocessing.num_frames or 16
         resize = self.preprocessing.resize
-        if given is None:
-            return codecmeta.read(video, count, transform=resize, jobs=jobs, seconds=seconds)
-        start = perf_counter()
-        meta = given if isinstance(given, Metadata) else _cached(given, video)
-        rows = sample_rows(meta.frames.time, count)
-        if strategy.needs_metadata:
-            _check_covered(meta, rows, fspath(given) if not isinstance(given, Metadata) else "the metadata")
-        seconds["metadata"] = perf_counter() - start
-        return meta, rows, read_pictures(video, meta, rows, transform=resize, jobs=jobs, seconds=seconds)
+        seconds: dict[str, float] = {}
+        if meta is None:
+            known, rows, pictures = codecmeta.read(fspath(video), count, transform=resize, jobs=jobs, seconds=seconds)
+        else:
+            start = perf_counter()
+            known = meta if isinstance(meta, Metadata) else _cached(meta, fspath(video))
+            rows = sample_rows(known.frames.time, count)
+            if covered:
+                _check_covered(known, rows, fspath(meta) if not isinstance(meta, Metadata) else "the metadata")
+            seconds["metadata"] = perf_counter() - start
+            pictures = read_pictures(fspath(video), known, rows, transform=resize, jobs=jobs, seconds=seconds)
+        if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
+            rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
+        return Clip(known, rows, np.stack(pictures), seconds)
 
     def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
         """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""

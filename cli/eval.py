@@ -1,0 +1,147 @@
+"""`codecmeta eval`: methods compared on a dataset of questions about videos."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from codecmeta.cli.outputs import check_output, write_output
+from codecmeta.errors import CacheError, VideoError
+
+
+@click.command("eval")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    required=True,
+    metavar='"NAME [OPTION=VALUE]..."',
+    help='May be repeated; with options of its own: --method "uniform mode=spatial".',
+)
+@click.option(
+    "--budget",
+    "budgets",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    help="Share of visual tokens; may be repeated. Default: each method's own.",
+)
+@click.option("--model", default="small", show_default=True, help="As in `codecmeta run`.")
+@click.option("--frames", type=click.IntRange(1), default=None, help="Pictures per video, as in `codecmeta run`.")
+@click.option(
+    "--seed", "seeds", type=int, multiple=True, help="Of methods that draw by chance; may be repeated. Default: 0 1 2."
+)
+@click.option(
+    "--set",
+    "options",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An option of all methods that have it; may be repeated.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where the JSON goes. Answers are kept beside it (NAME.answers.jsonl) as they come; the same command goes on "
+    "from there, also with more methods.",
+)
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the table to this file too.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against tokens and time (PNG).")
+@click.option("--note", default="", help="A word about the dataset or the run, kept in the JSON.")
+@click.option("--timed", type=click.IntRange(0), default=None, help="Take times on so many videos. Default: all.")
+@click.option("--max-new-tokens", type=click.IntRange(1), default=16, show_default=True, help="Longest answer.")
+@click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
+@click.option("--json", "as_json", is_flag=True, help="The JSON on standard output, in place of the table.")
+def evaluate(
+    dataset: Path,
+    methods: tuple[str, ...],
+    budgets: tuple[float, ...],
+    model: str,
+    frames: int | None,
+    seeds: tuple[int, ...],
+    options: tuple[str, ...],
+    out: Path | None,
+    markdown: Path | None,
+    plot: Path | None,
+    note: str,
+    timed: int | None,
+    max_new_tokens: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Answer every question in DATASET with every method, and compare each with the plain model on the same questions.
+
+    DATASET has one JSON object per line: {"video", "question", "answer"}, optionally "options" to choose from, "type"
+    and "strata". Exit code 0: all answered; 1: failed, what was answered so far is kept; 2: wrong usage.
+    """
+    from codecmeta.cli.run import libraries
+
+    libraries()
+    from codecmeta import models
+    from codecmeta.models import evaluation
+    from codecmeta.models.evaluation.runner import identity
+
+    try:
+        settings = evaluation.make_settings(methods, budgets, seeds or (0, 1, 2), options)
+        rows = evaluation.read_dataset(dataset)
+        for file in (out, markdown, plot):
+            if file is not None:
+                check_output(file, dataset)
+        kept = None if out is None else out.with_suffix(".answers.jsonl")
+        answers = evaluation.Answers(kept, identity(dataset, model, frames, max_new_tokens))
+        loaded = models.load(model, device)
+        try:
+            evaluation.evaluate(
+                loaded,
+                rows,
+                settings,
+                answers,
+                frames=frames,
+                timed=timed,
+                max_new_tokens=max_new_tokens,
+                progress=_progress,
+            )
+        finally:
+            answers.close()
+    except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+    result = {
+        "command": _command(),
+        "note": note,
+        "dataset": {"name": dataset.name, **identity(dataset, model, frames, max_new_tokens)},
+        **evaluation.summarise(rows, settings, answers.replies),
+    }
+    _write(result, as_json, out, markdown, plot)
+
+
+def _write(result: dict[str, Any], as_json: bool, out: Path | None, markdown: Path | None, plot: Path | None) -> None:
+    from codecmeta.models import evaluation
+
+    text, table = json.dumps(result, indent=1) + "\n", evaluation.markdown(result)
+    if out:
+        write_output(out, text.encode())
+    if markdown:
+        write_output(markdown, table.encode())
+    if plot:
+        from codecmeta.models.evaluation.plot import png
+
+        write_output(plot, png(result))
+    click.echo(text if as_json else table, nl=False)
+
+
+def _progress(done: int, total: int) -> None:
+    """A line that is rewritten on a terminal, one in 20 videos elsewhere."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{done} of {total} videos", nl=done == total, err=True)
+    elif done == total or done % 20 == 0:
+        click.echo(f"{done} of {total} videos", err=True)
+
+
+def _command() -> str:
+    """The command line, with the program's name in place of its path."""
+    import shlex
+
+    return " ".join(["codecmeta", *map(shlex.quote, sys.argv[1:])])

@@ -1,0 +1,120 @@
+"""Datasets of questions about videos: one JSON object per line.
+
+    {"video": "clips/a.mp4", "question": "What colour is the cross?", "answer": "blue", "type": "colour"}
+    {"video": "clips/a.mp4", "question": "Who wins?", "options": ["the cat", "the dog"], "answer": "B"}
+
+Paths are relative to the file. `answer` is a text, or with `options` one of them or its letter. `type` and `strata`, an
+object of names and values, are optional: results are broken down by them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question. line: its line in the file, from 1. answer: as compared, see `normal`; a letter for questions with
+    options."""
+
+    line: int
+    video: Path
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+    type: str = ""
+    strata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """What the model is asked."""
+        if not self.options:
+            return self.question
+        lettered = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, self.options, strict=False)]
+        return "\n".join([self.question, *lettered, "Answer with the option's letter from the given choices directly."])
+
+    def parse(self, text: str) -> str:
+        """A model's answer as it is compared: the letter for questions with options, "" where there is none."""
+        if not self.options:
+            return normal(text)
+        letters = ascii_uppercase[: len(self.options)]
+        for pattern in (
+            rf"^\W*([{letters}])\b",
+            rf"\(([{letters}])\)",
+            rf"\b(?:answer|option)\W+(?:is\W+)?([{letters}])\b",
+        ):
+            if found := re.search(pattern, text, flags=re.I if "answer" in pattern else 0):
+                return found[1].upper()
+        said = [letter for letter, option in zip(letters, self.options, strict=True) if normal(option) == normal(text)]
+        return said[0] if len(said) == 1 else ""
+
+
+def normal(text: str) -> str:
+    """Text without case, outer punctuation and repeated spaces."""
+    return " ".join(text.casefold().split()).strip(" .,:;!?\"'()")
+
+
+def known_answers(rows: Iterable[Row]) -> dict[str, set[str]]:
+    """Every right answer that a type of question without options has in these rows: anything else cannot be parsed."""
+    known: dict[str, set[str]] = {}
+    for row in rows:
+        known.setdefault(row.type, set()).add(row.answer)
+    return known
+
+
+def read_dataset(path: Path) -> list[Row]:
+    """The rows of a file, in order. Raises ValueError naming the line of the first bad row; empty lines are skipped."""
+    rows = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                rows.append(_row(number, json.loads(line), path.parent))
+            except ValueError as error:
+                said = f"not JSON ({error.msg})" if isinstance(error, json.JSONDecodeError) else str(error)
+                raise ValueError(f"{path}, line {number}: {said}") from None
+    if not rows:
+        raise ValueError(f"{path}: no questions in it")
+    return rows
+
+
+def _row(line: int, values: Any, folder: Path) -> Row:
+    if not isinstance(values, dict):
+        raise ValueError("expected an object with video, question and answer")
+    for name in ("video", "question", "answer"):
+        if not isinstance(values.get(name), str) or not values[name].strip():
+            raise ValueError(f"{name!r} must be a text; got {values.get(name)!r}")
+    strata, options = values.get("strata", {}), values.get("options", [])
+    if not isinstance(strata, dict):
+        raise ValueError(f"'strata' must be an object; got {strata!r}")
+    if (
+        not isinstance(options, list)
+        or not all(isinstance(one, str) for one in options)
+        or len(options) in (1, *range(27, 999))
+    ):
+        raise ValueError(f"'options' must be 2 to 26 texts; got {options!r}")
+    video = folder / values["video"]
+    if not video.is_file():
+        raise ValueError(f"no such video: {video}")
+    row = Row(
+        line=line,
+        video=video,
+        question=values["question"],
+        answer="",
+        options=tuple(options),
+        type=str(values.get("type", "")),
+        strata={str(name): str(value) for name, value in strata.items()},
+    )
+    answer = row.parse(values["answer"])
+    if not answer:
+        raise ValueError(f"'answer' must be one of the options or its letter; got {values['answer']!r}")
+    return Row(**{**row.__dict__, "answer": answer})

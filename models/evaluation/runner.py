@@ -1,0 +1,122 @@
+"""Asks every question with every setting, and keeps each answer in a file as soon as it is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from codecmeta.errors import CacheError, VideoError
+from codecmeta.models.evaluation.answering import Asked, Reply, answer_all
+from codecmeta.models.evaluation.dataset import Row
+from codecmeta.models.evaluation.settings import Setting
+from codecmeta.models.video_model import VideoModel
+
+
+class Answers:
+    """Replies by (key of a strategy, line of the dataset), kept in a file if there is one.
+
+    The file's first line says what the answers belong to: anything else than `identity` (dataset, model, frames) is
+    refused with ValueError. Then one line per answer. A line torn by a crash, and what stands after it, is dropped.
+    """
+
+    def __init__(self, path: Path | None = None, identity: Mapping[str, Any] | None = None) -> None:
+        self.replies: dict[tuple[str, int], Reply] = {}
+        self._file: Any = None
+        if path is None:
+            return
+        whole = self._load(path, dict(identity or {})) if path.exists() else 0
+        self._file = path.open("r+b" if path.exists() else "wb")
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        if not whole:
+            self._write([dict(identity or {})])
+
+    def _load(self, path: Path, identity: dict[str, Any]) -> int:
+        """Take over what is there; returns the bytes of its whole lines."""
+        whole = 0
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines):
+                if not line.endswith(b"\n"):
+                    break
+                values = json.loads(line)
+                if number == 0 and values != identity:
+                    differs = sorted(name for name in {*values, *identity} if values.get(name) != identity.get(name))
+                    raise ValueError(
+                        f"{path} holds answers of another run ({', '.join(differs)} differ); "
+                        "delete it or choose another --out"
+                    )
+                if number:
+                    where = values.pop("key"), values.pop("line")
+                    self.replies[where] = Reply(**values)
+                whole += len(line)
+        return whole
+
+    def add(self, key: str, lines: Sequence[int], replies: Sequence[Reply]) -> None:
+        """Keep some answers, on disk before this returns."""
+        self.replies |= {(key, line): reply for line, reply in zip(lines, replies, strict=True)}
+        if self._file:
+            self._write([{"key": key, "line": line, **asdict(one)} for line, one in zip(lines, replies, strict=True)])
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+
+
+def identity(dataset: Path, model: str, frames: int | None, max_new_tokens: int) -> dict[str, Any]:
+    """What answers belong to."""
+    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
+    return {"dataset_sha256": digest, "model": model, "frames": frames, "max_new_tokens": max_new_tokens}
+
+
+def evaluate(
+    model: VideoModel,
+    rows: Sequence[Row],
+    settings: Sequence[Setting],
+    answers: Answers,
+    *,
+    frames: int | None = None,
+    timed: int | None = None,
+    max_new_tokens: int = 16,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Ask what is missing in `answers`. Every video is read once, and all settings take their turn on it.
+
+    timed: on so many of the videos the first question shares nothing with the others and its seconds are noted;
+    default all. progress: called with the number of videos done and their total. Raises ValueError or VideoError
+    naming the line of the dataset where a video or a method fails; the answers before it are kept.
+    """
+    videos: dict[Path, list[Row]] = {}
+    for row in rows:
+        videos.setdefault(row.video, []).append(row)
+    strategies = {key: one for setting in settings for key, one in zip(setting.keys, setting.strategies, strict=True)}
+    warm = False
+    for number, (video, asked) in enumerate(videos.items()):
+        left = {
+            key: one for key, one in strategies.items() if any((key, row.line) not in answers.replies for row in asked)
+        }
+        if left:
+            try:
+                prompts = [row.prompt for row in asked]
+                if not warm:  # compiling and starting count for nobody
+                    for strategy in left.values():
+                        answer_all(model, Asked(model, model.clip(video, frames), prompts), strategy)
+                    warm = True
+                ready = Asked(model, model.clip(video, frames), prompts)
+                on = timed is None or number < timed
+                for key, strategy in left.items():
+                    replies = answer_all(model, ready, strategy, timed=on, max_new_tokens=max_new_tokens)
+                    answers.add(key, [row.line for row in asked], replies)
+            except (VideoError, CacheError, ValueError) as error:
+                raise type(error)(f"line {asked[0].line}: {error}") from error
+        progress(number + 1, len(videos))
