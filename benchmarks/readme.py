@@ -78,6 +78,62 @@ def small_model_table(result: dict[str, Any]) -> str:
     return table(["questions about", "questions", "right", "best constant answer"], rows)
 
 
+def methods_table(result: dict[str, Any]) -> str:
+    """Right answers at each budget, with the difference to all tokens, from benchmarks/methods.py."""
+    budgets = sorted({one["budget"] for one in result["methods"] if one["budget"] is not None}, reverse=True)
+    rows = []
+    for label in dict.fromkeys(one["label"] for one in result["methods"]):
+        mine = [one for one in result["methods"] if one["label"] == label]
+        cells = {one["budget"]: f"{100 * one['accuracy'][0]:.1f} ({_points(one['difference'])})" for one in mine}
+        tokens = ", ".join(f"{100 * one['share_llm_mean']:.0f}" for one in mine)
+        rows.append([label, *(cells.get(budget, "") for budget in budgets), cells.get(None, ""), tokens])
+    head = [f"right at {budget:.0%}, %" for budget in budgets]
+    return table(["method", *head, "right without a budget, %", "tokens per layer, % of all"], rows)
+
+
+def _points(interval: list[float]) -> str:
+    """Percentage points and their 95 % interval."""
+    return "{:+.1f}, {:+.1f} to {:+.1f}".format(*(100 * one for one in interval))
+
+
+def strata_table(result: dict[str, Any]) -> str:
+    """Points lost at 30 % by kind of clip, from benchmarks/methods.py."""
+    chosen = [one for one in result["methods"] if one["budget"] == 0.3]
+    plain = result["methods"][0]["strata"]
+    rows = [
+        [name, part["questions"], f"{100 * part['accuracy'][0]:.1f}"]
+        + [f"{100 * one['strata'][name]['difference'][0]:+.1f}" for one in chosen]
+        for name, part in plain.items()
+    ]
+    return table(["clips", "questions", "none, %", *(one["label"] for one in chosen)], rows)
+
+
+def signals_table(result: dict[str, Any]) -> str:
+    """Areas under the ROC curve of every signal, from benchmarks/signals.py."""
+    truths = ("object", "moving object", "change")
+    rows = [
+        [name, one["clips"], *(_area(one[truth]) for truth in truths), f"{one['motion'][0]:.2f}"]
+        for name, one in result["all"].items()
+    ]
+    return table(
+        ["signal", "clips", *(f"{truth}, ROC area" for truth in truths), "true motion, rank correlation"], rows
+    )
+
+
+def _area(interval: list[float]) -> str:
+    return "{:.2f} ({:.2f} to {:.2f})".format(*interval)
+
+
+def oracle_table(result: dict[str, Any]) -> str:
+    """Right answers where the truth chooses the tokens, from benchmarks/oracle.py."""
+    budgets = (0.5, 0.3, 0.2, 0.1)
+    rows = [
+        [name, *(f"{100 * result['settings'][f'{name} {budget:g}']['accuracy'][0]:.1f}" for budget in budgets)]
+        for name in result["choices"]
+    ]
+    return table(["kept", *(f"right at {budget:.0%}, %" for budget in budgets)], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),

@@ -1,0 +1,139 @@
+"""What is it worth to know where the objects are? Selections by the truth about clips, with the built-in model.
+
+    python benchmarks/oracle.py --clips-in heldout --clips 120 --json benchmarks/results/oracle.json
+
+A method of token selection can at best know what matters. Here it does: every frame keeps the same number of tokens,
+those that show most of an object, most of what changed since the last sample, or least of any object; beside them
+tokens drawn by chance. Nothing is merged, positions are preserved, one token of answer is read. Where the truth does
+not beat chance, no signal can, and the model or the questions are the reason. The clips are those of the tuning split,
+which benchmarks/heldout.py writes with `--seed 1`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from heldout import TUNING, Clip, make_clip  # noqa: E402
+
+from codecmeta import models  # noqa: E402
+from codecmeta.compression import Plain, Plan, Strategy  # noqa: E402
+from codecmeta.models.evaluation.answering import Asked, answer_all  # noqa: E402
+from codecmeta.models.evaluation.dataset import Row, read_dataset  # noqa: E402
+from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
+from codecmeta.models.small.scenes import object_map  # noqa: E402
+
+BUDGETS = (0.5, 0.3, 0.2, 0.1)
+FRAMES, SIDE, PIXELS = 16, 4, 64
+CHOICES = {
+    "objects": "most of an object",
+    "changes": "most pixels that belong to another object, or to none, than in the frame sampled before",
+    "objects and changes": "the sum of both",
+    "background": "least of any object",
+    "chance": "drawn by chance, as many in every frame",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep(Strategy):
+    """Keep given places of the token grid. slots: bool (T, tokens per frame)."""
+
+    name: ClassVar[str] = "oracle"
+    slots: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool), compare=False)
+
+    def plan(self, layout: Any, meta: Any = None, rows: Any = None) -> Plan:
+        """The places, whatever the metadata."""
+        return Plan(layout, self.slots.sum(axis=1), slots=self.slots)
+
+
+def values_of(clip: Clip, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """How much each token of each frame is wanted, float (T, tokens per frame), for each of `CHOICES`."""
+    labels = object_map(clip.scene, clip.times()[rows], width=PIXELS, height=PIXELS)
+    before = np.concatenate((np.zeros_like(labels[:1]), labels[:-1]))
+    objects, changes = (_share(mask) for mask in (labels > 0, labels != before))
+    chance = np.random.default_rng(clip.scene.seed).random(objects.shape)
+    return {
+        "objects": objects + 1e-6 * chance,
+        "changes": changes + 1e-6 * chance,
+        "objects and changes": objects + changes + 1e-6 * chance,
+        "background": 1e-6 * chance - objects,
+        "chance": chance,
+    }
+
+
+def _share(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of each token's pixels: bool (T, pixels, pixels) -> float (T, tokens)."""
+    cells = mask.reshape(len(mask), SIDE, PIXELS // SIDE, SIDE, PIXELS // SIDE)
+    return cells.mean(axis=(2, 4)).reshape(len(mask), -1)
+
+
+def choose(values: NDArray[np.float64], budget: float) -> NDArray[np.bool_]:
+    """The most wanted tokens of every frame, in all floor(budget * T * N); frames differ by one token at most."""
+    total = int(budget * values.size + 1e-9)
+    counts = total * (np.arange(len(values)) + 1) // len(values) - total * np.arange(len(values)) // len(values)
+    rank = (-values).argsort(axis=1).argsort(axis=1)
+    return rank < counts[:, None]
+
+
+def answers(folder: Path, clips: int) -> Iterator[tuple[int, Row, dict[str, bool]]]:
+    """(clip, question, {setting: right}) for every question about the first clips of the tuning split."""
+    model = models.load()
+    videos: dict[Path, list[Row]] = {}
+    for row in read_dataset(folder / "dataset.jsonl"):
+        videos.setdefault(row.video, []).append(row)
+    for number, (video, rows) in enumerate(list(videos.items())[:clips]):
+        asked = Asked(model, model.clip(video), [row.prompt for row in rows])
+        settings: dict[str, Strategy] = {"all": Plain()}
+        for name, values in values_of(make_clip(TUNING, int(video.stem)), asked.clip.rows).items():
+            settings |= {f"{name} {budget:g}": Keep(slots=choose(values, budget)) for budget in BUDGETS}
+        right: list[dict[str, bool]] = [{} for _ in rows]
+        for name, strategy in settings.items():
+            for one, row, reply in zip(right, rows, answer_all(model, asked, strategy, max_new_tokens=1), strict=True):
+                one[name] = row.parse(reply.text) == row.answer
+        yield from ((number, row, one) for row, one in zip(rows, right, strict=True))
+        if number % 20 == 19:
+            print(f"{number + 1} of {clips} clips", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Ask and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips-in", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=120)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = list(answers(options.clips_in, options.clips))
+    bootstrap = Bootstrap([number for number, _, _ in found])
+    right = {name: np.array([float(one[name]) for _, _, one in found]) for name in found[0][2]}
+    types = np.array([row.type for _, row, _ in found])
+    result = {
+        "what": " ".join(__doc__.split("\n\n")[0].split()),
+        "command": f"python benchmarks/oracle.py --clips-in FOLDER --clips {options.clips}",
+        "split": {"generator": "benchmarks/heldout.py", "seed": TUNING, "clips": options.clips},
+        "questions": len(found),
+        "choices": CHOICES,
+        "settings": {
+            name: {
+                "accuracy": [round(one, 4) for one in bootstrap.interval(values)],
+                "difference": [round(one, 4) for one in bootstrap.interval(values - right["all"])],
+                "types": {kind: round(float(values[types == kind].mean()), 4) for kind in sorted(set(types))},
+            }
+            for name, values in right.items()
+        },
+    }
+    text = json.dumps(result, indent=1) + "\n"
+    print(text) if options.json is None else options.json.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
