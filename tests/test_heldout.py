@@ -1,4 +1,4 @@
-"""The held-out clips: what is said about them is on them, and training has nothing of it. What is compared with what."""
+"""The held-out clips: what is said of them is on them, and training has nothing of it; what is compared with what."""
 
 import sys
 from pathlib import Path
