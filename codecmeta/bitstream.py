@@ -303,17 +303,17 @@ class Bitstream:
     def _display_of(self, sps: SPS) -> Display:
         """How a picture with this parameter set is shown; the first one's crop is the one FFmpeg applies."""
         first = self._first_sps
-        if first is None or (sps.width, sps.height, sps.crop_left, sps.crop_top, sps.crop_right, sps.crop_bottom) == (
-            first.width,
-            first.height,
-            first.crop_left,
-            first.crop_top,
-            first.crop_right,
-            first.crop_bottom,
-        ):
+        if first is None:
+            return self._display
+        size = sps.displayed_width, sps.displayed_height
+        names = ("width", "height", "crop_left", "crop_top", "crop_right", "crop_bottom")
+        same = all(getattr(sps, name) == getattr(first, name) for name in names)
+        if same and size == (
+            self._display.width,
+            self._display.height,
+        ):  # else FFmpeg goes by a later set than the first
             return self._display
         crop = sps.crop_left, sps.crop_top
-        size = sps.displayed_width, sps.displayed_height
         return Display(*size, *crop, self.facts.rotation, self.facts.width, self.facts.height)
 
     def _shown(

@@ -269,7 +269,7 @@ class _Scan:
         types = types.astype(np.uint8)
         for part in bitstream.segment(Segment(0, whole.stop, range(len(order)), linear=True), keep):
             types[part.rows] = np.where(part.types, part.types, types[part.rows])
-            corrupt[part.rows] |= part.corrupt
+            corrupt[part.rows] |= np.array(part.corrupt, bool)
             tally.count(part)
             self.sink.add(part)
         if self.transform is not None:

@@ -128,7 +128,7 @@ def motion_error(
 
 def rounded_rms(rms: NDArray[np.floating], steps: int) -> NDArray[np.float16]:
     """Root mean squares rounded to so many steps per power of two, float16: what compresses well."""
-    mantissa, exponent = np.frexp(rms.astype(np.float32))
+    mantissa, exponent = np.frexp(np.minimum(rms, 60000).astype(np.float32))  # damaged streams have any coefficient
     return np.ldexp(np.rint(mantissa * 2 * steps) / (2 * steps), exponent).astype(np.float16)
 
 
