@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from codecmeta.batch import extract_many
 from codecmeta.cli.summary import Summary
 from codecmeta.index import IndexWriter, Row, index_path
 from codecmeta.inputs import Layout, Task, find_videos, plan, read_manifest
+from codecmeta.workers import memory_share
 
 _TIMEOUT = 3600.0  # seconds for one of many videos, where nothing else is asked for
 
@@ -159,7 +159,7 @@ def extract(
     isolate = not alone or timeout is not None or memory is not None
     if not alone:
         timeout = timeout or _TIMEOUT
-        memory = memory or machine_memory() * 4 // 5 // min(jobs, max(len(tasks), 1))
+        memory = memory or memory_share(min(jobs, max(len(tasks), 1)))
     summary = Summary(len(tasks))
     rows = extract_many(tasks, jobs=jobs, timeout=timeout, memory_limit=memory, isolate=isolate, **options)
     index = _index_path(inputs, manifest, output, shard)
@@ -275,14 +275,3 @@ def _terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def machine_memory() -> int:
-    """Bytes of memory that this machine, or the container this runs in, has."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            total = min(total, int(Path(limit).read_text()))
-        except (OSError, ValueError):  # no such control group, or no limit
-            continue
-    return total

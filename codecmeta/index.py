@@ -116,25 +116,30 @@ def index_path(folder: Path, shard: tuple[int, int] = (0, 1)) -> Path:
 
 
 def index_files(folder: Path) -> list[Path]:
-    """All index files of a corpus, the one written last at the end; those that Ray wrote are in a folder `index`."""
-    found = [*folder.glob("index.jsonl"), *folder.glob("index.*-of-*.jsonl"), *folder.glob("index/*.parquet")]
+    """All indices of a corpus, the one written last at the end; that of Ray is a folder `index` of Parquet files."""
+    found = [*folder.glob("index.jsonl"), *folder.glob("index.*-of-*.jsonl")]
+    if any(folder.glob("index/*.parquet")):
+        found.append(folder / "index")
     return sorted(found, key=lambda one: (one.stat().st_mtime_ns, one.name))
 
 
 def read_index(folder: Path) -> Iterator[dict[str, Row]]:
     """The rows of every index file of a corpus, in the order in which they were written."""
     for path in index_files(folder):
-        if path.suffix == ".parquet":
-            yield _parquet_rows(path)
+        if path.is_dir():
+            yield parquet_rows(path)
         else:
             with open(path, "rb") as file:
                 yield read_rows(file)
 
 
-def _parquet_rows(path: Path) -> dict[str, Row]:
+def parquet_rows(folder: Path) -> dict[str, Row]:
+    """The rows of an index in Parquet files, as Ray writes it."""
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise ImportError(f"{path}: reading it needs pyarrow; pip install 'codecmeta[ray]'") from error
-    rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        raise ImportError(f"{folder}: reading it needs pyarrow; pip install 'codecmeta[ray]'") from error
+    rows: list[dict[str, Any]] = [
+        row for one in folder.glob("*.parquet") for row in parquet.read_table(one).to_pylist()
+    ]
     return {one["key"]: Row(**{**one, "capability": json.loads(one["capability"])}) for one in rows}

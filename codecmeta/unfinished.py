@@ -38,7 +38,8 @@ def remove_abandoned(folder: str | Path) -> None:
     """Remove the unfinished files in a folder whose writer is gone."""
     try:
         with os.scandir(folder) as entries:
-            found = [one.path for one in entries if one.name.startswith(".") and one.name.endswith(_SUFFIX)]
+            names = [one for one in entries if one.name.startswith(".") and one.name.endswith(_SUFFIX)]
+            found = [one.path for one in names if one.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         return
     for path in found:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
+from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -86,6 +87,17 @@ def isolated_map(
     finally:
         for worker in workers:
             worker.kill()
+
+
+def memory_share(jobs: int) -> int:
+    """Bytes for each of so many workers, of four fifths of what this machine, or the container this runs in, has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such control group, or no limit
+            continue
+    return total * 4 // 5 // jobs
 
 
 def _hand_out(waiting: Iterator[Any], workers: list[_Worker], jobs: int, start: Callable[[], _Worker]) -> None:

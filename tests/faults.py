@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from codecmeta import batch
+from codecmeta import batch, distributed
 from codecmeta.index import Row
 from codecmeta.inputs import Task
 
-_extract_one = batch.extract_one
+_extract_one, _extract_shard = batch.extract_one, distributed._extract_shard
 
 
 def work(item: tuple[str, Any]) -> Any:
@@ -57,6 +57,15 @@ def extract_one(task: Task, **options: Any) -> Row:
     if name in ("segfault", "hang", "hog"):
         work((name, None))
     return _extract_one(task, **options)
+
+
+def extract_shard(row: dict[str, Any], output: str, settings: dict[str, Any]) -> Any:
+    """`distributed._extract_shard` with these faults."""
+    batch.extract_one = extract_one
+    try:
+        yield from _extract_shard(row, output, settings)
+    finally:
+        batch.extract_one = _extract_one  # Ray uses its processes again
 
 
 def command(*arguments: object) -> list[str]:
