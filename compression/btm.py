@@ -103,16 +103,24 @@ def merge_over_time(
     return Merged(home, values, size)
 
 
-def fold(tokens: Tensor, core: NDArray[np.bool_], merged: Merged, rule: FoldRule = "half") -> Tensor:
+def fold(
+    tokens: Tensor,
+    core: NDArray[np.bool_],
+    merged: Merged,
+    rule: FoldRule = "half",
+    alive: NDArray[np.bool_] | None = None,
+) -> Tensor:
     """Fold every token outside the core into the most similar core token of its frame: (T * N, width).
 
     Core tokens of a frame are those in its own slots and those that took one of its tokens in. rule "half": the core
     token keeps half of the weight, the mean of all that is folded into it gets the other half. "sequential": one after
     the other in raster order, each time the average of both. "size_weighted": the mean of everything. "drop": lose
     them. A frame without core folds into the nearest earlier frame that has one, else the nearest later one.
-    Similarities are taken before anything is folded, in float32.
+    Similarities are taken before anything is folded, in float32. alive: bool (T, N), cells that hold a token at all;
+    all, by default.
     """
-    if rule == "drop" or core.all():
+    loose_cells = ~core if alive is None else alive & ~core
+    if rule == "drop" or not loose_cells.any():
         return merged.values
     frames, cells, _ = tokens.shape
     units = normalize(tokens.flatten(0, 1).float(), dim=-1)
@@ -122,7 +130,7 @@ def fold(tokens: Tensor, core: NDArray[np.bool_], merged: Merged, rule: FoldRule
         return merged.values
     sources, targets = [], []
     for t in range(frames):
-        loose = np.flatnonzero(~core[t]) + t * cells
+        loose = np.flatnonzero(loose_cells[t]) + t * cells
         if not len(loose):
             continue
         before, after = with_core[with_core <= t], with_core[with_core > t]

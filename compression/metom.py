@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from codecmeta.compression.base import Context, Layout, Plan, Reduced, Strategy,
 from codecmeta.compression.btm import choose_core, fold, merge_over_time
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.matm import Matm
+from codecmeta.compression.ragged import RaggedPlan, plan_ragged, token_places
 from codecmeta.compression.twins import curvature_weights, frame_difference
 from codecmeta.density import merge_regions, patch_density
 from codecmeta.metadata import Metadata
@@ -47,7 +49,10 @@ class Metom(Strategy):
     tau_mode, q, share, tau, connectivity, max_region, min_keep: which patches may merge, see
     `codecmeta.merge_regions`. The defaults take the lowest fifth of each frame. window_density, robust, signal: see
     `codecmeta.patch_density`. pos: position embedding of a region, the "mean" of its patches' or that of its
-    "centroid". proportional: let a region weigh in attention as much as its patches did.
+    "centroid". proportional: let a region weigh in attention as much as its patches did. ragged: what leaves the
+    encoder enters the language model as it is, one token per region or lone patch and no pooling, in place of being
+    scattered back to the grid; BTM then chooses among these, within the same budget (of the plain model's tokens), and
+    without BTM all of them enter, which may be more than the plain model's.
 
     gop_mode, alloc, minimum: see `codecmeta.gop_weights` and `codecmeta.frame_budgets`. ties: which of equally dense
     tokens are kept, see `codecmeta.compression.btm.choose_core`. tau_tem: cosine above which core tokens of
@@ -86,6 +91,7 @@ class Metom(Strategy):
     signal: Literal["auto", "residual", "bits"] = "auto"
     pos: Literal["mean", "centroid"] = "mean"
     proportional: bool = False
+    ragged: bool = False
 
     gop_mode: Literal["auto", "gop", "window"] = "auto"
     alloc: Literal["exact", "paper"] = "exact"
@@ -113,6 +119,11 @@ class Metom(Strategy):
             raise ValueError(f"percent must be at least 0 and less than 100; got {self.percent}")
         if isinstance(self.matm_queries, int) and self.matm_queries < 1:
             raise ValueError(f"matm_queries must be at least 1, or 'text'; got {self.matm_queries}")
+        if self.ragged and (not self.rpm or self.weights == "curvature"):
+            raise ValueError(
+                "ragged=True takes what RPM leaves over into the language model: it needs rpm=True, and weights that "
+                "are known before the features"
+            )
         if self.weights == "curvature" and self.alloc == "paper":
             raise ValueError("weights='curvature' needs alloc='exact': the printed formula does not keep to a total")
 
@@ -121,6 +132,11 @@ class Metom(Strategy):
         if not self.matm or self.percent == 0:
             return None
         return Matm(depth, self.percent, self.matm_layer, self.matm_watch, self.matm_queries, self.matm_fold)
+
+    @property
+    def needs_patches(self) -> bool:  # type: ignore[override]
+        """Features before pooling, where that is left out."""
+        return self.ragged
 
     @property
     def needs_metadata(self) -> bool:
@@ -160,16 +176,19 @@ class Metom(Strategy):
     ) -> Plan:
         """density: grid (rows, columns) -> (T, rows, columns)."""
         regions = self._regions(layout, density(layout.patches)) if self.rpm else None
+        exact = self._tau_tem >= 1 or layout.frames == 1
+        total = budget_tokens(layout, self.budget)
+        if self.ragged:
+            spend = partial(self._budgets, self._weights(layout, meta, rows), total) if self.btm else None
+            return plan_ragged(layout, regions, density(layout.patches), spend, self.ties, exact or not self.btm)
         full = np.full(layout.frames, layout.tokens_per_frame, np.int64)
         if not self.btm or self.budget >= 1:
             return Plan(layout, full, regions=regions)
-        total = budget_tokens(layout, self.budget)
         dense = density(layout.tokens).reshape(layout.frames, -1)
-        exact = self._tau_tem >= 1 or layout.frames == 1
         if self.weights == "curvature":
             slots = np.ones(dense.shape, bool)
             return DensityPlan(layout, full, exact=exact, regions=regions, slots=slots, total=total, density=dense)
-        counts = self._budgets(self._weights(layout, meta, rows), total, layout)
+        counts = self._budgets(self._weights(layout, meta, rows), total, layout.tokens_per_frame)
         return Plan(layout, counts, exact=exact, regions=regions, slots=choose_core(dense, counts, self.ties))
 
     def _weights(self, layout: Layout, meta: Metadata | None, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
@@ -179,32 +198,53 @@ class Metom(Strategy):
         weights = gop_weights(*require(meta, rows, self), self.gop_mode).reshape(layout.frames, -1).mean(axis=1)
         return np.random.default_rng(self.seed).permutation(weights) if self.weights == "shuffled" else weights
 
-    def _budgets(self, weights: NDArray[np.float64], total: int, layout: Layout) -> NDArray[np.int64]:
-        """int64 (T,): tokens of each frame."""
-        counts = frame_budgets(weights, total, layout.tokens_per_frame, self.minimum, rule=self.alloc)
-        return np.clip(counts, 0, layout.tokens_per_frame)  # the printed formula knows no capacity
+    def _budgets(self, weights: NDArray[np.float64], total: int, held: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 (T,): tokens of each frame, of those that it holds."""
+        counts = frame_budgets(weights, total, held, self.minimum, rule=self.alloc)
+        return np.clip(counts, 0, held)  # the printed formula knows no capacity
 
     def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """BTM: merge the core over time, fold the rest into it, keep what is left in ascending order."""
+        if isinstance(plan, RaggedPlan):
+            return self._reduce_ragged(plan, context)
         core = plan.slots
         if isinstance(plan, DensityPlan):
             assert plan.density is not None
             # shares go with the root of a weight, V-CAST's with the weight itself
-            counts = self._budgets(curvature_weights(tokens) ** 2, plan.tokens, plan.layout)
+            counts = self._budgets(curvature_weights(tokens) ** 2, plan.tokens, plan.layout.tokens_per_frame)
             core = choose_core(plan.density, counts, self.ties)
         assert core is not None
+        slots, values = self._merge(tokens, core, plan.layout.tokens[1])
+        return Reduced(values, slots)
+
+    def _reduce_ragged(self, plan: RaggedPlan, context: Context | None) -> Reduced:
+        """The same on features before pooling, where only some places of the grid hold a token."""
+        assert context is not None and context.patches is not None
+        if self.btm:
+            places, values = self._merge(context.patches, plan.core, plan.layout.patches[1], plan.alive)
+        else:
+            places = np.flatnonzero(plan.alive).astype(np.int64)
+            values = context.patches.flatten(0, 1)[places]
+        slots = token_places(plan.layout)[places]
+        order = np.argsort(slots, kind="stable")
+        return Reduced(values[order], slots[order])
+
+    def _merge(
+        self, tokens: Tensor, core: NDArray[np.bool_], columns: int, alive: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], Tensor]:
+        """The cells (n,) of a grid (T, cells) where tokens are left, ascending, and these tokens (n, width)."""
         merged = merge_over_time(
             tokens,
             core,
             self._tau_tem,
             span=self.temporal_span,
             radius=self.temporal_radius,
-            columns=plan.layout.tokens[1],
+            columns=columns,
             chain=self.chain,
         )
-        values = fold(tokens, core, merged, self.fold)
-        slots = np.flatnonzero(merged.home == np.arange(len(merged.home))).astype(np.int64)
-        return Reduced(values[slots], slots)
+        values = fold(tokens, core, merged, self.fold, alive)
+        places = np.flatnonzero(merged.home == np.arange(len(merged.home))).astype(np.int64)
+        return places, values[places]
 
     @property
     def _tau_tem(self) -> float:

@@ -258,7 +258,8 @@ class Session:
         context = Context(patches, self._attention, self.adapter.newline(), self._meta, self._rows)
         reduced = self.strategy.reduce(plan, grid, context)
         self._patches = self._attention = None
-        self.counts = _realised(plan, reduced)
+        shared = self.strategy.needs_patches and plan.layout.patches != plan.layout.tokens
+        self.counts = _realised(plan, reduced, shared or reduced.separators is not None)
         self.kept.flat[:] = False
         self.kept.flat[reduced.slots] = True
         self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
@@ -430,13 +431,14 @@ def _rows(strategy: Strategy, meta: Metadata | None, frames: ArrayLike | None) -
     return np.asarray(meta.residual.frame, np.int64)
 
 
-def _realised(plan: Plan, reduced: Reduced) -> NDArray[np.int64]:
-    """Tokens by frame as they came out; never silently other than planned."""
+def _realised(plan: Plan, reduced: Reduced, shared: bool) -> NDArray[np.int64]:
+    """Tokens by frame as they came out; never silently other than planned. shared: whether several tokens may have one
+    slot, as those from before the model's pooling and separators have."""
     counts = reduced.counts(plan.layout)
     kept, planned = int(counts.sum()), plan.tokens
     other = (counts != plan.counts).any() if plan.total is None else kept != planned
     if len(reduced.tokens) != kept or (plan.exact and other) or kept > planned or (counts > plan.counts).any():
         raise RuntimeError(f"planned {planned} tokens ({'exactly' if plan.exact else 'at most'}), got {kept}")
-    if (np.diff(reduced.slots) < (1 if reduced.separators is None else 0)).any():
+    if (np.diff(reduced.slots) < (0 if shared else 1)).any():
         raise RuntimeError("kept tokens must be in ascending order")
     return counts

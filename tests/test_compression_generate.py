@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from codecmeta.compression import METHODS, Metom, Plain, RandomKeep, Reduced, Strategy, Uniform, apply, make
+from codecmeta.compression import (
+    METHODS,
+    Context,
+    Metom,
+    Plain,
+    RandomKeep,
+    Reduced,
+    Strategy,
+    Uniform,
+    adapter_for,
+    apply,
+    make,
+)
 from codecmeta.compression.base import Plan
 from codecmeta.density import merge_regions, patch_density
 
@@ -222,6 +234,67 @@ def test_the_packed_encoder_equals_every_frame_alone_on_its_own_tokens(model, po
             projected = model.model.multi_modal_projector(hidden)[0]
             want.append(model.model.apply_pooling(projected[frame.ravel()][None])[0])
     close(got, torch.cat(want))
+
+
+def projected_alone(model, pixels, regions):
+    """Every frame alone on its own tokens: the projected tokens, and the patch in the middle of each region."""
+    tower = model.model.vision_tower
+    with torch.no_grad():
+        for frame, picture in zip(regions, pixels, strict=True):
+            embedded = tower.embeddings(picture[None])[0]
+            tokens, centres = [], []
+            for k in range(frame.max() + 1):
+                members = np.flatnonzero(frame.ravel() == k)
+                tokens.append(embedded[members].mean(0))
+                places = np.stack(np.unravel_index(members, frame.shape), 1)
+                centres.append(int(members[((places - places.mean(0)) ** 2).sum(1).round(9).argmin()]))
+            hidden = torch.stack(tokens)[None]
+            for layer in tower.encoder.layers:
+                hidden = layer(hidden, None)
+            yield model.model.multi_modal_projector(hidden)[0], centres
+
+
+@pytest.mark.parametrize("budget", [None, 0.5])
+def test_ragged_tokens_enter_unpooled_each_where_its_region_is(model, budget):
+    """None: without BTM, all that leaves the encoder, which is more than the plain model's tokens."""
+    inputs, meta = tiny.llava_inputs(), tiny.metadata()
+    strategy = Metom(budget=budget or 1.0, btm=budget is not None, ragged=True, q=0.6, tau_tem=2, fold="drop")
+    entered = []
+
+    def look(module, args, kwargs):
+        entered.append(args[0])
+
+    with apply(model, strategy, meta, frames=ROWS) as session:
+        handle = model.model.language_model.layers[0].register_forward_pre_hook(look, with_kwargs=True)
+        ids, logits = tiny.generate(model, inputs, new=9)
+        handle.remove()
+    visual = entered[0][0, tiny.BEFORE : -tiny.AFTER - 1]
+    density = patch_density(meta, ROWS, (tiny.SIDE,) * 2, view=(0, 0, 98 * 48 / 49, 98 * 48 / 49))
+    regions = session.plan.regions
+    assert session.plan.exact and session.tokens_kept == len(visual) == session.plan.counts.sum()
+    assert len(visual) == 22 if budget else len(visual) == session.encoder_tokens > FULL
+    start = 0
+    for t, (tokens, centres) in enumerate(projected_alone(model, inputs["pixel_values_videos"][0], regions)):
+        mean = [density[t][regions[t] == k].mean() for k in range(len(centres))]
+        best = sorted(range(len(centres)), key=lambda k: -mean[k])[: session.counts[t]]
+        order = sorted(best, key=lambda k: (centres[k] // 6 // 2 * 3 + centres[k] % 6 // 2, centres[k]))
+        close(visual[start : start + len(order)], tokens[order])
+        start += len(order)
+    everything = torch.ones(entered[0].shape[1], dtype=torch.bool)
+    close(logits, reference(model, entered[0], everything, ids, torch.arange(entered[0].shape[1] + 8)))
+
+
+def test_ragged_tokens_are_folded_into_ragged_tokens_only(model):
+    """Folding averages what it takes in, so the sum over core and folded tokens tells what took part."""
+    strategy = Metom(budget=0.5, ragged=True, q=0.6, tau_tem=2, fold="size_weighted")
+    plan = strategy.plan(adapter_for(model).layout(tiny.FRAMES, tiny.metadata().stream), tiny.metadata(), ROWS)
+    patches = torch.zeros(tiny.FRAMES, 36, 2)
+    patches[..., 0] = 1
+    patches[..., 1] = torch.where(torch.as_tensor(plan.alive), 0.0, 1e6)  # patches that stand for nothing
+    tokens = strategy.reduce(plan, patches[:, :9], Context(patches=patches)).tokens
+    torch.testing.assert_close(tokens, torch.tensor([1.0, 0.0]).expand(plan.tokens, 2))
+    with pytest.raises(ValueError, match="needs rpm=True"):
+        Metom(ragged=True, rpm=False)
 
 
 def test_only_as_many_rows_as_tokens_pass_through_the_encoder(model):

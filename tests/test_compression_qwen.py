@@ -159,6 +159,26 @@ def test_every_frame_alone_on_its_own_windows_gives_what_the_packed_encoder_give
     assert (got - want).abs().max() <= 1e-5 * want.abs().max()
 
 
+def test_ragged_tokens_are_one_per_region_with_the_triple_of_its_centre(model):
+    """Nothing is pooled here, so a region's token is what the grid has at its central place."""
+    strategy = Metom(budget=1.0, btm=False, ragged=True, q=0.6, min_keep=0.1)
+    positions = []
+
+    def look(module, args, kwargs):
+        positions.append(kwargs["position_ids"][-3:])
+
+    with apply(model, strategy, META, frames=ROWS) as session:
+        handle = model.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
+        tiny.generate(model, tiny.qwen_inputs(), new=1)
+        handle.remove()
+    packing = Packing(session.plan.regions)
+    frame = np.repeat(np.arange(tiny.FRAMES), packing.counts)
+    slots = np.sort(frame * 9 + packing.central_patch.numpy())
+    triples = entering(model, tiny.qwen_inputs())[1]
+    assert torch.equal(positions[0][:, 0, tiny.BEFORE : -tiny.AFTER], triples[:, 0, tiny.BEFORE + slots])
+    assert session.tokens_kept == packing.total < FULL
+
+
 WINDOWED = {"grid": (10, 14)}
 """5 x 7 tokens: whole windows of 2 x 2 of them, and rests of one row and one column."""
 
