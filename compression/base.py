@@ -173,6 +173,11 @@ class Strategy:
         return False
 
     @property
+    def query_agnostic(self) -> bool:
+        """Whether a method that is made to look at the question does without, for want of something it needs."""
+        return False
+
+    @property
     def needs_pictures(self) -> bool:
         """Whether planning waits for the pictures, see `plan_with`."""
         return False

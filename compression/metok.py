@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +58,14 @@ class Metok(Strategy):
     all visual entries of their cache.
 
     boundaries: "features" compares projected frame features, as published; "codec" takes change scores from metadata,
-    known before the encoder runs. frame_scores: how well each frame fits the question, one number per temporal
-    position, from a text-image model (see `codecmeta.compression.text_frames`), as published; without them the packet
-    sizes around each frame decide, which does not look at the question. With codec boundaries the number of tokens is
-    known before any feature exists.
+    known before the encoder runs. codec_weight: w, adds the codec's change scores to those of the features, both
+    standardised over the clip, the codec's w times; 0 as published. nonkey_uniform: one stride for all frames of
+    events that are not key events, as the paper has it, in place of `other_strides`, as its code has it.
+
+    frame_scores: how well each frame fits the question, one number per temporal position, from a text-image model (see
+    `codecmeta.compression.text_frames`), as published; without them the packet sizes around each frame decide, which
+    does not look at the question (`query_agnostic`). With codec boundaries the number of tokens is known before any
+    feature exists.
 
     pooling: "bilinear" rounds grids up, "average" and "max" round down. quotas: six shares to use in place of those of
     stage 2, (key, other) for each of the three layers; all 1 prunes nothing.
@@ -78,6 +82,8 @@ class Metok(Strategy):
     beta: float | None = None
     key_strides: tuple[int, ...] = (2, 4)
     other_strides: tuple[int, ...] = (4, 8)
+    nonkey_uniform: int | None = None
+    codec_weight: float = 0.0
     pooling: Pooling = "bilinear"
     newlines: bool = True
     prune: bool = True
@@ -95,20 +101,32 @@ class Metok(Strategy):
                 raise ValueError(f"{name} must be more than 0 and at most 1; got {share}")
         if len(self.key_strides) != 2 or len(self.other_strides) != 2 or min(self.key_strides + self.other_strides) < 1:
             raise ValueError("strides are two numbers of at least 1, for key frames and for the others")
+        if self.nonkey_uniform is not None and self.nonkey_uniform < 1:
+            raise ValueError(f"nonkey_uniform must be a stride of at least 1; got {self.nonkey_uniform}")
+        if self.codec_weight < 0 or (self.codec_weight and self.boundaries == "codec"):
+            raise ValueError(
+                f"codec_weight adds to boundaries='features' and is at least 0; got {self.codec_weight} with "
+                f"boundaries={self.boundaries!r}"
+            )
         if self.quotas is not None and len(self.quotas) != 6:
             raise ValueError(f"quotas are six shares, (key, other) for three layers; got {len(self.quotas)}")
 
     @property
     def needs_metadata(self) -> bool:
         """For codec boundaries, and to weigh frames that no text-image model has scored."""
-        return self.boundaries == "codec" or self.frame_scores is None
+        return self.boundaries == "codec" or self.frame_scores is None or self.codec_weight > 0
+
+    @property
+    def query_agnostic(self) -> bool:
+        """Whether frames are weighed without looking at the question, by packet sizes: not METok proper."""
+        return self.frame_scores is None
 
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> EventPlan:
         """With codec boundaries all of stage 1; else only that there will not be more than every token and newline."""
         slots = np.ones((layout.frames, layout.tokens_per_frame), bool)
         if self.boundaries == "features":
             counts = slots.sum(axis=1)
-            finest = min(self.key_strides + self.other_strides)
+            finest = min(self.key_strides + self._other_strides)
             grid = pooled_grid(layout.patches, self.steps(layout, finest), self.pooling)
             counts[:] = max(layout.tokens_per_frame, grid[0] * grid[1]) + int(self.newlines and layout.newline)
             return EventPlan(layout, counts, exact=False, slots=slots)
@@ -134,8 +152,31 @@ class Metok(Strategy):
     def strides(self, events: Events) -> NDArray[np.int64]:
         """int64 (T,): the stride with which each frame is pooled."""
         key = np.repeat(events.key, [stop - start for start, stop in events.ranges])
-        fine, coarse = np.array(self.key_strides), np.array(self.other_strides)
+        fine, coarse = np.array(self.key_strides), np.array(self._other_strides)
         return np.where(key, fine[1 - events.key_frame.astype(int)], coarse[1 - events.key_frame.astype(int)])
+
+    @property
+    def _other_strides(self) -> tuple[int, ...]:
+        return self.other_strides if self.nonkey_uniform is None else (self.nonkey_uniform,) * 2
+
+    def layer_tokens(self, layout: Layout, events: Events) -> list[int]:
+        """Visual tokens that enter each of `layout.depth` layers, newlines included: known as soon as the events are.
+
+        >>> Metok().layer_tokens(layout, events)[:4]                          # LLaVA-OneVision-7B, 32 frames
+        [4186, 4186, 4186, 2954]
+        """
+        by_frame = self.tokens_by_frame(layout, events)
+        alive = [int(by_frame[start:stop].sum()) for start, stop in events.ranges]
+        inside = self.inside(layout.depth)
+        shares = inside.shares if isinstance(inside, EventPruning) else {}
+        entering = []
+        for layer in range(layout.depth):
+            if layer in shares:
+                alive = [
+                    quota(count, shares[layer][0 if key else 1]) for count, key in zip(alive, events.key, strict=True)
+                ]
+            entering.append(sum(alive))
+        return entering
 
     def steps(self, layout: Layout, stride: int) -> int:
         """A stride in patches as one in cells of the layout, which may be 2x2 patches each."""
@@ -168,6 +209,11 @@ class Metok(Strategy):
         if events is None:
             means = torch.nn.functional.normalize(patches.float().mean(dim=1), dim=-1)
             change = 1 - (means[1:] * means[:-1]).sum(dim=-1).double().cpu().numpy()
+            if self.codec_weight:
+                meta, rows = require(context.meta, context.rows, self)
+                change = _standard(change) + self.codec_weight * _standard(
+                    change_scores(meta, rows[:: layout.pictures])
+                )
             scores = self._scores(layout, context.meta, context.rows)
             events = self.choose(event_boundaries(change, self.n_events), scores)
         newline = context.newline if self.newlines else None
@@ -210,6 +256,13 @@ class Metok(Strategy):
             return self.frame_scores
         assert meta is not None and rows is not None
         return gop_weights(meta, rows, "window").reshape(layout.frames, -1).mean(axis=1)
+
+
+def _standard(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean 0 and deviation 1; all 0 where nothing varies."""
+    values = np.asarray(values, np.float64)
+    spread = values.std()
+    return (values - values.mean()) / spread if spread > 1e-12 else np.zeros_like(values)
 
 
 class EventPruning(Inside):

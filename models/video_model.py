@@ -34,7 +34,8 @@ class Answer:
     may let into the language model, None where that is an outcome. frames: pictures shown. tokens_full: visual tokens
     of the plain model. tokens_kept: those that entered the language model. tokens_llm_mean: visual tokens per layer,
     averaged. encoder_full, encoder_tokens: the same inside the vision encoder. kv_bytes: key-value cache after the
-    prompt, measured.
+    prompt, measured. query_agnostic: whether a method that is made to look at the question before the language model
+    did without (METok where no text-image model has scored the frames).
 
     seconds: probe (packet table), decode (pictures), metadata (what the codec's signals cost beyond decoding),
     preprocess (resizing, normalising, tokenising), vision (encoder and projector), strategy (planning and reducing),
@@ -54,6 +55,7 @@ class Answer:
     encoder_full: int
     encoder_tokens: int
     kv_bytes: int
+    query_agnostic: bool
     seconds: dict[str, float]
     plan: Plan | None = field(repr=False, compare=False)
     trace: Trace | None = field(default=None, repr=False, compare=False)
@@ -215,6 +217,7 @@ class VideoModel:
             encoder_full=session.encoder_full,
             encoder_tokens=session.encoder_tokens,
             kv_bytes=session.kv_bytes,
+            query_agnostic=strategy.query_agnostic,
             seconds={name: round(seconds[name], 6) for name in STAGES},
             plan=session.plan,
             trace=Trace(meta, rows, session.counts, session.kept),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_compression_inside import attention_by_hand
 
-from codecmeta.compression import Layout, Metok, apply
+from codecmeta.compression import Context, Layout, Metok, apply
 from codecmeta.compression.cost import TextModel, cache_size, prefill_flops
 from codecmeta.compression.metok import pool, quota
 
@@ -59,18 +59,53 @@ def test_cost_of_the_plain_model_and_its_cache():
     assert one == 4 * 3 * 64 + 2 * 9 * 8 + 2 * 3 * 8 * 16
 
 
-def test_cost_equals_a_counter_on_real_modules():
-    from torch.utils.flop_counter import FlopCounterMode
+def test_tokens_of_every_layer_are_known_with_the_events(model):
+    scores = (0.1, 0.2, 0.9, 0.3, 0.8)
+    strategy = Metok(boundaries="codec", frame_scores=scores, **OPTIONS)
+    with apply(model, strategy, tiny.metadata(), frames=ROWS) as session:
+        tiny.generate(model, tiny.llava_inputs(), new=1)
+    assert strategy.layer_tokens(session.plan.layout, session.plan.events) == session.layer_tokens
+    events = Metok().choose(RANGES, SCORES)
+    published = Metok().layer_tokens(Layout(32, (27, 27), (14, 14), newline=True, depth=28), events)
+    assert published == [4186] * 3 + [2954] * 7 + [2071] * 9 + [0] * 9
+    assert (
+        Metok(prune=False).layer_tokens(Layout(32, (27, 27), (14, 14), newline=True, depth=28), events) == [4186] * 28
+    )
 
-    model = tiny.llava(attention="eager")
-    config = model.config.text_config
-    text = TextModel.of(config)
-    embeddings = torch.randn(1, 30, config.hidden_size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.model.language_model(inputs_embeds=embeddings, use_cache=False)
-    counted = sum(sum(ops.values()) for name, ops in counter.flop_counts.items() if name == "Global")
-    rotary = counted - prefill_flops(text, [30] * 4)  # angles: one small product, in no layer
-    assert 0 <= rotary <= 2 * 30 * 12
+
+def test_one_stride_for_whatever_is_not_in_a_key_event():
+    events = Metok().choose(RANGES, SCORES)
+    assert set(Metok().strides(events)[6:13].tolist()) == {4, 8}
+    uniform = Metok(nonkey_uniform=8)
+    assert uniform.strides(events)[[*range(6, 13), *range(26, 32)]].tolist() == [8] * 13
+    assert (uniform.strides(events) == Metok().strides(events))[[*range(6), *range(13, 26)]].all()
+    with pytest.raises(ValueError, match="nonkey_uniform"):
+        Metok(nonkey_uniform=0)
+
+
+def test_codec_changes_can_weigh_in_on_boundaries():
+    """Features change most at 2, the codec saw most at 5."""
+    layout = Layout(8, (2, 2), (2, 2))
+    angle = torch.cumsum(torch.tensor([0, 0.1, 0.1, 0.9, 0.1, 0.2, 0.1, 0.1]), 0)
+    patches = torch.stack((angle.cos(), angle.sin()), -1)[:, None].expand(8, 4, 2)
+    meta, rows = tiny.metadata(8), np.arange(8)
+    codec = np.array([0.1, 0.1, 0.2, 0.1, 0.1, 3.0, 0.1])
+
+    def cuts(weight):
+        strategy = Metok(n_events=2, codec_weight=weight, key_strides=(1, 1), other_strides=(2, 2), alpha=0.5)
+        plan = strategy.plan(layout, meta, rows)
+        reduced = strategy.reduce(plan, patches, Context(patches=patches, meta=meta, rows=rows))
+        return int((reduced.slots[reduced.event == 0].max()) // 4) + 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("codecmeta.compression.metok.change_scores", lambda meta, rows: codec)
+        assert cuts(0.0) == 3
+        assert cuts(0.5) == 3
+        assert cuts(10.0) == 6
+    with pytest.raises(ValueError, match="codec_weight adds to"):
+        Metok(codec_weight=1, boundaries="codec")
+    assert Metok(codec_weight=1, frame_scores=(1.0,)).needs_metadata
+    assert Metok().query_agnostic and not Metok(frame_scores=(1.0,)).query_agnostic
 
 
 def test_few_frames_and_ties():
