@@ -134,6 +134,33 @@ def oracle_table(result: dict[str, Any]) -> str:
     return table(["kept", *(f"right at {budget:.0%}, %" for budget in budgets)], rows)
 
 
+def stages_table(result: dict[str, Any]) -> str:
+    """Milliseconds of every stage until the first token, and the cache, from benchmarks/stages.py."""
+    stages = {
+        "decode": "decode", "metadata": "metadata", "vision": "vision", "projector": "projector",
+        "strategy": "strategy", "prefill": "prefill", "first_token": "first token, from the file",
+    }  # fmt: skip
+    rows = [
+        [one["model"], row["frames"], row["method"], f"{row['tokens_kept']:,} of {row['tokens_full']:,}"]
+        + [f"{1000 * row['seconds'][name]:,.0f}" for name in stages]
+        + [f"{row['kv_bytes'] / 2**20:,.1f}"]
+        for one in result["results"]
+        for row in one["rows"]
+    ]
+    return table(["model", "frames", "method", "visual tokens", *stages.values(), "KV cache, MiB"], rows)
+
+
+def cost_table(result: dict[str, Any]) -> str:
+    """Operations and cache saved on paper, from benchmarks/cost.py."""
+    rows = [
+        [model, row["frames"], row["method"], f"{row['prefill_teraflops']:.1f}", f"{row['cache_mib']:,.0f}"]
+        + [f"{row[name]:.1%}" if name in row else "" for name in ("flops_saved", "cache_saved")]
+        for model, rows in result["results"].items()
+        for row in rows
+    ]
+    return table(["model", "frames", "method", "prefill, TFLOP", "cache, MiB", "TFLOP saved", "cache saved"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),
