@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 class Dycoke(Strategy):
     """DyCoke: temporal merging before the language model, and, where asked for, eviction from the cache after it.
 
-    Temporal merging (DyCoke, CVPR 2025, section 3.2, and its code) goes through windows of four frames. The first is
-    kept whole. Frame 1 is compared with frame 0, frame 3 with frame 2, frame 2 with frame 0, token by token at the same
-    place, by cosine, as the frames came from the encoder; of each compared frame the least similar tokens stay and the
-    others are dropped. How many tokens each frame keeps is known before the encoder runs.
+    Temporal merging (DyCoke, CVPR 2025, and its code) goes through windows of four frames. The first is kept whole.
+    Frame 1 is compared with frame 0, frame 3 with frame 2, frame 2 with frame 0, token by token at the same place, by
+    cosine, as the frames came from the encoder; of each compared frame the least similar tokens stay and the others are
+    dropped. How many tokens each frame keeps is known before the encoder runs.
 
-    The second stage (section 3.3) chooses, in the published code at every step from a full cache that stays in memory,
-    what new tokens may look at. Here it happens once, when the prompt is through, and the cache gets shorter: layers
-    from `evict_layer` on lose the share `evict` of their visual entries, those that the last prompt token looked at
-    least in the layer before.
+    The second stage (its dynamic pruning of the cache) chooses, in the published code at every step from a full cache
+    that stays in memory, what new tokens may look at. Here it happens once, when the prompt is through, and the cache
+    gets shorter: layers from `evict_layer` on lose the share `evict` of their visual entries, those that the last
+    prompt token looked at least in the layer before.
 
     budget: share of visual tokens that enter the language model; 1/window at least, as whole frames are kept. window:
     frames of which one is whole, a power of two; beyond the published 4, frame 4 is compared with frame 0, and so on.

@@ -20,7 +20,7 @@ class FastV(Strategy):
     """FastV: at one layer of the language model keep the visual tokens with the most attention in the layer before.
 
     The score of a token is the attention that the last prompt token pays it in layer `layer` - 1, averaged over heads
-    (FastV, ECCV 2024, section 4). Published implementations run that layer with a full attention map, which costs the
+    (FastV, ECCV 2024). Published implementations run that layer with a full attention map, which costs the
     memory that pruning saves, one of them twice, which doubles its cache; here only the rows that ask are computed
     beside whatever kernel runs the layer. Position ids are preserved, as published.
 

@@ -22,12 +22,12 @@ from codecmeta.metadata import Metadata
 class Holitom(Strategy):
     """HoliTom: merge what stands still over whole windows of frames, thin out the rest, and merge again in the model.
 
-    Outer stage (HoliTom, NeurIPS 2025, section 3.2), before the language model. The clip is cut into windows so that
-    averaging every place that stays alike through its window (neighbouring cosines above `tau`) saves most tokens. If
-    that alone does not meet the budget, each window's still tokens are clustered by density peaks (DPC-KNN) and every
-    frame keeps those of its moving tokens that the vision encoder's last layer attends to most. The attention is the
-    encoder's own, over all its heads and queries. Inner stage: at the entry of layer 18 of 28 the tokens that the last
-    prompt token looked at least in the layer before are averaged, one after the other, into the most similar kept one.
+    Outer stage (HoliTom, NeurIPS 2025), before the language model. The clip is cut into windows so that averaging every
+    place that stays alike through its window (neighbouring cosines above `tau`) saves most tokens. If that alone does
+    not meet the budget, each window's still tokens are clustered by density peaks (DPC-KNN) and every frame keeps those
+    of its moving tokens that the vision encoder's last layer attends to most. The attention is the encoder's own, over
+    all its heads and queries. Inner stage: at the entry of layer 18 of 28 the tokens that the last prompt token looked
+    at least in the layer before are averaged, one after the other, into the most similar kept one.
 
     Otherwise than published: ties in DPC-KNN go to the earlier token, where random noise breaks them, so results
     repeat; the budget is shared out over windows and frames by largest remainders, so it is met exactly; and tokens are

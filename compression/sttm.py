@@ -28,11 +28,11 @@ GAP = 0.20
 class Sttm(Strategy):
     """STTM: tokens merge over a quadtree in every frame, then with overlapping ones of the next frame.
 
-    In space (STTM, ICCV 2025, section 3.2), from coarse to fine: a cell of the token pyramid stays one token if the
-    cosines with all its children are at least tau_s, else it is split, down to single tokens. In time (section 3.3),
-    tokens of consecutive frames one of which covers the other are linked where their cosine is at least tau_t; all that
-    is linked becomes its mean, at the place of its first member. How many tokens are left depends on the features and
-    is not known beforehand.
+    In space, from coarse to fine (STTM, ICCV 2025, its quadtree): a cell of the token pyramid stays one token if the
+    cosines with all its children are at least tau_s, else it is split, down to single tokens. In time (its temporal
+    merging), tokens of consecutive frames one of which covers the other are linked where their cosine is at least
+    tau_t; all that is linked becomes its mean, at the place of its first member. How many tokens are left depends on
+    the features and is not known beforehand.
 
     Give tau_s and tau_t (default 0.85 and 0.65, published for LLaVA-OneVision near 50 %), for a share of tokens over
     many clips as `calibrate` finds them. Or give a budget: then every clip gets a pair of its own, tau_t = tau_s - 0.2,

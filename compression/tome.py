@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Tome(Strategy):
     """ToMe on the visual tokens of all frames at once, at the entry of one layer of the language model.
 
-    Rounds of bipartite soft matching (ToMe, ICLR 2023, section 3): tokens at even places find the most similar one at
+    Rounds of bipartite soft matching (ToMe, ICLR 2023): tokens at even places find the most similar one at
     an odd place by the cosine of their hidden states, and as many of the best pairs as are still to go, at most half of
     all tokens, merge into the mean of the tokens they stand for. This is "ToMe" of the tables on video models, which
     merge once at layer 2, not in every block of a vision encoder, and without proportional attention.

@@ -18,7 +18,7 @@ FIRST = 255.0
 
 
 def frame_difference(pictures: Tensor, grid: tuple[int, int], per_frame: int = 1) -> NDArray[np.float32]:
-    """How much each patch changed, by pixels: RLT's test for repeated patches (NeurIPS 2024, section 3).
+    """How much each patch changed, by pixels: RLT's test for repeated patches (NeurIPS 2024).
 
     The mean over a patch and its channels of |first picture of frame t-1 - last picture of frame t|, where a frame is
     `per_frame` sampled pictures. RLT drops a patch where that is at most 0.1 in normalised pixels.
