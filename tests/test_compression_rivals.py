@@ -13,6 +13,7 @@ from codecmeta.compression import (
     Holitom,
     Metom,
     RandomKeep,
+    Reduced,
     Sttm,
     Tome,
     Uniform,
@@ -517,3 +518,14 @@ def test_calibrated_thresholds_leave_the_share_on_average_over_the_split(layer):
         calibrate(model, split, 0.1)
     with pytest.raises(ValueError, match="no clips"):
         calibrate(model, [], 0.5)
+
+
+def test_a_method_that_breaks_its_total_is_caught():
+    class Wrong(Evs):
+        def reduce(self, plan, tokens, context=None):
+            reduced = super().reduce(plan, tokens, context)
+            return Reduced(reduced.tokens[1:], reduced.slots[1:])
+
+    model = tiny.llava()
+    with pytest.raises(RuntimeError, match=r"planned 22 tokens \(exactly\), got 21"), apply(model, Wrong()):
+        tiny.generate(model, tiny.llava_inputs())
