@@ -77,7 +77,7 @@ def main() -> None:
     arguments += [part for method in METHODS for part in ("--method", method)]
     codecmeta.main(arguments, standalone_mode=False)
     result = json.loads(answered.read_text())
-    result["command"] = "python benchmarks/methods.py --clips-in FOLDER " + " ".join(sys.argv[3:])
+    result["command"] = f"python benchmarks/methods.py --clips-in FOLDER --clips {options.clips} --seed {options.seed}"
     options.json.write_text(one_method_a_line(result))
 
 

@@ -5,8 +5,9 @@
 A method of token selection can at best know what matters. Here it does: every frame keeps the same number of tokens,
 those that show most of an object, most of what changed since the last sample, or least of any object; beside them
 tokens drawn by chance. Nothing is merged, positions are preserved, one token of answer is read. Where the truth does
-not beat chance, no signal can, and the model or the questions are the reason. The clips are those of the tuning split,
-which benchmarks/heldout.py writes with `--seed 1`.
+not beat chance, no signal can, and the model or the questions are the reason. On H.264 clips the codec chooses too,
+from its residual, in the sampled frame or over all frames since the last sample, within each frame or over the clip.
+The clips are those of the tuning split, which benchmarks/heldout.py writes with `--seed 1`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from heldout import TUNING, Clip, make_clip  # noqa: E402
 
+import codecmeta  # noqa: E402
 from codecmeta import models  # noqa: E402
 from codecmeta.compression import Plain, Plan, Strategy  # noqa: E402
 from codecmeta.models.evaluation.answering import Asked, answer_all  # noqa: E402
@@ -41,6 +44,12 @@ CHOICES = {
     "objects and changes": "the sum of both",
     "background": "least of any object",
     "chance": "drawn by chance, as many in every frame",
+}
+CODEC = {
+    "residual of the frame": "mean square of the exact residual, as many tokens in every frame",
+    "residual of the frame, over the clip": "the same, the largest of the whole clip",
+    "residual since the last sample": "mean over all frames since the last sample but keyframes, as many per frame",
+    "residual since the last sample, over the clip": "the same, the largest of the whole clip",
 }
 
 
@@ -77,6 +86,35 @@ def _share(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return cells.mean(axis=(2, 4)).reshape(len(mask), -1)
 
 
+def codec_values(path: Path, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """The same for `CODEC`, of an H.264 clip."""
+    meta = codecmeta.extract(path, frames="all", details=False)
+    maps = meta.residual
+    assert maps is not None
+    rows_shown, columns_shown = (round(side / maps.block) for side in (meta.stream.height, meta.stream.width))
+
+    def energy(frames: list[int]) -> NDArray[np.float64]:
+        mean = np.square(np.asarray(maps.values)[frames].astype(np.float32)).mean(axis=0)
+        shown = np.ascontiguousarray(mean[:rows_shown, :columns_shown])
+        return cv2.resize(shown, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel().astype(np.float64)
+
+    since = []
+    for start, stop in zip([0, *(rows[:-1] + 1)], rows + 1, strict=True):
+        between = np.arange(start, stop)
+        other = between[~meta.frames.keyframe[between]]
+        since.append(energy((other if len(other) else between).tolist()))
+    frame = [energy([int(row)]) for row in rows]
+    found = {"residual of the frame": np.stack(frame), "residual since the last sample": np.stack(since)}
+    return {name: found[name.removesuffix(", over the clip")] for name in CODEC}
+
+
+def over_the_clip(values: NDArray[np.float64], budget: float) -> NDArray[np.bool_]:
+    """The floor(budget * T * N) most wanted tokens of all frames, of equal ones the earlier."""
+    slots = np.zeros(values.size, bool)
+    slots[np.argsort(-values.ravel(), kind="stable")[: int(budget * values.size + 1e-9)]] = True
+    return slots.reshape(values.shape)
+
+
 def choose(values: NDArray[np.float64], budget: float) -> NDArray[np.bool_]:
     """The most wanted tokens of every frame, in all floor(budget * T * N); frames differ by one token at most."""
     total = int(budget * values.size + 1e-9)
@@ -94,8 +132,12 @@ def answers(folder: Path, clips: int) -> Iterator[tuple[int, Row, dict[str, bool
     for number, (video, rows) in enumerate(list(videos.items())[:clips]):
         asked = Asked(model, model.clip(video), [row.prompt for row in rows])
         settings: dict[str, Strategy] = {"all": Plain()}
-        for name, values in values_of(make_clip(TUNING, int(video.stem)), asked.clip.rows).items():
-            settings |= {f"{name} {budget:g}": Keep(slots=choose(values, budget)) for budget in BUDGETS}
+        clip = make_clip(TUNING, int(video.stem))
+        every = values_of(clip, asked.clip.rows)
+        every |= codec_values(video, asked.clip.rows) if clip.codec == "libx264" else {}
+        for name, values in every.items():
+            rule = over_the_clip if name.endswith("over the clip") else choose
+            settings |= {f"{name} {budget:g}": Keep(slots=rule(values, budget)) for budget in BUDGETS}
         right: list[dict[str, bool]] = [{} for _ in rows]
         for name, strategy in settings.items():
             for one, row, reply in zip(right, rows, answer_all(model, asked, strategy, max_new_tokens=1), strict=True):
@@ -103,6 +145,33 @@ def answers(folder: Path, clips: int) -> Iterator[tuple[int, Row, dict[str, bool
         yield from ((number, row, one) for row, one in zip(rows, right, strict=True))
         if number % 20 == 19:
             print(f"{number + 1} of {clips} clips", file=sys.stderr, flush=True)
+
+
+def summarise(found: list[tuple[int, Row, dict[str, bool]]]) -> dict[str, Any]:
+    """Accuracy of every setting that all these questions were asked with, and its difference to all tokens."""
+    names = [name for name in max((one for _, _, one in found), key=len) if all(name in one for _, _, one in found)]
+    numbers = {clip: number for number, clip in enumerate(sorted({clip for clip, _, _ in found}))}
+    bootstrap = Bootstrap([numbers[clip] for clip, _, _ in found])
+    right = {name: np.array([float(one[name]) for _, _, one in found]) for name in names}
+    types = np.array([row.type for _, row, _ in found])
+    return {
+        "questions": len(found),
+        "clips": len(numbers),
+        "settings": {
+            name: {
+                "accuracy": _rounded(bootstrap.interval(values)),
+                "difference": _rounded(bootstrap.interval(values - right["all"])),
+                "without counting": _rounded(bootstrap.interval(values, types != "count")),
+                "difference without counting": _rounded(bootstrap.interval(values - right["all"], types != "count")),
+                "types": {kind: round(float(values[types == kind].mean()), 4) for kind in sorted(set(types))},
+            }
+            for name, values in right.items()
+        },
+    }
+
+
+def _rounded(values: tuple[float, float, float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def main() -> None:
@@ -113,23 +182,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = list(answers(options.clips_in, options.clips))
-    bootstrap = Bootstrap([number for number, _, _ in found])
-    right = {name: np.array([float(one[name]) for _, _, one in found]) for name in found[0][2]}
-    types = np.array([row.type for _, row, _ in found])
+    h264 = [one for one in found if len(one[2]) > 1 + len(CHOICES) * len(BUDGETS)]
     result = {
         "what": " ".join(__doc__.split("\n\n")[0].split()),
         "command": f"python benchmarks/oracle.py --clips-in FOLDER --clips {options.clips}",
         "split": {"generator": "benchmarks/heldout.py", "seed": TUNING, "clips": options.clips},
-        "questions": len(found),
-        "choices": CHOICES,
-        "settings": {
-            name: {
-                "accuracy": [round(one, 4) for one in bootstrap.interval(values)],
-                "difference": [round(one, 4) for one in bootstrap.interval(values - right["all"])],
-                "types": {kind: round(float(values[types == kind].mean()), 4) for kind in sorted(set(types))},
-            }
-            for name, values in right.items()
-        },
+        "choices": CHOICES | CODEC,
+        "all clips": summarise(found),
+        "H.264 clips": summarise(h264),
     }
     text = json.dumps(result, indent=1) + "\n"
     print(text) if options.json is None else options.json.write_text(text)

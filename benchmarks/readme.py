@@ -83,29 +83,40 @@ def methods_table(result: dict[str, Any]) -> str:
     budgets = sorted({one["budget"] for one in result["methods"] if one["budget"] is not None}, reverse=True)
     rows = []
     for label in dict.fromkeys(one["label"] for one in result["methods"]):
-        mine = [one for one in result["methods"] if one["label"] == label]
-        cells = {one["budget"]: f"{100 * one['accuracy'][0]:.1f} ({_points(one['difference'])})" for one in mine}
-        tokens = ", ".join(f"{100 * one['share_llm_mean']:.0f}" for one in mine)
-        rows.append([label, *(cells.get(budget, "") for budget in budgets), cells.get(None, ""), tokens])
+        mine = {one["budget"]: one for one in result["methods"] if one["label"] == label}
+        cells = [_right(mine[budget]) if budget in mine else "" for budget in (*budgets, None)]
+        tokens = ", ".join(f"{100 * one['share_llm_mean']:.0f}" for one in mine.values())
+        typical = mine.get(0.3, mine.get(None))
+        rows.append([label, *cells, f"{_without_counting(typical):.1f}" if typical else "", tokens])
     head = [f"right at {budget:.0%}, %" for budget in budgets]
-    return table(["method", *head, "right without a budget, %", "tokens per layer, % of all"], rows)
+    last = ["right without a budget, %", "the same or at 30%, without counting", "tokens per layer, % of all"]
+    asked = f"{result['questions']:,} questions about {result['videos']} clips."
+    return table(["method", *head, *last], rows) + f"\n\n{asked} {result['note'][:1].upper()}{result['note'][1:]}."
 
 
-def _points(interval: list[float]) -> str:
-    """Percentage points and their 95 % interval."""
-    return "{:+.1f}, {:+.1f} to {:+.1f}".format(*(100 * one for one in interval))
+def _right(one: dict[str, Any]) -> str:
+    """Per cent, and the difference to all tokens in points with its 95 % interval."""
+    difference = "{:+.1f}, {:+.1f} to {:+.1f}".format(*(100 * part for part in one["difference"]))
+    return f"{100 * one['accuracy'][0]:.1f} ({difference})"
+
+
+def _without_counting(one: dict[str, Any]) -> float:
+    """Per cent right of all questions but "how many"."""
+    parts = [part for kind, part in one["types"].items() if kind != "count"]
+    right = sum(part["accuracy"][0] * part["questions"] for part in parts)
+    return float(100 * right / sum(part["questions"] for part in parts))
 
 
 def strata_table(result: dict[str, Any]) -> str:
     """Points lost at 30 % by kind of clip, from benchmarks/methods.py."""
-    chosen = [one for one in result["methods"] if one["budget"] == 0.3]
-    plain = result["methods"][0]["strata"]
+    shown = ("random", "metom", "metom tau_tem=2", "evs", "dycoke", "tome", "fastv")
+    chosen = [one for one in result["methods"] if one["budget"] == 0.3 and one["label"] in shown]
     rows = [
         [name, part["questions"], f"{100 * part['accuracy'][0]:.1f}"]
         + [f"{100 * one['strata'][name]['difference'][0]:+.1f}" for one in chosen]
-        for name, part in plain.items()
+        for name, part in result["methods"][0]["strata"].items()
     ]
-    return table(["clips", "questions", "none, %", *(one["label"] for one in chosen)], rows)
+    return table(["clips", "questions", "none, % right", *(one["label"] for one in chosen)], rows)
 
 
 def signals_table(result: dict[str, Any]) -> str:
@@ -125,13 +136,15 @@ def _area(interval: list[float]) -> str:
 
 
 def oracle_table(result: dict[str, Any]) -> str:
-    """Right answers where the truth chooses the tokens, from benchmarks/oracle.py."""
-    budgets = (0.5, 0.3, 0.2, 0.1)
-    rows = [
-        [name, *(f"{100 * result['settings'][f'{name} {budget:g}']['accuracy'][0]:.1f}" for budget in budgets)]
-        for name in result["choices"]
-    ]
-    return table(["kept", *(f"right at {budget:.0%}, %" for budget in budgets)], rows)
+    """Right answers where the truth, or the codec, chooses the tokens of H.264 clips, from benchmarks/oracle.py."""
+    budgets, settings = (0.5, 0.3, 0.2, 0.1), result["H.264 clips"]["settings"]
+    rows = [["everything", *[_both(settings["all"])] * len(budgets)]]
+    rows += [[name, *(_both(settings[f"{name} {budget:g}"]) for budget in budgets)] for name in result["choices"]]
+    return table(["kept tokens", *(f"right at {budget:.0%}, %" for budget in budgets)], rows)
+
+
+def _both(one: dict[str, Any]) -> str:
+    return f"{100 * one['accuracy'][0]:.1f} / {100 * one['without counting'][0]:.1f}"
 
 
 def stages_table(result: dict[str, Any]) -> str:
@@ -166,6 +179,10 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "cache": ("extract.json", cache_table),
     "events": ("events.json", events_table),
     "small_model": ("small_model.json", small_model_table),
+    "methods": ("methods.json", methods_table),
+    "strata": ("methods.json", strata_table),
+    "oracle": ("oracle.json", oracle_table),
+    "signals": ("signals.json", signals_table),
 }
 
 
