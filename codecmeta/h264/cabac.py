@@ -26,20 +26,21 @@ from codecmeta.h264.tables import table
 SHIFT = 53  # codIOffset stands above so many bits
 
 
-def _range_lps() -> list[int]:
-    """Table 9-44 by pStateIdx << 1 | valMPS, the four qCodIRangeIdx in one word: a shift instead of a second load."""
-    return [sum(row[q] << 8 * q for q in range(4)) for row in table("rangeTabLPS") for _ in range(2)]
+def _states() -> list[int]:
+    """Tables 9-44 and 9-45 by pStateIdx << 1 | valMPS, all in one word: a context variable is that word itself.
+
+    Four bytes codIRangeLPS by qCodIRangeIdx, the next state after an MPS, after an LPS (valMPS turns over in state 0),
+    valMPS. After a mispredicted branch, which every other bin costs, nothing counts but the loads before the next one.
+    """
+    words = []
+    for i, row in enumerate(table("rangeTabLPS")):
+        for v in range(2):
+            after_mps, after_lps = table("transIdxMPS")[i] << 1 | v, table("transIdxLPS")[i] << 1 | (v ^ (i == 0))
+            words.append(sum(row[q] << 8 * q for q in range(4)) | after_mps << 32 | after_lps << 40 | v << 48)
+    return words
 
 
-def _next_state() -> list[int]:
-    """Table 9-45 as [is LPS][pStateIdx << 1 | valMPS]; valMPS turns over after an LPS in state 0."""
-    after_mps = [table("transIdxMPS")[i] << 1 | v for i in range(64) for v in range(2)]
-    after_lps = [table("transIdxLPS")[i] << 1 | (v ^ (i == 0)) for i in range(64) for v in range(2)]
-    return after_mps + after_lps
-
-
-RANGE_LPS = constant(_range_lps(), "uint32")
-NEXT_STATE = constant(_next_state(), "uint8")
+STATES = constant(_states(), "int64")
 CABAC_M = constant(table("cabac_m"), "int8").reshape(-1)
 CABAC_N = constant(table("cabac_n"), "int8").reshape(-1)
 
@@ -53,27 +54,32 @@ def refill(d, codIOffset, spare, position, end):
     return codIOffset, spare + 32, position + 4
 
 
-@kernel(types.UniTuple(I64, 5)(U8P, U8P, I64, I64, I64, I64, I64, I64), inline=True)
-def decode_decision(c, d, ctxIdx, codIRange, codIOffset, spare, position, end):
-    """DecodeDecision of 9.3.3.2.1 -> binVal and the engine (range, offset, spare, position) after it."""
-    state = I64(c[ctxIdx])
-    codIRangeLPS = (I64(RANGE_LPS[state]) >> ((codIRange >> 3) & 24)) & 255
+@kernel(types.UniTuple(I64, 4)(I64P, I64, I64, I64, I64), inline=True)
+def decode_bin(c, ctxIdx, codIRange, codIOffset, spare):
+    """DecodeDecision of 9.3.3.2.1 out of the spare bits, of which it takes 7 at most -> binVal, range, offset, spare."""
+    word = c[ctxIdx]
+    codIRangeLPS = (word >> ((codIRange >> 3) & 24)) & 255
     codIRange -= codIRangeLPS
     scaled = codIRange << SHIFT
-    binVal = state & 1
+    binVal = word >> 48
     if codIOffset < scaled:
-        c[ctxIdx] = NEXT_STATE[state]
+        c[ctxIdx] = STATES[(word >> 32) & 127]
         shift = (codIRange >> 8) ^ 1
         codIRange <<= shift
         codIOffset <<= shift
-        spare -= shift
     else:
-        c[ctxIdx] = NEXT_STATE[128 + state]
+        c[ctxIdx] = STATES[(word >> 40) & 127]
         binVal ^= 1
         shift = leading_zeros(codIRangeLPS) - 55
         codIRange = codIRangeLPS << shift
         codIOffset = (codIOffset - scaled) << shift
-        spare -= shift
+    return binVal, codIRange, codIOffset, spare - shift
+
+
+@kernel(types.UniTuple(I64, 5)(I64P, U8P, I64, I64, I64, I64, I64, I64), inline=True)
+def decode_decision(c, d, ctxIdx, codIRange, codIOffset, spare, position, end):
+    """DecodeDecision -> binVal and the engine (range, offset, spare, position) after it, with eight bits to spare."""
+    binVal, codIRange, codIOffset, spare = decode_bin(c, ctxIdx, codIRange, codIOffset, spare)
     if spare < 8:
         codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
     return binVal, codIRange, codIOffset, spare, position
@@ -93,7 +99,7 @@ def decode_bypass(d, codIRange, codIOffset, spare, position, end):
     return binVal, codIOffset, spare, position
 
 
-@kernel(I64(I64P, U8P, U8P, I64))
+@kernel(I64(I64P, I64P, U8P, I64))
 def decision(s, c, d, ctxIdx):
     """One context-coded bin, the engine kept in `s`."""
     binVal, s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = decode_decision(
@@ -142,7 +148,7 @@ def initialise_decoding_engine(s, d):
     s[SPARE_BITS] = 40 - 9
 
 
-@kernel(VOID(I64P, U8P))
+@kernel(VOID(I64P, I64P))
 def initialise_context_variables(s, c):
     """9.3.1.1 (9-5): by SliceQPY clipped to 0..51, whatever the bit depth."""
     qp = min(max(s[SLICE_QP], 0), 51)
@@ -150,12 +156,12 @@ def initialise_context_variables(s, c):
     for ctxIdx in range(1024):
         preCtxState = min(max(((CABAC_M[base + ctxIdx] * qp) >> 4) + CABAC_N[base + ctxIdx], 1), 126)
         if preCtxState <= 63:
-            c[ctxIdx] = (63 - preCtxState) << 1
+            c[ctxIdx] = STATES[(63 - preCtxState) << 1]
         else:
-            c[ctxIdx] = (preCtxState - 64) << 1 | 1
+            c[ctxIdx] = STATES[(preCtxState - 64) << 1 | 1]
 
 
-@kernel(I64(I64P, U8P, U8P, I64, I64))
+@kernel(I64(I64P, I64P, U8P, I64, I64))
 def mb_type_intra(s, c, d, ctxIdx, ctxIdxInc):
     """Table 9-36 -> 0 I_NxN, 1..24 I_16x16, 25 I_PCM.
 
@@ -177,7 +183,7 @@ def mb_type_intra(s, c, d, ctxIdx, ctxIdxInc):
     return mb_type
 
 
-@kernel(I64(I64P, U8P, U8P))
+@kernel(I64(I64P, I64P, U8P))
 def mb_type_p_cabac(s, c, d):
     """Table 9-37 a -> 0..3 as Table 7-13, 5 + intra mb_type."""
     if decision(s, c, d, 14):
@@ -187,7 +193,7 @@ def mb_type_p_cabac(s, c, d):
     return 2 - decision(s, c, d, 17)
 
 
-@kernel(I64(I64P, U8P, U8P, I64))
+@kernel(I64(I64P, I64P, U8P, I64))
 def mb_type_b_cabac(s, c, d, ctxIdxInc):
     """Table 9-37 b -> 0..22 as Table 7-14, 23 + intra mb_type."""
     if not decision(s, c, d, 27 + ctxIdxInc):
@@ -209,7 +215,7 @@ def mb_type_b_cabac(s, c, d, ctxIdxInc):
     return (bits << 1 | decision(s, c, d, 32)) - 4
 
 
-@kernel(I64(I64P, U8P, U8P))
+@kernel(I64(I64P, I64P, U8P))
 def sub_mb_type_p_cabac(s, c, d):
     """Table 9-38 a -> 0 8x8, 1 8x4, 2 4x8, 3 4x4."""
     if decision(s, c, d, 21):
@@ -219,7 +225,7 @@ def sub_mb_type_p_cabac(s, c, d):
     return 3 - decision(s, c, d, 23)
 
 
-@kernel(I64(I64P, U8P, U8P))
+@kernel(I64(I64P, I64P, U8P))
 def sub_mb_type_b_cabac(s, c, d):
     """Table 9-38 b -> 0..12 as Table 7-18."""
     if not decision(s, c, d, 36):
@@ -235,7 +241,7 @@ def sub_mb_type_b_cabac(s, c, d):
     return sub_mb_type + decision(s, c, d, 39)
 
 
-@kernel(I64(I64P, U8P, U8P, I64))
+@kernel(I64(I64P, I64P, U8P, I64))
 def ref_idx_cabac(s, c, d, ctxIdxInc):
     """Unary, ctxIdx 54: ctxIdxInc of the first bin, then 4, then 5 (9.3.3.1.1.6)."""
     ref_idx = I64(0)
@@ -248,7 +254,7 @@ def ref_idx_cabac(s, c, d, ctxIdxInc):
     return ref_idx
 
 
-@kernel(I64(I64P, U8P, U8P, I64, I64))
+@kernel(I64(I64P, I64P, U8P, I64, I64))
 def mvd_cabac(s, c, d, ctxIdx, absMvdComp):
     """UEG3, uCoff 9 (9.3.2.3), ctxIdx 40 or 47; absMvdComp: the sum over the neighbours (9.3.3.1.1.7)."""
     ctxIdxInc = I64(0)
@@ -278,7 +284,7 @@ def mvd_cabac(s, c, d, ctxIdx, absMvdComp):
     return -mvd if bypass(s, d) else mvd
 
 
-@kernel(I64(I64P, U8P, U8P, I64, I64, I64))
+@kernel(I64(I64P, I64P, U8P, I64, I64, I64))
 def coded_block_pattern_cabac(s, c, d, left, top, chroma):
     """Prefix and suffix of 9.3.2.6, ctxIdx 73 and 77; left, top: coded_block_pattern of the neighbours."""
     b0 = decision(s, c, d, 73 + (1 - (left >> 1 & 1)) + 2 * (1 - (top >> 2 & 1)))
@@ -293,7 +299,7 @@ def coded_block_pattern_cabac(s, c, d, left, top, chroma):
     return pattern
 
 
-@kernel(I64(I64P, U8P, U8P, I64))
+@kernel(I64(I64P, I64P, U8P, I64))
 def mb_qp_delta_cabac(s, c, d, ctxIdxInc):
     """Unary of the mapped value (9.3.2.7), ctxIdx 60."""
     value = I64(0)

@@ -116,7 +116,7 @@ def bits_consumed(s):
     return 8 * s[BYTE_POSITION] - s[SPARE_BITS] if s[CABAC] else s[BIT_POSITION]
 
 
-@kernel(I64(I64P, U8P, U8P))
+@kernel(I64(I64P, I64P, U8P))
 def mb_type_of(s, c, d):
     """mb_type -> 0..22 inter as Tables 7-13 and 7-14, 32 + intra (0..25) as Table 7-11."""
     slice_type = s[SLICE_TYPE]
@@ -144,7 +144,7 @@ def mb_type_of(s, c, d):
     return 32 + mb_type - first_intra
 
 
-@kernel(I64(I64P, U8P, U8P))
+@kernel(I64(I64P, I64P, U8P))
 def transform_size_8x8_flag(s, c, d):
     """transform_size_8x8_flag, ctxIdx 399."""
     if s[CABAC]:
@@ -152,7 +152,7 @@ def transform_size_8x8_flag(s, c, d):
     return u(s, d, 1)
 
 
-@kernel(I64(I64P, U8P, U8P, I64))
+@kernel(I64(I64P, I64P, U8P, I64))
 def coded_block_pattern_of(s, c, d, intra):
     """coded_block_pattern: luma in bits 0..3, chroma (0, 1 DC, 2 DC and AC) in bits 4, 5."""
     if s[CABAC]:
@@ -165,7 +165,7 @@ def coded_block_pattern_of(s, c, d, intra):
     return CODED_BLOCK_PATTERN[96 * s[CHROMA] + (0 if intra else 48) + codeNum]
 
 
-@kernel(VOID(I64P, U8P, U8P))
+@kernel(VOID(I64P, I64P, U8P))
 def mb_qp_delta(s, c, d):
     """mb_qp_delta and QPY (7-37)."""
     delta = mb_qp_delta_cabac(s, c, d, I64(s[LAST_QP_DELTA] != 0)) if s[CABAC] else se(s, d)
@@ -188,7 +188,7 @@ def assign_intra(s, v, g, r):
             r[4 * (list_ * s[PIC_MBS] + s[MB_ADDR]) + i8] = -1
 
 
-@kernel(I64(I64P, U8P, U8P, I64, I64))
+@kernel(I64(I64P, I64P, U8P, I64, I64))
 def intra_mb_pred(s, c, d, intra_16x16, transform_8x8):
     """The intra part of mb_pred(), modes read over -> W_CHROMA_MODE if intra_chroma_pred_mode is not 0."""
     if not intra_16x16:
@@ -236,7 +236,7 @@ def i_pcm(s, d, n, m):
     return W_AVAILABLE | W_INTRA | W_PCM | pattern | 7 << W_DC
 
 
-@kernel(I64(I64P, U8P, U8P, I64, I64))
+@kernel(I64(I64P, I64P, U8P, I64, I64))
 def ref_idx(s, c, d, list_, i8):
     """ref_idx_l0 or ref_idx_l1 of the partition that starts at the 8x8 block i8; 0 where only one is active."""
     active = s[NUM_REF_L0 + list_]
@@ -255,7 +255,7 @@ def ref_idx(s, c, d, list_, i8):
     return value
 
 
-@kernel(I64(I64P, U8P, U8P, U16P, I64, I64))
+@kernel(I64(I64P, I64P, U8P, U16P, I64, I64))
 def mvd(s, c, d, q, at, mvp):
     """mvd_l0 or mvd_l1 of the partition at `at` -> its vector; |mvd|, clipped, in q[at] for the partition to copy."""
     if not s[CABAC]:
@@ -283,7 +283,7 @@ def spread_mvd(s, q, at, width, height):
         at += stride
 
 
-@kernel(I64(I64P, U8P, U8P, I32P, I32P, I8P, U16P, I8P, I64))
+@kernel(I64(I64P, I64P, U8P, I32P, I32P, I8P, U16P, I8P, I64))
 def mb_pred(s, c, d, t, v, g, q, r, mb_type):
     """The inter part of mb_pred(): one or two partitions -> the flags of `m`."""
     bi = s[SLICE_TYPE] == B
@@ -324,7 +324,7 @@ def mb_pred(s, c, d, t, v, g, q, r, mb_type):
     return flags
 
 
-@kernel(I64(I64P, U8P, U8P))
+@kernel(I64(I64P, I64P, U8P))
 def sub_mb_type(s, c, d):
     """sub_mb_type -> shape << 2 | lists, SUB_DIRECT for B_Direct_8x8."""
     if s[SLICE_TYPE] == P:
@@ -340,7 +340,7 @@ def sub_mb_type(s, c, d):
     return B_SUB_SHAPE[value] << 2 | B_SUB_LISTS[value] if value else I64(SUB_DIRECT)
 
 
-@kernel(VOID(I64P, U8P, U8P, I32P, I32P, I8P, U16P, I64, I64))
+@kernel(VOID(I64P, I64P, U8P, I32P, I32P, I8P, U16P, I64, I64))
 def sub_macroblock_vectors(s, c, d, t, v, g, q, list_, i8):
     """The vectors of one 8x8 block's sub-macroblock partitions, in one list."""
     at = origin_of(s) + list_ * s[LIST_STRIDE] + 2 * (i8 >> 1) * s[STRIDE] + 2 * (i8 & 1)
@@ -359,7 +359,7 @@ def sub_macroblock_vectors(s, c, d, t, v, g, q, list_, i8):
             assign(s, v, g, part, width, height, mv, value)
 
 
-@kernel(I64(I64P, U8P, U8P, I32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P, I64))
+@kernel(I64(I64P, I64P, U8P, I32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P, I64))
 def sub_mb_pred(s, c, d, t, v, g, q, r, kv, kr, km, k, ref_idx_0):
     """sub_mb_pred(): four 8x8 blocks -> the flags of `m`; `ref_idx_0`: P_8x8ref0, whose ref_idx are not sent."""
     bi = s[SLICE_TYPE] == B
@@ -407,7 +407,7 @@ def store_direct_references(s, t, r):
             r[4 * (list_ * s[PIC_MBS] + s[MB_ADDR]) + i8] = t[T_DIRECT_REF + 4 * list_ + i8]
 
 
-@kernel(I64(I64P, U8P, U8P, U8P, I32P, F32P, I32P, F32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P))
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I32P, F32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P))
 def macroblock_layer(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
     """macroblock_layer() of the macroblock at MB_ADDR -> the word for its neighbours; `m`, `e`, `v`, `r` are filled."""
     mb_type = mb_type_of(s, c, d)

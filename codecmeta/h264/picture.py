@@ -113,7 +113,7 @@ class PictureParser:
         self.sets = parameter_sets_of(extradata)
         self.nal_length_size = None if annex_b else nal_length_size_of(extradata)
         self.s = np.zeros(state.S_SIZE, np.int64)
-        self.c = np.zeros(1024, np.uint8)
+        self.c = np.zeros(1024, np.int64)
         self.k = np.zeros(32 + 64, np.int32)
         self._size = (0, 0)
         self._weights: dict[ScalingLists, np.ndarray] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from codecmeta.h264.cabac import bypass, decision, decode_bypass, decode_decision
+from codecmeta.h264.cabac import SHIFT, bypass, decode_bin, decode_decision, refill
 from codecmeta.h264.cavlc import residual_block_cavlc
 from codecmeta.h264.jit import F32P, F64, I32P, I64, I64P, U8P, VOID, constant, kernel
 from codecmeta.h264.parameter_sets import ScalingLists
@@ -52,9 +52,9 @@ CODED_BLOCK_FLAG = constant(table("ctxIdx_coded_block_flag"), "int64")
 SIGNIFICANT = constant(table("ctxIdx_significant_coeff_flag"), "int64")
 LAST = constant(table("ctxIdx_last_significant_coeff_flag"), "int64")
 ABS_LEVEL = constant(table("ctxIdx_coeff_abs_level_minus1"), "int64")
-# ctxIdxInc by levelListIdx: the first 64 for all blocks but 8x8, where it is the index itself; then 8x8
-SIGNIFICANT_INC = constant([*range(64), *table("ctxIdxInc_significant_coeff_flag_8x8"), 0][:128], "uint8")
-LAST_INC = constant([*range(64), *table("ctxIdxInc_last_significant_coeff_flag_8x8"), 0][:128], "uint8")
+# ctxIdxInc by levelListIdx in 8x8 blocks; in all others it is the index itself
+SIGNIFICANT_INC = constant([*table("ctxIdxInc_significant_coeff_flag_8x8"), 0][:64], "uint8")
+LAST_INC = constant([*table("ctxIdxInc_last_significant_coeff_flag_8x8"), 0][:64], "uint8")
 
 # ctxBlockCat (Table 9-42)
 LUMA_DC, LUMA_AC, LUMA_4X4, CHROMA_DC, CHROMA_AC, LUMA_8X8 = range(6)
@@ -98,28 +98,38 @@ def exp_golomb_0(s, d):
     return value
 
 
-@kernel(F64(I64P, U8P, U8P, U8P, I32P, F32P, I64, I64, I64))
-def residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights):
-    """residual_block_cabac() of 7.3.5.3.3 behind its coded_block_flag -> energy; TOTAL_COEFF in `s`.
+@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64))
+def residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights, flags):
+    """residual_block_cabac() of 7.3.5.3.3 -> energy; TOTAL_COEFF in `s`.
 
-    Levels of DC blocks (ctxBlockCat 0 and 3) go to t[T_LEVELS + position] instead, and the energy is 0.
+    flags: ctxIdxInc of the coded_block_flag, -1 where it is not sent. Levels of DC blocks (ctxBlockCat 0 and 3) go to
+    t[T_LEVELS + position] instead, and the energy is 0. The engine stays in registers, and is filled up once for each
+    pair of bins: those with 16 bits to spare need no second look.
     """
     codIRange, codIOffset, spare, position = s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION]
     end = s[BYTE_END]
-    significant, last = SIGNIFICANT[ctxBlockCat], LAST[ctxBlockCat]
-    increments = I64(64 if ctxBlockCat == LUMA_8X8 else 0)
     total = I64(0)
+    if flags >= 0:
+        binVal, codIRange, codIOffset, spare, position = decode_decision(
+            c, d, CODED_BLOCK_FLAG[ctxBlockCat] + flags, codIRange, codIOffset, spare, position, end
+        )
+        if not binVal:
+            s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = codIRange, codIOffset, spare, position
+            s[TOTAL_COEFF] = 0
+            return 0.0
+    significant, last = SIGNIFICANT[ctxBlockCat], LAST[ctxBlockCat]
+    eight = ctxBlockCat == LUMA_8X8
     i = I64(0)
     while i < maxNumCoeff - 1:
-        binVal, codIRange, codIOffset, spare, position = decode_decision(
-            c, d, significant + SIGNIFICANT_INC[increments + i], codIRange, codIOffset, spare, position, end
-        )
+        if spare < 16:
+            codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
+        inc = I64(SIGNIFICANT_INC[i]) if eight else i
+        binVal, codIRange, codIOffset, spare = decode_bin(c, significant + inc, codIRange, codIOffset, spare)
         if binVal:
             n[N_POSITIONS + total] = i
             total += 1
-            binVal, codIRange, codIOffset, spare, position = decode_decision(
-                c, d, last + LAST_INC[increments + i], codIRange, codIOffset, spare, position, end
-            )
+            inc = I64(LAST_INC[i]) if eight else i
+            binVal, codIRange, codIOffset, spare = decode_bin(c, last + inc, codIRange, codIOffset, spare)
             if binVal:
                 break
         i += 1
@@ -135,17 +145,17 @@ def residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights):
         at = I64(n[N_POSITIONS + total - 1 - k])
         ctxIdx = first if greater_1 else first + min(4, 1 + equal_1)
         level = I64(1)
-        binVal, codIRange, codIOffset, spare, position = decode_decision(
-            c, d, ctxIdx, codIRange, codIOffset, spare, position, end
-        )
+        if spare < 16:
+            codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
+        binVal, codIRange, codIOffset, spare = decode_bin(c, ctxIdx, codIRange, codIOffset, spare)
         if binVal:
             ctxIdx = first + 5 + min(most, greater_1)
             greater_1 += 1
             level = I64(2)
             while level < 15:
-                binVal, codIRange, codIOffset, spare, position = decode_decision(
-                    c, d, ctxIdx, codIRange, codIOffset, spare, position, end
-                )
+                if spare < 16:
+                    codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
+                binVal, codIRange, codIOffset, spare = decode_bin(c, ctxIdx, codIRange, codIOffset, spare)
                 if not binVal:
                     break
                 level += 1
@@ -160,11 +170,16 @@ def residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights):
                 codIOffset, spare, position = s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION]
         else:
             equal_1 += 1
-        binVal, codIOffset, spare, position = decode_bypass(d, codIRange, codIOffset, spare, position, end)
+        codIOffset <<= 1  # DecodeBypass of 9.3.3.2.3: coeff_sign_flag
+        spare -= 1
+        negative = I64(codIOffset >= codIRange << SHIFT)
+        codIOffset -= (codIRange << SHIFT) * negative
         if dc:
-            t[T_LEVELS + at] = -level if binVal else level
+            t[T_LEVELS + at] = -level if negative else level
         else:
             energy += float(level * level) * w[weights + at]
+    if spare < 8:
+        codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
     s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = codIRange, codIOffset, spare, position
     s[TOTAL_COEFF] = total
     return energy
@@ -186,13 +201,12 @@ def predicted_total(n, at):
     return (both + 1) >> 1 if both < 64 else both & 31
 
 
-@kernel(F64(I64P, U8P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, I64))
+@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, I64))
 def residual_block(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, at, intra, weights):
     """One 4x4 block (ctxBlockCat 1, 2 or 4) at grid position `at` of `n` -> energy; total_coeff goes into the grid."""
     if s[CABAC]:
-        if not decision(s, c, d, CODED_BLOCK_FLAG[ctxBlockCat] + neighbouring_flags(s, n, at, intra)):
-            return 0.0
-        energy = residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights)
+        flags = neighbouring_flags(s, n, at, intra)
+        energy = residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights, flags)
     else:
         energy = residual_block_cavlc(s, d, n, t, w, predicted_total(n, at), maxNumCoeff, weights, 1, 0)
     n[at] = s[TOTAL_COEFF]
@@ -237,11 +251,11 @@ def set_totals(s, n, value):
         n[N_LEFT + i] = value
 
 
-@kernel(F64(I64P, U8P, U8P, U8P, I32P, F32P, I64, I64))
+@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64))
 def residual_8x8(s, c, d, n, t, w, at, weights):
     """An 8x8 luma block: one CABAC block without coded_block_flag, or four interleaved CAVLC blocks (7.3.5.3.2)."""
     if s[CABAC]:
-        energy = residual_block_cabac(s, c, d, n, t, w, LUMA_8X8, 64, weights)
+        energy = residual_block_cabac(s, c, d, n, t, w, LUMA_8X8, 64, weights, -1)
         for i4 in range(4):
             n[at + 8 * (i4 >> 1) + (i4 & 1)] = min(s[TOTAL_COEFF], 16)
         return energy
@@ -267,7 +281,7 @@ def dc_flags(s, bit, intra):
     return left + 2 * top
 
 
-@kernel(I64(I64P, U8P, U8P, U8P, I32P, F32P, I64, F32P, I64, I64))
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, F32P, I64, I64))
 def intra_16x16_dc(s, c, d, n, t, w, weights, e, origin, stride):
     """Intra16x16DCLevel and its transform (8.5.10) -> coded_block_flag; each DC's energy goes to its block.
 
@@ -276,13 +290,11 @@ def intra_16x16_dc(s, c, d, n, t, w, weights, e, origin, stride):
     for i in range(16):
         t[T_LEVELS + i] = 0
     if s[CABAC]:
-        if not decision(s, c, d, CODED_BLOCK_FLAG[LUMA_DC] + dc_flags(s, W_DC, 1)):
-            return I64(0)
-        residual_block_cabac(s, c, d, n, t, w, LUMA_DC, 16, 0)
+        residual_block_cabac(s, c, d, n, t, w, LUMA_DC, 16, 0, dc_flags(s, W_DC, 1))
     else:
         residual_block_cavlc(s, d, n, t, w, predicted_total(n, N_LUMA), 16, 0, 1, 1)
-        if s[TOTAL_COEFF] == 0:
-            return I64(0)
+    if s[TOTAL_COEFF] == 0:
+        return I64(0)
     scale = w[weights] / 16.0
     for row in range(4):  # 8.5.10: f = H c H, one output at a time; rows of H are sign patterns
         for column in range(4):
@@ -310,7 +322,7 @@ def chroma_weights(s, iCbCr, intra):
     return (((0 if intra else 3) + 1 + iCbCr) * QP_COUNT + qp) * 16
 
 
-@kernel(I64(I64P, U8P, U8P, U8P, I32P, F32P, I64, I64, F32P))
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, F32P))
 def residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e):
     """Chroma DC and AC of 4:2:0 (7.3.5.3) -> coded_block_flag of the Cb and Cr DC blocks at their word bits.
 
@@ -325,13 +337,10 @@ def residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e):
         for i in range(4):
             t[T_LEVELS + i] = 0
         if s[CABAC]:
-            coded = decision(s, c, d, CODED_BLOCK_FLAG[CHROMA_DC] + dc_flags(s, W_DC + 1 + iCbCr, intra))
-            if coded:
-                residual_block_cabac(s, c, d, n, t, w, CHROMA_DC, 4, 0)
+            residual_block_cabac(s, c, d, n, t, w, CHROMA_DC, 4, 0, dc_flags(s, W_DC + 1 + iCbCr, intra))
         else:
             residual_block_cavlc(s, d, n, t, w, -1, 4, 0, 1, 1)
-            coded = I64(s[TOTAL_COEFF] != 0)
-        if coded:
+        if s[TOTAL_COEFF]:
             flags |= I64(1) << (W_DC + 1 + iCbCr)
             scale = w[chroma_weights(s, iCbCr, intra)] / 4.0
             a, b = I64(t[T_LEVELS]), I64(t[T_LEVELS + 1])
@@ -353,7 +362,7 @@ def residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e):
     return flags
 
 
-@kernel(I64(I64P, U8P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, F32P))
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, F32P))
 def residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transform_size_8x8_flag, e):
     """residual() of 7.3.5.3, luma then chroma, energies into `e` -> coded_block_flag of the three DC blocks << W_DC."""
     load_neighbours(s, n)

@@ -123,7 +123,7 @@ def next_macroblock(s, n, t, g, q, word):
                 clear_rows(s, g, q, 4 * s[MB_Y] + 1, 4)
 
 
-@kernel(I64(I64P, U8P, U8P, I32P), inline=True)
+@kernel(I64(I64P, I64P, U8P, I32P), inline=True)
 def mb_skip_flag(s, c, d, t):
     """mb_skip_flag, ctxIdx 11 (P) or 24 (B): one for each neighbour that is there and not skipped."""
     inc = I64((s[LEFT_WORD] & (W_AVAILABLE | W_SKIP)) == W_AVAILABLE)
@@ -154,7 +154,7 @@ def skip_macroblock(s, n, t, m, v, g, r, kv, kr, km, k):
     return I64(W_AVAILABLE | W_SKIP | W_DIRECT)
 
 
-@kernel(I64(I64A, U8A, U8A, U8A, I32A, F32A, I32A, F32A, I32A, I8A, U16A, I8A, I32A, I8A, I32A, I32A), entry=True)
+@kernel(I64(I64A, I64A, U8A, U8A, I32A, F32A, I32A, F32A, I32A, I8A, U16A, I8A, I32A, I8A, I32A, I32A), entry=True)
 def slice_data(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
     """Parse a slice from BIT_POSITION -> STATUS; MBS_PARSED macroblocks are complete, whatever the status.
 

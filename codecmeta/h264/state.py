@@ -3,7 +3,7 @@
 The arrays that every kernel of this package passes on:
 
     s   int64    the scalars below
-    c   uint8    1024 context variables, each pStateIdx << 1 | valMPS
+    c   int64    1024 context variables, each a word of cabac.STATES
     d   uint8    the RBSP of the slice, followed by 16 zero bytes
     w   float32  energy of a level of one, by scaling list, qP' and scan position (`energy_weights`)
     n   uint8    total_coeff of the blocks around and in the macroblock (N_*)
