@@ -56,7 +56,7 @@ def refill(d, codIOffset, spare, position, end):
 
 @kernel(types.UniTuple(I64, 4)(I64P, I64, I64, I64, I64), inline=True)
 def decode_bin(c, ctxIdx, codIRange, codIOffset, spare):
-    """DecodeDecision of 9.3.3.2.1 out of the spare bits, of which it takes 7 at most -> binVal, range, offset, spare."""
+    """DecodeDecision of 9.3.3.2.1, taking at most 7 of the spare bits -> binVal, codIRange, codIOffset, spare."""
     word = c[ctxIdx]
     codIRangeLPS = (word >> ((codIRange >> 3) & 24)) & 255
     codIRange -= codIRangeLPS

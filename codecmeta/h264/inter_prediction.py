@@ -17,6 +17,7 @@ from codecmeta.h264.state import (
     DIRECT_REF_L0,
     DIRECT_SHAPE,
     DIRECT_SPATIAL,
+    DIRECT_UNIFORM,
     HAVE_COLOCATED,
     K_MAP,
     K_SCALE,
@@ -188,6 +189,13 @@ def min_positive(x, y):
     return min(x, y) if x >= 0 and y >= 0 else max(x, y)
 
 
+@kernel(I64(I64P, I32P, I8P, I64, I64))
+def colocated_rests(s, kv, kr, i8, i4):
+    """The condition of colZeroFlag on the co-located block: refIdxCol 0 and no component beyond a quarter sample."""
+    mvCol, refIdxCol, _ = colocated_block(s, kv, kr, i8, i4)
+    return I64(refIdxCol == 0 and abs(mv_x(mvCol)) <= 1 and abs(mv_y(mvCol)) <= 1)
+
+
 @kernel(VOID(I64P, I32P, I8P, I32P, I32P, I8P, I32P, I64))
 def direct_spatial(s, v, g, t, kv, kr, km, whole):
     """8.4.1.2.2: a reference and vector per list from A, B, C; zero where the co-located block rests (colZeroFlag)."""
@@ -203,8 +211,7 @@ def direct_spatial(s, v, g, t, kv, kr, km, whole):
         else:
             refIdx = I64(-1)
         s[DIRECT_REF_L0 + list_] = refIdx
-        for i in range(16):
-            t[T_DIRECT + 16 * list_ + i] = mv
+        t[T_DIRECT + 16 * list_] = mv
     if lists == 0:
         s[DIRECT_REF_L0], s[DIRECT_REF_L0 + 1] = 0, 0
         lists = I64(M_L0 | M_L1)
@@ -212,16 +219,29 @@ def direct_spatial(s, v, g, t, kv, kr, km, whole):
     for i8 in range(4):
         t[T_DIRECT_REF + i8] = refIdxL0
         t[T_DIRECT_REF + 4 + i8] = refIdxL1
-    if whole and t[T_DIRECT] == 0 and t[T_DIRECT + 16] == 0:
+    colocated = I64(km[s[MB_ADDR]])
+    may_rest = s[HAVE_COLOCATED] and not s[COLOCATED_LONG_TERM] and not colocated & M_INTRA
+    s[DIRECT_UNIFORM] = whole
+    if whole and (colocated >> M_SHAPE & 3 == 0 or not may_rest or (t[T_DIRECT] == 0 and t[T_DIRECT + 16] == 0)):
+        if may_rest and colocated_rests(s, kv, kr, 0, 0):
+            for list_ in range(2):
+                if s[DIRECT_REF_L0 + list_] == 0:
+                    t[T_DIRECT + 16 * list_] = 0
         s[DIRECT_SHAPE] = lists
         return
+    s[DIRECT_UNIFORM] = 0
+    for i in range(1, 16):
+        t[T_DIRECT + i] = t[T_DIRECT]
+        t[T_DIRECT + 16 + i] = t[T_DIRECT + 16]
     shape = colocated_shape(s, km, whole)
     resting = I64(0)
-    if s[HAVE_COLOCATED] and not s[COLOCATED_LONG_TERM] and not km[s[MB_ADDR]] & M_INTRA:
+    if may_rest:
         for i8 in range(4):
+            rests = I64(0)
             for i4 in range(4):
-                mvCol, refIdxCol, _ = colocated_block(s, kv, kr, i8, i4)
-                if refIdxCol == 0 and abs(mv_x(mvCol)) <= 1 and abs(mv_y(mvCol)) <= 1:
+                if i4 == 0 or not s[DIRECT_8X8_INFERENCE]:
+                    rests = colocated_rests(s, kv, kr, i8, i4)
+                if rests:
                     resting += 1
                     i = 8 * (i8 >> 1) + 2 * (i8 & 1) + 4 * (i4 >> 1) + (i4 & 1)
                     if refIdxL0 == 0:
@@ -237,6 +257,7 @@ def direct_spatial(s, v, g, t, kv, kr, km, whole):
 def direct_temporal(s, t, kv, kr, km, k, whole):
     """8.4.1.2.3: the co-located block's vector, scaled to the two references by picture order count."""
     s[DIRECT_SHAPE] = M_L0 | M_L1 | colocated_shape(s, km, whole) << M_SHAPE
+    s[DIRECT_UNIFORM] = 0
     for i in range(32):
         t[T_DIRECT + i] = 0
     for i in range(8):
@@ -264,7 +285,8 @@ def direct(s, v, g, t, kv, kr, km, k, whole):
 
     `whole`: B_Skip or B_Direct_16x16, otherwise some 8x8 blocks of B_8x8 (the vectors of all four are derived alike).
     DIRECT_SHAPE gets the flags of `m`. Its partition is the one that FFmpeg exports: 16x16 where the co-located
-    macroblock is 16x16 or intra, its two halves where that has halves, else 8x8.
+    macroblock is 16x16 or intra, its two halves where that has halves, else 8x8. DIRECT_UNIFORM is set where the first
+    vector of each list is that of the whole macroblock: only the first stands in T_DIRECT then.
     Without the co-located picture (random access) it is taken for a moving one: an estimate.
     """
     if s[DIRECT_SPATIAL]:
@@ -283,3 +305,18 @@ def assign_direct(s, v, g, t, list_, i8):
         for x in range(2):
             v[at + y * s[STRIDE] + x] = t[first + 4 * y + x] if refIdx >= 0 else 0
             g[at + y * s[STRIDE] + x] = refIdx
+
+
+@kernel(VOID(I64P, I32P, I8P, I32P, I8P, I32P, I8P, I32P, I32P))
+def direct_macroblock(s, v, g, t, r, kv, kr, km, k):
+    """A whole direct macroblock (B_Skip, B_Direct_16x16): derived, assigned, its references kept for later pictures."""
+    direct(s, v, g, t, kv, kr, km, k, 1)
+    for list_ in range(2):
+        refIdx = I64(t[T_DIRECT_REF + 4 * list_])
+        if s[DIRECT_UNIFORM]:
+            mv = I64(t[T_DIRECT + 16 * list_]) if refIdx >= 0 else I64(0)
+            assign_macroblock(s, v, g, origin_of(s) + list_ * s[LIST_STRIDE], mv, refIdx)
+        for i8 in range(4):
+            if not s[DIRECT_UNIFORM]:
+                assign_direct(s, v, g, t, list_, i8)
+            r[4 * (list_ * s[PIC_MBS] + s[MB_ADDR]) + i8] = t[T_DIRECT_REF + 4 * list_ + i8]

@@ -21,6 +21,7 @@ from codecmeta.h264.inter_prediction import (
     assign_direct,
     assign_macroblock,
     direct,
+    direct_macroblock,
     mv_x,
     mv_y,
     mvp,
@@ -399,14 +400,6 @@ def sub_mb_pred(s, c, d, t, v, g, q, r, kv, kr, km, k, ref_idx_0):
     return flags
 
 
-@kernel(VOID(I64P, I32P, I8P))
-def store_direct_references(s, t, r):
-    """The derived references of a whole direct macroblock, for pictures that will be predicted from this one."""
-    for list_ in range(2):
-        for i8 in range(4):
-            r[4 * (list_ * s[PIC_MBS] + s[MB_ADDR]) + i8] = t[T_DIRECT_REF + 4 * list_ + i8]
-
-
 @kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I32P, F32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P))
 def macroblock_layer(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
     """macroblock_layer() of the macroblock at MB_ADDR -> the word for its neighbours; `m`, `e`, `v`, `r` are filled."""
@@ -432,11 +425,7 @@ def macroblock_layer(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
                 transform_8x8 = transform_size_8x8_flag(s, c, d)
         word |= intra_mb_pred(s, c, d, intra_16x16, transform_8x8)
     elif s[SLICE_TYPE] == B and mb_type == 0:
-        direct(s, v, g, t, kv, kr, km, k, 1)
-        for i8 in range(4):
-            assign_direct(s, v, g, t, 0, i8)
-            assign_direct(s, v, g, t, 1, i8)
-        store_direct_references(s, t, r)
+        direct_macroblock(s, v, g, t, r, kv, kr, km, k)
         mb_type_flags |= M_DIRECT | s[DIRECT_SHAPE]
         word |= W_DIRECT
         s[NO_SUB_LESS_THAN_8X8] = s[DIRECT_8X8_INFERENCE]

@@ -10,9 +10,8 @@ from codecmeta.h264.cabac import (
 )
 from codecmeta.h264.cavlc import ue
 from codecmeta.h264.inter_prediction import (
-    assign_direct,
     assign_macroblock,
-    direct,
+    direct_macroblock,
     origin_of,
     p_skip_vector,
 )
@@ -33,7 +32,7 @@ from codecmeta.h264.jit import (
     kernel,
     pointer,
 )
-from codecmeta.h264.macroblock import bits_consumed, macroblock_layer, store_direct_references
+from codecmeta.h264.macroblock import bits_consumed, macroblock_layer
 from codecmeta.h264.residual import set_totals
 from codecmeta.h264.slice_header import B, I, P
 from codecmeta.h264.state import (
@@ -145,11 +144,7 @@ def skip_macroblock(s, n, t, m, v, g, r, kv, kr, km, k):
             r[4 * (s[PIC_MBS] + mb) + i8] = -1
         m[mb] = M_SKIP | M_L0
         return I64(W_AVAILABLE | W_SKIP)
-    direct(s, v, g, t, kv, kr, km, k, 1)
-    for i8 in range(4):
-        assign_direct(s, v, g, t, 0, i8)
-        assign_direct(s, v, g, t, 1, i8)
-    store_direct_references(s, t, r)
+    direct_macroblock(s, v, g, t, r, kv, kr, km, k)
     m[mb] = M_SKIP | M_DIRECT | s[DIRECT_SHAPE]
     return I64(W_AVAILABLE | W_SKIP | W_DIRECT)
 

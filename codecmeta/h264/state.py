@@ -62,7 +62,8 @@ PIC_WIDTH, PIC_HEIGHT, PIC_MBS, STRIDE, LIST_STRIDE, CHROMA = range(8, 14)  # ma
     DIRECT_REF_L1,
     LAST_MB,
     MBS_PARSED,
-) = range(40, 56)
+    DIRECT_UNIFORM,
+) = range(40, 57)
 S_SIZE = 64
 
 # STATUS
