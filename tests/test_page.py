@@ -220,5 +220,11 @@ def test_the_page_in_a_browser(cuts: tuple[Any, str], tmp_path: Path, width: int
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: printing is not looked at")
-def test_the_page_prints_light_and_without_the_folded_parts(cuts: tuple[Any, str], tmp_path: Path) -> None:
+def test_many_samples_leave_room_on_a_telephone(tmp_path: Path) -> None:
+    meta = make_metadata(np.arange(16) ** 2 * 100 + 500, types="IPPPPPPP" * 2, size=(1280, 720))
+    check_layout(look(tmp_path, page(overview(meta, np.arange(16), None)), 360), 360, False)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: printing is not looked at")
+def test_the_page_prints_on_a_few_sheets(cuts: tuple[Any, str], tmp_path: Path) -> None:
     assert 2 <= print_pages(tmp_path, cuts[1]) <= 4
