@@ -75,7 +75,12 @@ def test_run_writes_the_page_after_the_answer(folder, clip, tmp_path):  # noqa: 
     row, parsed = json.loads(done.stdout), Page(out.read_text())
     assert parsed.rows()["visual tokens, kept"] == f"{row['tokens_kept']} {row['plain']['tokens_kept']}"
     assert "trace" not in row and "plan" not in row
-    for target, reason in ((clip, "not overwritten"), (tmp_path / "no" / "o.html", "cannot be written")):
+    (tmp_path / "link.html").symlink_to(clip)
+    for target, reason in (
+        (clip, "not overwritten"),
+        (tmp_path / "link.html", "not overwritten"),
+        (tmp_path / "no" / "o.html", "cannot be written"),
+    ):
         done = call("--html", str(target))
         assert done.exit_code == 1 and reason in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
     call("--method", "none", "--html", str(out))
