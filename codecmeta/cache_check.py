@@ -30,7 +30,7 @@ _TABLES = {
     "qp": {"frame": "i8"},
     "bits": {"frame": "i8"},
 }
-_ARRAYS = {
+_ARRAYS: dict[str, dict[str, tuple[np.dtype, int]]] = {
     "motion": {"vectors": (VECTOR, 1), "distance": (np.dtype("i2"), 1)},
     "residual": {"luma_rms": (np.dtype("f2"), 3), "chroma_rms": (np.dtype("f2"), 3)},
     "qp": {"map": (np.dtype("i1"), 3)},
