@@ -12,7 +12,9 @@ Each writes its part of benchmarks/results/reliability.json. The faults are thos
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import multiprocessing
 import os
 import signal
 import statistics
@@ -32,6 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import codecmeta  # noqa: E402
 from codecmeta.batch import extract_many  # noqa: E402
+from codecmeta.cache import extract_to_file  # noqa: E402
 from codecmeta.index import read_rows  # noqa: E402
 from codecmeta.inputs import find_videos, plan  # noqa: E402
 
@@ -90,48 +93,38 @@ def corpus(work: Path, *, good: int = 400, timeout: float = 10, jobs: int = 2) -
 
 
 def kill(work: Path, *, kills: int = 100, seed: int = 0) -> dict[str, Any]:
-    """Runs that are killed at random moments: what is under a final name must open, and nothing else stay."""
-    videos, out = work / "videos", work / "caches"
-    videos.mkdir()
-    clip = write_clip(work / "clip.mp4", pan(40, (96, 64), (2, 1)), options={"x264-params": "keyint=10"}).read_bytes()
+    """Writers that are killed at random moments: what is under a final name must open, and nothing else stay."""
+    clip, out = work / "clip.mp4", work / "caches"
+    write_clip(clip, pan(40, (96, 64), (2, 1)), options={"x264-params": "keyint=10"})
     random = np.random.default_rng(seed)
-    complete = leftovers = broken = caught = number = 0
-    while caught < kills:
-        for _ in range(60):
-            (videos / f"{number}.mp4").write_bytes(clip)
-            number += 1
-        known = {one.name for one in out.rglob("*.h5")} if out.exists() else set()
-        code = "import sys; from codecmeta.cli import main; main()"
-        run = subprocess.Popen(
-            [sys.executable, "-c", code, "extract", str(videos), "-o", str(out), "--overwrite", "-q"],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.DEVNULL,
-        )
-        faults.wait_until(lambda: any(out.rglob(".*.part")) or run.poll() is not None, 60)  # noqa: B023
-        time.sleep(float(random.uniform(0, 0.3)))
-        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-        for victim in (run.pid, *map(int, children)) if caught % 2 else map(int, children):
-            os.kill(victim, signal.SIGKILL)  # the worker alone, or all of them
-        run.kill()
-        run.wait()
-        faults.wait_until(lambda: not any(faults.alive(int(one)) for one in children))  # noqa: B023
-        caught += 1
-        leftovers += len(list(out.rglob(".*.part")))
-        for one in out.rglob("*.h5"):
-            complete += one.name not in known
-            broken += not opens(one)
-        for one in videos.iterdir():
-            one.unlink()
-    tasks = plan([(str(work / "clip.mp4"), "clip.mp4")], out)
-    list(extract_many(tasks, isolate=False))
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["codecmeta.batch"])
+    broken = unfinished = 0
+    for turn in range(kills):
+        writer = processes.Process(target=write_for_ever, args=(clip, out, turn))
+        writer.start()
+        assert faults.wait_until(lambda: any(out.glob(f"{turn}-*.h5")), 120)  # noqa: B023
+        time.sleep(float(random.uniform(0, 0.2)))
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join()
+        unfinished += any(out.glob(f".{turn}-*.part"))
+        broken += sum(not opens(one) for one in out.glob(f"{turn}-*.h5"))
+    left = len(list(out.glob(".*.part")))
+    list(extract_many(plan([(str(clip), "clip.mp4")], out), isolate=False))
     return {
-        "kills": caught,
-        "caches_under_their_name": len(list(out.rglob("*.h5"))),
+        "kills": kills,
+        "kills_in_the_middle_of_a_file": unfinished,
+        "caches_under_their_name": len(list(out.glob("*.h5"))),
         "of_them_broken": broken,
-        "unfinished_files_after_kills": leftovers,
-        "unfinished_files_after_the_next_run": len(list(out.rglob(".*.part"))),
+        "unfinished_files_after_kills": left,
+        "unfinished_files_after_the_next_run": len(list(out.glob(".*.part"))),
     }
+
+
+def write_for_ever(clip: Path, out: Path, turn: int) -> None:
+    """One cache after the other."""
+    for number in itertools.count():
+        extract_to_file(clip, out / f"{turn}-{number}.h5")
 
 
 def opens(path: Path) -> bool:
