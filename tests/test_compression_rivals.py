@@ -227,6 +227,11 @@ def test_after_eviction_new_tokens_see_less_in_deep_layers_and_the_cache_is_shor
 
     want = reference(eager, embeddings, positions, ids, None, None, None, forgotten=(2, unseen))
     assert (logits - want).abs().max() <= 1e-5 * want.abs().max()
+    padded = inputs()
+    for key in {"input_ids", "attention_mask", "mm_token_type_ids"} & set(padded):
+        padded[key] = torch.nn.functional.pad(padded[key], (3, 0))
+    with apply(eager, strategy):  # with a mask in every step, of which only the columns in the cache may be left
+        torch.testing.assert_close(tiny.generate(eager, padded, new=9)[1], logits, rtol=1e-4, atol=1e-4)
     text = embeddings.shape[1] - FULL
     assert session.layer_tokens == [FULL] * 4
     assert session.kv_bytes == (2 * (FULL + text) + 2 * (13 + text)) * 2 * 2 * 12 * 4

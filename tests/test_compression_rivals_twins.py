@@ -243,7 +243,7 @@ def test_windows_are_the_best_of_all_partitions(seed, tau):
 
 
 @pytest.mark.parametrize("contextual", [0.0, 0.4])
-@pytest.mark.parametrize("budget, tau", [(0.5, 0.8), (0.25, 0.7), (0.1, 0.65), (0.6, 0.3)])
+@pytest.mark.parametrize("budget, tau", [(0.5, 0.8), (0.25, 0.7), (0.1, 0.65), (0.6, 0.3), (0.5, 2.0)])
 def test_holitom_equals_its_twin(budget, tau, contextual):
     tokens = walk(5, 3, 4, seed=2, step=0.3)
     attention = torch.rand(5, 12, generator=torch.Generator().manual_seed(0))
