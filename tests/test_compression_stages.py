@@ -150,6 +150,21 @@ def test_merging_and_folding_equal_a_slow_twin(rule, tau, span, radius):
         assert len(alive) < counts.sum()
 
 
+def test_half_precision_decides_in_single():
+    """Cosines around 0.9 whose last bits bfloat16 would lose: the pairs are those of the exact values."""
+    base = features(1, 12, width=32, seed=5)
+    tokens = torch.cat([base + 0.48 * features(1, 12, width=32, seed=6 + t) for t in range(3)]).bfloat16()
+    core = np.ones((3, 12), bool)
+    exact = tokens.double()
+    units = exact / exact.norm(dim=-1, keepdim=True)
+    twins = [float(units[t, i] @ units[t + 1, i]) for t in range(2) for i in range(12)]
+    tau = float(np.median(twins))  # about half of the pairs are above, one is hardly off
+    merged = merge_over_time(tokens, core, tau + 1e-6)
+    slots, want = slow_btm(tokens.float(), core, tau + 1e-6, 1, None, 4, "drop")
+    assert np.flatnonzero(merged.home == np.arange(36)).tolist() == slots and 0 < 36 - len(slots) < 24
+    torch.testing.assert_close(merged.values[slots].float(), want, rtol=0.01, atol=0.01)
+
+
 def test_with_everything_in_the_core_and_no_pair_alike_nothing_changes():
     tokens = features(3, 9)
     core = np.ones((3, 9), bool)
