@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_damaged_videos_are_refused_or_cached(tmp_path: Path) -> None:
     assert found["ends"]["cached"]["all"] > 10 and found["ends"]["refused"]["all"] > 5
 
 
-@pytest.mark.parametrize("part", ["corpus", "flat", "mutations"])
+@pytest.mark.parametrize("part", ["corpus", "flat", "kill", "mutations"])
 def test_the_committed_results_are_what_is_claimed(part: str) -> None:
     if part == "mutations":
         found = json.loads((RESULTS / "reliability_mutations.json").read_text())
@@ -79,3 +80,8 @@ def test_the_committed_results_are_what_is_claimed(part: str) -> None:
         assert all(one["long_over_short"] <= 1.3 and one["runs"][1]["minutes"] == 120 for one in runs)
     else:
         assert found["points"][-1]["files"] == 2000 and found["descriptors_more"] == 0 and found["growth_mb"] <= 20
+
+
+def test_the_page_about_scale_is_drawn_from_its_measurements() -> None:
+    done = subprocess.run([sys.executable, "benchmarks/scale.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
