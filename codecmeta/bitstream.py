@@ -12,9 +12,10 @@ shows, only a decoder can tell: `order` takes its word.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,10 @@ from codecmeta.display import (
 )
 from codecmeta.h264.bits import EndOfData
 from codecmeta.h264.decoded_picture_buffer import DecodedPictureBuffer
-from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
+from codecmeta.h264.nal import SLICE_IDR, SLICE_NON_IDR, has_wrong_lengths, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.h264.parameter_sets import SPS, parameter_sets_of
 from codecmeta.h264.slice_header import Refused, SliceHeader, parse_slice_header, refusal_of
-from codecmeta.metadata import VECTOR, Capability, Stream, vector_order
+from codecmeta.metadata import VECTOR, Capability, Stream
 from codecmeta.parts import Part
 from codecmeta.residual import BLOCK, SOURCES, rounded_rms
 
@@ -254,14 +255,13 @@ class Bitstream:
         sps = picture.sps
         display = self._display_of(sps)
         vectors, distance = _vectors(picture, row, row_of_identity)
-        order = vector_order(vectors)
         part.motion_rows.append(row)
-        vectors = cropped_vectors(vectors[order], display)
+        vectors = cropped_vectors(vectors, display)
         if display.rotation or display.rotated_size != (display.shown_width, display.shown_height):
             vectors = displayed_vectors(vectors, display)  # a copy, field by field, that costs as much as the rows
         part.vectors.append(vectors)
         if self.details:
-            part.distance.append(distance[order])
+            part.distance.append(distance)
         part.estimated_vectors += not picture.vectors_exact
         first = (display.crop_top // BLOCK, display.crop_left // BLOCK)
         grid = _grid(display, BLOCK)
@@ -335,31 +335,47 @@ class Bitstream:
     def _packets_at(self, indices: Sequence[int], keys: NDArray[np.int64]) -> Iterator[tuple[int, bytes, bytes | None]]:
         """(index, packet, keyframe packet before it, which may hold parameter sets) of ascending indices.
 
-        Seeks right to the packet where the container can, else to its keyframe.
+        Reads right from the file where packets lie there as they are (mp4, mov); only for others the container is
+        opened, which for a long file takes as long as reading twenty packets.
         """
-        table = self.packets
-        with open_video(self.path, self.facts.stream_index) as (container, video):
+        with self.path.open("rb") as file, ExitStack() as stack:
+            opened = None
             for index in indices:
-                key = int(keys[np.searchsorted(keys, index, side="right") - 1]) if len(keys) else 0
-                data = None
-                if not self.sets_in_keyframes and table.dts[index] != NO_PTS:
-                    container.seek(int(table.dts[index]), stream=video, any_frame=True)
-                    data = self._find(container, video, index, 4)
+                data = None if self.sets_in_keyframes else self._read(file, index)
                 if data is not None:
                     yield index, data, None
                     continue
-                stamps = [stamp for stamp in (int(table.pts[key]), int(table.dts[key])) if stamp != NO_PTS]
-                container.seek(min(stamps), stream=video, backward=True)
-                key_data: bytes | None = None
-                for packet in demux(container, video):
-                    if packet.pts == table.pts[key] and packet.size == table.size[key]:
-                        key_data = bytes(packet)
-                    if packet.pts == table.pts[index] and packet.size == table.size[index]:
-                        data = bytes(packet)
-                        break
-                if data is None:
-                    raise NotParsed("the container does not find its packets again")
-                yield index, data, key_data
+                if opened is None:
+                    opened = stack.enter_context(open_video(self.path, self.facts.stream_index))
+                key = int(keys[np.searchsorted(keys, index, side="right") - 1]) if len(keys) else 0
+                yield index, *self._seek(*opened, index, key)
+
+    def _seek(self, container: Any, video: Any, index: int, key: int) -> tuple[bytes, bytes | None]:
+        """The packet, and its keyframe packet `key` where parameter sets may be in there: sought right to the packet
+        where the container can and none may be, else to the keyframe."""
+        table = self.packets
+        if not self.sets_in_keyframes and table.dts[index] != NO_PTS:
+            container.seek(int(table.dts[index]), stream=video, any_frame=True)
+            if (data := self._find(container, video, index, 4)) is not None:
+                return data, None
+        stamps = [stamp for stamp in (int(table.pts[key]), int(table.dts[key])) if stamp != NO_PTS]
+        container.seek(min(stamps), stream=video, backward=True)
+        key_data: bytes | None = None
+        for packet in demux(container, video):
+            if packet.pts == table.pts[key] and packet.size == table.size[key]:
+                key_data = bytes(packet)
+            if packet.pts == table.pts[index] and packet.size == table.size[index]:
+                return bytes(packet), key_data
+        raise NotParsed("the container does not find its packets again")
+
+    def _read(self, file: BinaryIO, index: int) -> bytes | None:
+        """The packet as it lies in the file; None where the lengths of its NAL units say that this is not it."""
+        position, size = int(self.packets.position[index]), int(self.packets.size[index])
+        if position < 0 or self.nal_length_size is None:
+            return None
+        file.seek(position)
+        data = file.read(size)
+        return data if len(data) == size and not has_wrong_lengths(data, self.nal_length_size) else None
 
     def _find(self, container: Any, video: Any, index: int, tries: int) -> bytes | None:
         for packet in demux(container, video):
@@ -401,24 +417,15 @@ def _grid(display: Display, block: int) -> BlockGrid:
 
 def _vectors(picture: Any, row: int, row_of_identity: dict[int, int]) -> tuple[NDArray[np.void], NDArray[np.int16]]:
     """Vectors of the coded picture, dtype VECTOR, and the frames from this one to the reference, int16, 0 unknown."""
-    from codecmeta.h264 import motion
+    from codecmeta.h264.motion import motion_vectors
 
-    rows = motion.motion_rows(picture)
-    vectors = np.empty(len(rows), VECTOR)
-    for column, name in enumerate(("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y")):
-        vectors[name] = rows[:, column]
-    vectors["scale"] = 4
-    distance = np.zeros(len(rows), np.int16)
-    if picture.lists and len(rows):
-        table = np.zeros((len(picture.lists), 2, 33), np.int16)  # the last for refIdx -1
-        for number, lists in enumerate(picture.lists):
-            for list_, identities in enumerate(lists):
-                for i, identity in enumerate(identities):
-                    if identity in row_of_identity:
-                        table[number, list_, i] = row_of_identity[identity] - row
-        by_list = (rows[:, motion.SOURCE] > 0).astype(np.int64)
-        distance = table[rows[:, motion.SLICE], by_list, rows[:, motion.REF_IDX]]
-    return vectors, distance
+    distances = np.zeros((len(picture.headers), 2, 33), np.int16)  # the first for refIdx -1
+    for number, lists in enumerate(picture.lists):
+        for list_, identities in enumerate(lists):
+            for i, identity in enumerate(identities):
+                if identity in row_of_identity:
+                    distances[number, list_, i + 1] = row_of_identity[identity] - row
+    return motion_vectors(picture, distances)
 
 
 def _luma_rms(picture: Any) -> NDArray[np.float16]:

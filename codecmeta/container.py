@@ -37,6 +37,8 @@ class PacketTable:
     pts, dts: int64 in the stream's time base, `NO_PTS` where missing. size: int64 bytes. key: bool. shown: bool, False
     for packets that FFmpeg decodes but never displays (hidden VP8 frames, mp4 edit lists, second fields). picture_type:
     uint8, ASCII or 0. gop: int32, a keyframe packet opens a GoP. extradata: the codec's, as the container has it.
+    position: int64, where FFmpeg says the packet lies in the file, -1 unknown; what lies there is the packet only in
+    containers that do not split or wrap it.
     """
 
     pts: NDArray[np.int64]
@@ -46,6 +48,7 @@ class PacketTable:
     shown: NDArray[np.bool_]
     picture_type: NDArray[np.uint8]
     gop: NDArray[np.int32]
+    position: NDArray[np.int64]
     extradata: bytes = b""
 
     def __len__(self) -> int:
@@ -127,7 +130,7 @@ def _choose(container: Any, path: Path, stream: int | None) -> Any:
 
 def _read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
     """All packets of the stream as a table, and the first keyframe packet (or None)."""
-    rows: list[tuple[int, int, int, bool, bool, int]] = []
+    rows: list[tuple[int, int, int, bool, bool, int, int]] = []
     first_key = None
     picture_type = picture_type_reader(video.codec_context.name, video.codec_context.extradata)
     hidden = _hidden_test(video.codec_context.name)
@@ -145,12 +148,13 @@ def _read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
                 key,
                 shown,
                 picture_type(packet) or (I if key else UNKNOWN),
+                -1 if packet.pos is None else packet.pos,
             )
         )
         last_pts = pts
         if key and first_key is None:
             first_key = packet
-    columns = list(zip(*rows, strict=True)) or [()] * 6
+    columns = list(zip(*rows, strict=True)) or [()] * 7
     key = np.array(columns[3], bool)
     gop = np.maximum(np.cumsum(key) - (1 if len(key) and key[0] else 0), 0).astype(np.int32)
     table = PacketTable(
@@ -161,6 +165,7 @@ def _read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
         np.array(columns[4], bool),
         np.array(columns[5], np.uint8),
         gop,
+        np.array(columns[6], np.int64),
         bytes(video.codec_context.extradata or b""),
     )
     return table, first_key

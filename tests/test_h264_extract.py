@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 import codecmeta
 from codecmeta import bitstream, extraction
 from codecmeta.bitstream import NotParsed
+from codecmeta.container import probe_with_packets
 from codecmeta.metadata import B, I, P
 
 from h264_encodes import clip, encode
@@ -98,8 +100,9 @@ def test_no_picture_is_decoded_and_no_other_packet_parsed(frames, written, monke
     np.testing.assert_array_equal(np.array(parsed)[np.argsort(meta.frames.pts[meta.residual.frame])].sum(), sum(parsed))
 
 
-def test_sampled_frames_are_those_of_the_whole_but_for_estimated_vectors(written):
-    path = written("B-frames")
+@pytest.mark.parametrize("name", ["B-frames", "matroska", "transport stream"])
+def test_sampled_frames_are_those_of_the_whole_but_for_estimated_vectors(name, written):
+    path = written(name)
     whole, some = codecmeta.extract(path), codecmeta.extract(path, frames=9)
     assert some.capability["motion"]["level"] == "estimated" and "B-frames" in some.capability["motion"]["why"]
     for row in some.residual.frame:
@@ -164,3 +167,14 @@ def test_the_cache_keeps_bits_chroma_and_distances(written, tmp_path):
         np.testing.assert_array_equal(loaded.motion.distance[:], meta.motion.distance)
         np.testing.assert_array_equal(loaded.residual_chroma.values[:], meta.residual_chroma.values)
         np.testing.assert_array_equal(loaded.bits.values[:], meta.bits.values)
+
+
+def test_packets_of_mp4_lie_in_the_file_where_the_table_says_and_need_no_demuxer(written, monkeypatch):
+    path = written("B-frames")
+    data, (_, table) = path.read_bytes(), probe_with_packets(path)
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    places = zip(table.position.tolist(), table.size.tolist(), strict=True)
+    assert [data[position : position + size] for position, size in places] == packets
+    monkeypatch.setattr(bitstream, "open_video", None)
+    assert len(codecmeta.extract(path, frames=6).residual.frame) == 6

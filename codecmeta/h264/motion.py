@@ -7,12 +7,13 @@ B macroblock that uses a list anywhere has a row of that list for every partitio
 from __future__ import annotations
 
 import numpy as np
-from numba import int8, int32, int64
+from numba import from_dtype, int8, int16, int32, int64
 
 from codecmeta.h264.inter_prediction import mv_x, mv_y
-from codecmeta.h264.jit import kernel
+from codecmeta.h264.jit import VOID, kernel
 from codecmeta.h264.picture import Picture
 from codecmeta.h264.state import M_INTRA, M_L0, M_L1, M_SHAPE
+from codecmeta.metadata import VECTOR
 
 # columns of a row
 SOURCE, WIDTH, HEIGHT, DST_X, DST_Y, MOTION_X, MOTION_Y, REF_IDX, SLICE = range(9)
@@ -65,6 +66,29 @@ def write_rows(flags, macroblocks, vectors, references, rows):
     return at
 
 
+@kernel(VOID(int32[:, ::1], int16[:, :, ::1], from_dtype(VECTOR)[::1], int16[::1]), entry=True)
+def write_vectors(rows, distances, vectors, distance):
+    """The rows as `vectors` in the order of `metadata.vector_order`, and beside them `distances` [slice][list][refIdx].
+
+    The order has eight kinds: past and future, heights 8 and 16, widths 8 and 16; a counting sort keeps it stable.
+    """
+    starts = np.zeros(9, np.int64)
+    for i in range(rows.shape[0]):
+        starts[1 + 4 * (rows[i, SOURCE] > 0) + 2 * (rows[i, HEIGHT] > 8) + (rows[i, WIDTH] > 8)] += 1
+    for kind in range(8):
+        starts[kind + 1] += starts[kind]
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        kind = 4 * (row[SOURCE] > 0) + 2 * (row[HEIGHT] > 8) + (row[WIDTH] > 8)
+        at = starts[kind]
+        starts[kind] += 1
+        vector = vectors[at]
+        vector.source, vector.w, vector.h = row[SOURCE], row[WIDTH], row[HEIGHT]
+        vector.dst_x, vector.dst_y = row[DST_X], row[DST_Y]
+        vector.motion_x, vector.motion_y, vector.scale = row[MOTION_X], row[MOTION_Y], 4
+        distance[at] = distances[row[SLICE], int(row[SOURCE] > 0), row[REF_IDX] + 1]
+
+
 def motion_rows(picture: Picture) -> np.ndarray:
     """int32 (count, 9): columns SOURCE .. SLICE of this file; coded pixels, block centres, quarter pixels.
 
@@ -74,3 +98,14 @@ def motion_rows(picture: Picture) -> np.ndarray:
     rows = np.empty((count_rows(flags, picture.macroblocks), 9), np.int32)
     write_rows(flags, picture.macroblocks, picture.vectors, picture.references, rows)
     return rows
+
+
+def motion_vectors(picture: Picture, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of the coded picture, dtype VECTOR in the order of `metadata.vector_order`, and a distance for each.
+
+    distances: int16 (slices, 2, 33), by slice, list and refIdx + 1; returned int16, of the same rows.
+    """
+    rows = motion_rows(picture)
+    vectors, distance = np.empty(len(rows), VECTOR), np.empty(len(rows), np.int16)
+    write_vectors(rows, distances, vectors, distance)
+    return vectors, distance
