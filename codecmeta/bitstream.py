@@ -44,7 +44,7 @@ _CHUNK = 64  # frames handed on together
 _REMEMBERED = 256  # pictures in decoding order whose row is kept at hand for those that wait to be displayed
 _ROUGH_STEPS = 32  # per power of two, of a luma residual without details
 _SOURCE = SOURCES.index("bitstream")
-LARGEST = np.float32(np.finfo(np.float16).max)
+LARGEST = float(np.finfo(np.float16).max)  # only levels of a damaged picture reach so far
 NO_QP = -1  # in QP maps: a macroblock that was not parsed
 
 
@@ -267,10 +267,12 @@ class Bitstream:
         grid = _grid(display, BLOCK)
         part.residual_rows.append(row)
         part.residual_source.append(_SOURCE)
-        luma = _luma_rms(picture) if self.details else rounded_rms(_luma_rms(picture), _ROUGH_STEPS)
+        luma, chroma = _rms(picture)
+        if not self.details:
+            luma = rounded_rms(luma, _ROUGH_STEPS)
         part.residual.append(self._shown(luma, display, grid, first, self.residual_grid))
         if self.details:
-            part.chroma.append(self._shown(_chroma_rms(picture), display, grid, first, self.residual_grid))
+            part.chroma.append(self._shown(chroma, display, grid, first, self.residual_grid))
         grid = displayed_grid(display, 16, display.crop_left, display.crop_top)
         qp = (picture.qp + 6 * (sps.bit_depth_luma - 8)).astype(np.int16)  # QP'Y, as FFmpeg exports it
         if not picture.complete:
@@ -428,18 +430,12 @@ def _vectors(picture: Any, row: int, row_of_identity: dict[int, int]) -> tuple[N
     return motion_vectors(picture, distances)
 
 
-def _luma_rms(picture: Any) -> NDArray[np.float16]:
-    """Root mean square luma residual per 8x8 block in 8-bit grey levels, float16 (2 * rows, 2 * columns)."""
-    pairs = picture.luma_energy[::2] + picture.luma_energy[1::2]
-    return _rms(pairs[:, ::2] + pairs[:, 1::2], 64, picture.sps.bit_depth_luma)
+def _rms(picture: Any) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    """Root mean square residual in 8-bit grey levels per 8x8 block, float16 (2 * rows, 2 * columns): of luma, and of
+    both chroma planes over the same blocks (4x4 samples of each)."""
+    from codecmeta.h264.residual import block_rms
 
-
-def _chroma_rms(picture: Any) -> NDArray[np.float16]:
-    """Root mean square residual of both chroma planes over the same blocks: 4x4 samples of each."""
-    blue, red = picture.chroma_energy
-    return _rms(blue + red, 32, picture.sps.bit_depth_chroma)
-
-
-def _rms(energy: NDArray[np.float32], samples: int, bit_depth: int) -> NDArray[np.float16]:
-    rms = np.sqrt(energy / samples) / (1 << (bit_depth - 8))
-    return np.minimum(rms, LARGEST).astype(np.float16)  # only levels of a damaged picture reach so far
+    sps = picture.sps
+    luma, chroma = np.empty((2, 2 * picture.rows, 2 * picture.columns), np.float32)
+    block_rms(picture.energy, 1 << (sps.bit_depth_luma - 8), 1 << (sps.bit_depth_chroma - 8), LARGEST, luma, chroma)
+    return luma.astype(np.float16), chroma.astype(np.float16)

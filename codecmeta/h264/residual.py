@@ -7,11 +7,14 @@ of the DC levels of Intra_16x16 luma and of chroma, which spread one level over 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from numba import types
 
 from codecmeta.h264.cabac import SHIFT, bypass, decode_bin, decode_decision, refill
 from codecmeta.h264.cavlc import residual_block_cavlc
-from codecmeta.h264.jit import F32P, F64, I32P, I64, I64P, U8P, VOID, constant, kernel
+from codecmeta.h264.jit import F32A, F32P, F64, I32P, I64, I64P, U8P, VOID, constant, kernel
 from codecmeta.h264.parameter_sets import ScalingLists
 from codecmeta.h264.state import (
     BAD_SYNTAX,
@@ -397,3 +400,20 @@ def residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transfor
         flags |= residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e)
     store_totals(s, n)
     return flags
+
+
+@kernel(VOID(F32A, I64, I64, F64, types.float32[:, ::1], types.float32[:, ::1]), entry=True)
+def block_rms(energy, luma_scale, chroma_scale, largest, luma, chroma):
+    """`Picture.energy` as root mean squares per 8x8 luma block, float32 (2 * rows, 2 * columns) each: divided by the
+    scales, `largest` at most; `chroma` over both planes."""
+    rows, columns = luma.shape
+    blue = 4 * rows * columns
+    red = blue + rows * columns
+    for y in range(rows):
+        for x in range(columns):
+            at = 4 * y * columns + 2 * x
+            below = at + 2 * columns
+            total = (energy[at] + energy[below]) + (energy[at + 1] + energy[below + 1])
+            luma[y, x] = min(math.sqrt(total / 64) / luma_scale, largest)
+            at = y * columns + x
+            chroma[y, x] = min(math.sqrt((energy[blue + at] + energy[red + at]) / 32) / chroma_scale, largest)
