@@ -2,9 +2,11 @@
 
     python benchmarks/h264_speed.py --clips runs/h264 --json benchmarks/results/h264_speed.json
 
-The clips are encoded on the first run and kept in the folder. "scan" is the sequential mode with everything read:
-vectors as FFmpeg's rows, QP, bits and residual energy. FFmpeg's vectors and QP are taken as arrays in the way
-`codecmeta.decoder` takes them. Every run opens the file again, on both sides.
+The clips are encoded on the first run and kept in the folder. Those called natural are what a camera saw: real clips
+as they are, and mvx_mpeg4_part2.mp4 (1280x720) decoded and encoded again; they are left out, with a line on stderr,
+where the folder of real clips is absent (environment variable CODECMETA_CLIPS). "scan" is the sequential mode with
+everything read: vectors as FFmpeg's rows, QP, bits and residual energy. FFmpeg's vectors and QP are taken as arrays in
+the way `codecmeta.decoder` takes them. Every run opens the file again, on both sides.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from codecmeta.h264.motion import motion_rows  # noqa: E402
 from codecmeta.h264.picture import PictureParser  # noqa: E402
 from codecmeta.h264.sequence import Sequence  # noqa: E402
 
+from h264_encodes import CLIPS as CLIPS_FOLDER  # noqa: E402
 from h264_encodes import encode  # noqa: E402
 
 CLIPS = {
@@ -46,6 +49,8 @@ CLIPS = {
     "720p CAVLC": dict(options="crf=23 x264-params=cabac=0"),
     "720p all intra": dict(options="crf=28", gop=1),
 }
+NATURAL = {"natural 720p, crf 23": {"crf": "23"}, "natural 720p, crf 28": {"crf": "28"}}  # encoder options
+REAL = ["torchcodec_nasa.mp4", "vali_848x464.mp4", "cvr_h264_bframes.mp4"]
 RUNS = 5
 EXPORT = {"flags2": "+export_mvs", "export_side_data": "venc_params"}
 
@@ -129,6 +134,29 @@ def clip(folder: Path, name: str, frames: int = 150, repeat: int = 1, **kwargs: 
     return path
 
 
+def natural_clips(folder: Path) -> dict[str, Path]:
+    """The clips of NATURAL, encoded where they are not there yet, and the REAL ones; empty without real clips."""
+    source = CLIPS_FOLDER / "mvx_mpeg4_part2.mp4"
+    if not source.is_file():
+        print(f"no natural clips: {CLIPS_FOLDER} is not there (set CODECMETA_CLIPS)", file=sys.stderr)
+        return {}
+    found = {}
+    for name, options in NATURAL.items():
+        path = found[name] = folder / f"{name.replace(' ', '_').replace(',', '')}.mp4"
+        if path.exists():
+            continue
+        with av.open(str(source)) as before, av.open(str(path), "w") as after:
+            video = before.streams.video[0]
+            out = after.add_stream("libx264", rate=video.average_rate, options=options)
+            out.width, out.height, out.pix_fmt = video.width, video.height, "yuv420p"
+            for i, frame in enumerate(before.decode(video)):
+                if i < 150:
+                    frame.pts, frame.time_base, frame.pict_type = i, 1 / video.average_rate, 0
+                    after.mux(out.encode(frame))
+            after.mux(out.encode())
+    return found | {name: CLIPS_FOLDER / name for name in REAL}
+
+
 def one_frame(path: Path) -> dict[str, float]:
     """Milliseconds of CPU for one picture with its packet in hand, over all pictures in a random order."""
     with opened(path) as (container, stream):
@@ -200,8 +228,11 @@ def main() -> None:
     arguments.clips.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"runs": RUNS, "clips": {}, "load_average": os.getloadavg(), "cores": os.cpu_count()}
     result["machine"] = platform.processor() or platform.machine()
-    for name, kwargs in CLIPS.items() if arguments.only in (None, "scan") else ():
-        path = clip(arguments.clips, name, **kwargs)
+    paths: dict[str, Path] = {}
+    if arguments.only in (None, "scan"):
+        paths = {name: clip(arguments.clips, name, **kwargs) for name, kwargs in CLIPS.items()}
+        paths |= natural_clips(arguments.clips)
+    for name, path in paths.items():
         fps = frames_per_second(path)
         fps["scan/decode"] = fps["scan"] / fps["decode"]
         fps["scan/decode_vectors_qp"] = fps["scan"] / fps["decode_vectors_qp"]
