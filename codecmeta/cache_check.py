@@ -26,7 +26,7 @@ _TABLES = {
     "frames": dict(zip(Frames.__dataclass_fields__, ("i8", "f8", "u1", "?", "i8", "i4", "?"), strict=True)),
     "gops": dict(zip(Gops.__dataclass_fields__, ("i8", "i8", "f8"), strict=True)),
     "motion": {"frame": "i8", "indptr": "i8"},
-    "residual": {"frame": "i8", "frame_source": "u1"},
+    "residual": {"frame": "i8", "frame_source": "u1", "luma_change": "f2"},
     "qp": {"frame": "i8"},
     "bits": {"frame": "i8"},
 }

@@ -69,7 +69,8 @@ def change_scores(meta: Metadata | Probe, frames: ArrayLike) -> NDArray[np.float
     and signals can be compared: the share of a picture that is predicted across the boundary; packet bytes; residual
     energy, in the whole and in 6x8 cells; area that moves against the camera; intra blocks. A keyframe is only a cut
     if it comes off the encoder's clock, or if its texture or what moves after it differ from what was before. Signals
-    that do not exist (or are not stored for a frame) are left out: with a `Probe` the packet sizes decide alone.
+    that do not exist are left out: with a `Probe` the packet sizes decide alone, and so they do where the other signals
+    are stored for some of the frames only, as chosen frames have no neighbours to be compared with.
 
     meta: `Metadata`, best extracted with frames="all", or a `Probe`. frames: int (T,), rows, ascending. Returns float32
     (T - 1,).
@@ -78,7 +79,7 @@ def change_scores(meta: Metadata | Probe, frames: ArrayLike) -> NDArray[np.float
     if len(rows) < 2:
         return np.zeros(0, np.float32)
     announce_compiling(_sides, _read_vectors)
-    strength = _row_changes(_read_signals(meta))
+    strength = _row_changes(_read_signals(meta, *dense_signals(meta)))
     edges = np.minimum(rows + 1, len(strength) - 1)
     between = np.maximum.reduceat(strength, edges)[:-1]
     return np.where(np.diff(rows) > 0, between, 0.0).astype(np.float32)
@@ -107,7 +108,14 @@ class _Signals:
     luma: NDArray[np.float64]
 
 
-def _read_signals(meta: Metadata | Probe) -> _Signals:
+def dense_signals(meta: Metadata | Probe) -> tuple[Maps | None, Motion | None]:
+    """Residual maps and vectors where nearly every frame has them, else None."""
+    residual, motion = getattr(meta, "residual", None), getattr(meta, "motion", None)
+    covered = max((len(one.frame) for one in (residual, motion) if one is not None), default=0)
+    return (residual, motion) if covered >= 0.9 * len(meta.frames) else (None, None)
+
+
+def _read_signals(meta: Metadata | Probe, residual: Maps | None, motion: Motion | None) -> _Signals:
     table = meta.frames
     kind = np.where(table.keyframe | (table.picture_type == I), I, np.where(table.picture_type == B, B, P))
     count, cells = len(table), CELLS[0] * CELLS[1]
@@ -124,8 +132,6 @@ def _read_signals(meta: Metadata | Probe) -> _Signals:
         motion=np.full((count, cells, 2), np.nan),
         luma=np.full(count, np.nan),
     )
-    residual = getattr(meta, "residual", None)
-    motion = getattr(meta, "motion", None)
     if residual is not None:
         _read_energy(residual, signals)
         if len(residual.luma_change):

@@ -6,7 +6,7 @@ The PNG (`draw.py`) and the page (`page.py`) both draw an `Overview`, so they ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from codecmeta.cache import check_video, load
 from codecmeta.container import probe
 from codecmeta.density import merge_regions, patch_density
 from codecmeta.errors import CacheError, VideoError
+from codecmeta.events import dense_signals
 from codecmeta.extraction import extract, sample_rows
 from codecmeta.metadata import Metadata
 from codecmeta.panels import resized, shrunk
@@ -243,13 +244,12 @@ def captions(view: Overview, index: int) -> tuple[str, str]:
 def _timeline(
     meta: Metadata, rows: NDArray[np.int64], counts: NDArray[np.int64], capacity: int
 ) -> tuple[Timeline, list[str]]:
-    """The timeline, and a note where its events rest on packets alone: signals of a few frames look like onsets."""
-    maps = meta.residual or meta.bits
-    if maps is None or len(maps.frame) == len(meta.frames):
-        return timeline(meta, rows, counts, capacity, EVENTS), []
-    packets = replace(meta, residual=None, motion=None)
-    note = "Event boundaries come from packet sizes alone, as the signals of only some frames are at hand."
-    return timeline(packets, rows, counts, capacity, EVENTS), [note]
+    """The timeline, and a note where its events rest on packets alone."""
+    known = meta.residual is not None or meta.motion is not None
+    notes = []
+    if known and dense_signals(meta) == (None, None):
+        notes.append("Event boundaries come from packet sizes alone, as the signals of only some frames are at hand.")
+    return timeline(meta, rows, counts, capacity, EVENTS), notes
 
 
 def _density(

@@ -92,10 +92,11 @@ class ResidualEstimator:
                 return np.sqrt(intra_error(frame.luma)), "previous_or_intra"
             difference = difference_error(frame.luma, self._previous)
             return np.sqrt(np.minimum(intra_error(frame.luma), difference)), "previous_or_intra"
-        past, ahead = self._anchors[-1:], [future]
+        past: list[NDArray[np.uint8] | None] = [*self._anchors[-1:]]
+        ahead = [future]
         if not self.one_reference:
-            past = past + ([self._previous] if frame.picture_type == B else self._anchors[-2:-1])
-            ahead = [future, after]
+            past += [self._previous] if frame.picture_type == B else self._anchors[-2:-1]
+            ahead += [after]
         error = motion_error(frame.luma, frame.vectors, past, ahead)
         uncovered = np.isnan(error)
         if uncovered.any():

@@ -127,7 +127,7 @@ def test_vectors_are_summed_up_as_painted_pixel_by_pixel(shift):
                         vectors.append((source, w, h, x + w // 2 + shift[0], y + h // 2 + shift[1], *motion, 4))
         frames.append(vectors)
     meta = make_metadata([9] * 8, types="IBBPBBPP", size=(width, height), covered=[1, 2, 3], vectors=frames)
-    signals = events._read_signals(meta)
+    signals = events._read_signals(meta, meta.residual, meta.motion)
     for row, vectors, behind, ahead in zip((1, 2, 3), frames, (1, 2, 3), (2, 1, 3), strict=True):
         past, future, motion = vectors_painted_by_pixel(vectors, behind, ahead, height, width)
         assert signals.past[row] == pytest.approx(np.mean([one is not None for one in past]))
@@ -239,18 +239,19 @@ def test_packets_alone_are_enough_for_scores():
     assert scores.argmax() + 1 == 37
 
 
-def test_signals_missing_for_some_frames_are_left_out():
+def test_signals_of_chosen_frames_alone_leave_the_scores_to_the_packets():
     whole = quiet_clip("I" + "P" * 60, broken=[37])
     rows = np.arange(0, 61, 4)
     part = make_metadata(
         whole.frames.packet_bytes,
         types="I" + "P" * 60,
         covered=rows,
-        residual=whole.residual.values[rows],
+        residual=np.random.default_rng(0).normal(9, 5, (len(rows), *whole.residual.values.shape[1:])) ** 2,
         vectors=[tiles(PAST)] * len(rows),
     )
-    scores = change_scores(part, np.arange(61))
-    assert np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()
+    packets = Probe(whole.path, whole.stream, whole.frames, whole.gops, {})
+    np.testing.assert_array_equal(change_scores(part, np.arange(61)), change_scores(packets, np.arange(61)))
+    assert (change_scores(whole, np.arange(61)) != change_scores(packets, np.arange(61))).any()
 
 
 ENCODERS = {

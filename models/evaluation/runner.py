@@ -57,7 +57,7 @@ class Answers:
         return whole
 
     def add(self, key: str, lines: Sequence[int], replies: Sequence[Reply]) -> None:
-        """Keep some answers, on disk before this returns."""
+        """Keep some answers, in the file before this returns: they outlive this process, whatever ends it."""
         self.replies |= {(key, line): reply for line, reply in zip(lines, replies, strict=True)}
         if self._file:
             self._write([{"key": key, "line": line, **asdict(one)} for line, one in zip(lines, replies, strict=True)])
@@ -65,11 +65,11 @@ class Answers:
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
         self._file.flush()
-        os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and have it on disk."""
         if self._file:
+            os.fsync(self._file.fileno())
             self._file.close()
 
 
