@@ -158,11 +158,12 @@ def test_half_precision_decides_in_single():
     exact = tokens.double()
     units = exact / exact.norm(dim=-1, keepdim=True)
     twins = [float(units[t, i] @ units[t + 1, i]) for t in range(2) for i in range(12)]
-    tau = float(np.median(twins))  # about half of the pairs are above, one is hardly off
-    merged = merge_over_time(tokens, core, tau + 1e-6)
-    slots, want = slow_btm(tokens.float(), core, tau + 1e-6, 1, None, 4, "drop")
-    assert np.flatnonzero(merged.home == np.arange(36)).tolist() == slots and 0 < 36 - len(slots) < 24
-    torch.testing.assert_close(merged.values[slots].float(), want, rtol=0.01, atol=0.01)
+    for tau in sorted(twins)[4:20]:  # each time one pair is just above, or just below
+        for edge in (tau - 1e-6, tau + 1e-6):
+            merged = merge_over_time(tokens, core, edge)
+            slots, want = slow_btm(tokens.float(), core, edge, 1, None, 4, "drop")
+            assert np.flatnonzero(merged.home == np.arange(36)).tolist() == slots and 0 < 36 - len(slots) < 24
+            torch.testing.assert_close(merged.values[slots].float(), want, rtol=0.01, atol=0.01)
 
 
 def test_with_everything_in_the_core_and_no_pair_alike_nothing_changes():
