@@ -6,7 +6,7 @@ The PNG (`draw.py`) and the page (`page.py`) both draw an `Overview`, so they ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
