@@ -307,14 +307,12 @@ class Bitstream:
         first = self._first_sps
         if first is None:
             return self._display
-        size = sps.displayed_width, sps.displayed_height
         names = ("width", "height", "crop_left", "crop_top", "crop_right", "crop_bottom")
         same = all(getattr(sps, name) == getattr(first, name) for name in names)
-        if same and size == (
-            self._display.width,
-            self._display.height,
-        ):  # else FFmpeg goes by a later set than the first
+        shown = sps.width - sps.crop_right - self._display.crop_left, sps.displayed_height  # FFmpeg may crop less left
+        if same and shown == (self._display.width, self._display.height):  # else it goes by a later set than the first
             return self._display
+        size = sps.displayed_width, sps.displayed_height
         crop = sps.crop_left, sps.crop_top
         return Display(*size, *crop, self.facts.rotation, self.facts.width, self.facts.height)
 
