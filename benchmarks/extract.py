@@ -57,7 +57,7 @@ def everything(path: Path) -> int:
     return len(codecmeta.extract(path).frames)
 
 
-def mvextractor(path: Path) -> int:
+def motion_vector_extractor(path: Path) -> int:
     """motion-vector-extractor 2: frames and vectors, in its own default threading."""
     from mvextractor.videocap import VideoCap  # type: ignore[import-not-found]
 
@@ -190,7 +190,7 @@ def main() -> None:
     try:
         import mvextractor.videocap  # noqa: F401
 
-        ways["motion-vector-extractor"] = mvextractor
+        ways["motion-vector-extractor"] = motion_vector_extractor
     except ImportError:
         pass
     with tempfile.TemporaryDirectory() as name:

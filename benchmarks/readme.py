@@ -30,6 +30,7 @@ def extract_table(result: dict[str, Any]) -> str:
         "probe": "probe",
         "vectors_qp": "vectors + QP",
         "vectors_qp_residual": "vectors + QP + residual",
+        "motion-vector-extractor": "motion-vector-extractor (two threads)",
     }
     rows = [
         [one["clip"], f"{one['size'][0]}x{one['size'][1]}", one["frames"]]
