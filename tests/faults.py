@@ -69,8 +69,8 @@ def extract_shard(row: dict[str, Any], output: str, settings: dict[str, Any]) ->
 
 
 def command(*arguments: object) -> list[str]:
-    """The command line of `codecmeta` with these faults, and with Ctrl-C as a terminal has it: what a shell starts in the
-    background ignores it."""
+    """The command line of `codecmeta` with these faults, and with Ctrl-C as a terminal has it: what a shell starts in
+    the background ignores it."""
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"import sys; sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parent)]}\n"
