@@ -80,11 +80,11 @@ WAYS: dict[str, Callable[[Path], int]] = {
 def measure(path: Path, rounds: int, ways: dict[str, Callable[[Path], int]]) -> dict[str, Any]:
     """Median seconds per way, alternating, after one round to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    frames = 0
+    frames: dict[str, int] = {}
     for turn in range(rounds + 1):
         for name, way in ways.items():
             start = time.perf_counter()
-            frames = way(path)
+            frames[name] = way(path)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
@@ -93,8 +93,9 @@ def measure(path: Path, rounds: int, ways: dict[str, Callable[[Path], int]]) -> 
         "clip": path.name,
         "codec": facts.codec,
         "size": [facts.width, facts.height],
-        "frames": frames,
-        "frames_per_second": {name: round(frames / one, 1) for name, one in medians.items()},
+        "frames": frames["decode"],
+        "frames_read": frames,
+        "frames_per_second": {name: round(frames[name] / one, 1) for name, one in medians.items()},
         "share_of_decode_time": {name: round(one / medians["decode"], 5) for name, one in medians.items()},
         "seconds": {name: [round(one, 5) for one in times] for name, times in seconds.items()},
     }

@@ -34,7 +34,7 @@ def extract_table(result: dict[str, Any]) -> str:
     }
     rows = [
         [one["clip"], f"{one['size'][0]}x{one['size'][1]}", one["frames"]]
-        + [f"{one['frames_per_second'][name]:,.0f}" if name in one["frames_per_second"] else "" for name in names]
+        + [f"{one['frames_per_second'][name]:,.0f}" if one["frames_per_second"].get(name) else "" for name in names]
         for one in result["speed"]
     ]
     return table(["clip", "size", "frames", *names.values()], rows)
