@@ -117,6 +117,9 @@ class Bitstream:
                 raise NotParsed(reason)
         self.sets_in_keyframes = self.nal_length_size is None or not sets.pps
         self.order = self._order() if self.shown is None else self.shown
+        self.rows_of: dict[int, list[int]] = {}  # several where a decoder repeats a damaged picture, none if not shown
+        for row, index in enumerate(self.order.tolist()):
+            self.rows_of.setdefault(index, []).append(row)
         turned = self.facts.rotation in (90, 270)
         size = (self.facts.height, self.facts.width) if turned else (self.facts.width, self.facts.height)
         self._display = Display(*size, *self.facts.crop, self.facts.rotation, self.facts.width, self.facts.height)
@@ -209,12 +212,9 @@ class Bitstream:
         waiting: dict[int, tuple[int, Any]] = {}
         row_of_identity: dict[int, int] = {}
         next_row = segment.rows.start
-        rows_of: dict[int, list[int]] = {}  # several where a decoder repeats a damaged picture, none if it is not shown
-        for row, index in enumerate(self.order.tolist()):
-            rows_of.setdefault(index, []).append(row)
         part, readable = Part(), False
         for index, data in self._packets_from(segment):
-            rows = rows_of.get(index, [])
+            rows = self.rows_of.get(index, [])
             picture = _parsed(sequence, data)
             if sequence.buffer.lost and self.shown is None:
                 raise Damage

@@ -74,9 +74,8 @@ def extract(
     number for a question about the video, "all" for a cache that serves every sampling. details: where the source
     knows them (H.264), also bits per block, the chroma residual and the distance to each vector's reference, and the
     luma residual as it is; without them it is rounded to 32 steps per power of two, within 1.6 %, which takes a
-    quarter off its space. jobs: keyframe segments
-    decoded at the same time; the result is the same whatever the number. stream: which video stream, by default
-    FFmpeg's best one.
+    quarter off its space. jobs: keyframe segments decoded at the same time; the result is the same whatever the
+    number. stream: which video stream, by default FFmpeg's best one.
 
     Everything returned is in memory; `codecmeta.cache.extract_to_file` writes long videos to disk as they are read.
     Raises VideoError for files that cannot be read, ValueError for arguments that make no sense.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,6 @@ def _stamp() -> tuple[float, int]:
 _STAMP = _stamp()
 _waiting: list[tuple[Any, Any]] = []  # functions that the next entry kernel may call, and their signatures
 _said = False
-compile_seconds = 0.0
 
 
 def kernel(signature: Any, *, inline: bool = False, entry: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -90,14 +88,11 @@ def kernel(signature: Any, *, inline: bool = False, entry: bool = False) -> Call
         if not entry:
             _waiting.append((dispatcher, signature))
             return dispatcher
-        begin = time.perf_counter()
         dispatcher.enable_caching()
         if not _cached(dispatcher, signature):
             _compile_waiting()
         dispatcher.compile(signature)
         dispatcher.disable_compile()
-        global compile_seconds
-        compile_seconds += time.perf_counter() - begin
         return dispatcher
 
     return compiled
