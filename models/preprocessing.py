@@ -31,7 +31,8 @@ class Preprocessing:
     height, width: pixels of the square or rectangle that every picture is stretched to, whatever its shape; 0 where the
     picture's shape is kept and both sides become multiples of `factor`, with min_pixels to max_pixels in all. resample:
     Pillow's number of the filter. rescale: factor that takes 0..255 to 0..1. mean, std: per channel, after rescaling.
-    num_frames: pictures per video that the checkpoint was made for, None if it does not say.
+    num_frames: pictures per video that the checkpoint was made for, None if it does not say. edge: where not 0, a
+    picture keeps its shape, its shorter side gets so many pixels, and the middle `height` x `width` is cut out.
     """
 
     height: int
@@ -44,13 +45,17 @@ class Preprocessing:
     factor: int = 0
     min_pixels: int = 0
     max_pixels: int = 0
+    edge: int = 0
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
-        """Read a preprocessor file's settings. Raises ValueError for steps that are not implemented."""
-        size = _size(config)
+    def from_config(cls, config: Mapping[str, Any], *, crop: bool = False) -> Preprocessing:
+        """Read a preprocessor file's settings. crop: whether it may cut off the borders, as CLIP's does; a model whose
+        tokens have to cover the whole picture cannot take that. Raises ValueError for steps that are not implemented.
+        """
+        cropped = crop and bool(config.get("do_center_crop"))
+        size = _cropped_size(config) if cropped else _size(config)
         for step in ("do_center_crop", "do_sample_frames"):
-            if config.get(step):
+            if config.get(step) and not (cropped and step == "do_center_crop"):
                 raise ValueError(f"preprocessing with {step} is not supported")
         for step in ("do_resize", "do_rescale", "do_normalize"):
             if not config.get(step, True):
@@ -68,8 +73,17 @@ class Preprocessing:
         )
 
     def resize(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Stretch one picture, uint8 (h, w, 3), to uint8 (height, width, 3)."""
-        height, width = (self.height, self.width) if self.height else self.fitting(*picture.shape[:2])
+        """One picture, uint8 (h, w, 3) -> uint8 (height, width, 3)."""
+        if not self.edge:
+            return self._stretch(
+                picture, *((self.height, self.width) if self.height else self.fitting(*picture.shape[:2]))
+            )
+        short = min(picture.shape[:2])
+        picture = self._stretch(picture, *(int(self.edge * side / short) for side in picture.shape[:2]))
+        top, left = (picture.shape[0] - self.height) // 2, (picture.shape[1] - self.width) // 2
+        return np.ascontiguousarray(picture[top : top + self.height, left : left + self.width])
+
+    def _stretch(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         if picture.shape[:2] == (height, width):
             return picture
         if self.resample == BOX:
@@ -103,6 +117,19 @@ class Preprocessing:
         planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32)
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (planes * self.rescale - mean) / std
+
+
+def _cropped_size(config: Mapping[str, Any]) -> dict[str, int]:
+    """The same where a centre crop follows: {"shortest_edge": 224}, or 224 in older files, and the size of the crop."""
+    size, crop = config.get("size"), config.get("crop_size")
+    edge = size.get("shortest_edge") if isinstance(size, Mapping) and set(size) == {"shortest_edge"} else size
+    sides = (crop.get("height"), crop.get("width")) if isinstance(crop, Mapping) else (crop, crop)
+    if not all(isinstance(side, int) for side in (edge, *sides)) or max(sides) > edge:
+        raise ValueError(
+            f"preprocessing to size {size} with a centre crop of {crop} is not supported; expected a shortest edge and "
+            "a crop that is no larger"
+        )
+    return {"height": sides[0], "width": sides[1], "edge": edge}
 
 
 def _size(config: Mapping[str, Any]) -> dict[str, int]:
