@@ -37,6 +37,13 @@ from codecmeta.errors import CacheError, VideoError
     help="Pictures shown to the model, evenly spread over time. Default: what the model was made for, else 16.",
 )
 @click.option("--set", "options", metavar="NAME=VALUE", multiple=True, help="An option of the method; may be repeated.")
+@click.option(
+    "--text-model",
+    default=None,
+    metavar="ID_OR_FOLDER",
+    help="For metok: a SigLIP or CLIP model that says how well each picture fits the question. Default: packet sizes "
+    "decide, whatever the question.",
+)
 @click.option("--compare", is_flag=True, help="Run the plain model too, and print both.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at once.")
@@ -57,6 +64,7 @@ def run(
     budget: float | None,
     frames: int | None,
     options: tuple[str, ...],
+    text_model: str | None,
     compare: bool,
     device: str,
     jobs: int,
@@ -72,18 +80,24 @@ def run(
     try:
         compression, models = libraries()
         strategy = compression.make(method, budget=budget, options=_pairs(options))
+        if text_model is not None:
+            models.scorable(strategy)
         if not video.exists():
             raise VideoError(f"{video}: no such file")
         if html is not None:
             check_output(html, video, *([] if cache is None else [cache]))
         loaded = models.load(model, device)
+        text = None if text_model is None else models.load_text_image(text_model, device)
         _warn(model, question)
         strategies = [strategy, compression.Plain()] if compare and method != "none" else [strategy]
         ask = partial(loaded.ask, video, question, frames=frames, jobs=jobs, meta=cache)
+        each = [{"strategy": one, "text_model": text if one is strategy else None} for one in strategies]
         if compare:  # warm up, so that the first one does not pay for compiling and starting
-            for one in strategies:
-                ask(strategy=one, max_new_tokens=1)
-        answers = [ask(strategy=one, max_new_tokens=max_new_tokens) for one in strategies]
+            for one in each:
+                ask(**one, max_new_tokens=1)
+            if text is not None:  # its pass over the pictures counts
+                text.forget()
+        answers = [ask(**one, max_new_tokens=max_new_tokens) for one in each]
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from error
     if as_json:

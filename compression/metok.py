@@ -62,10 +62,12 @@ class Metok(Strategy):
     standardised over the clip, the codec's w times; 0 as published. nonkey_uniform: one stride for all frames of
     events that are not key events, as the paper has it, in place of `other_strides`, as its code has it.
 
-    frame_scores: how well each frame fits the question, one number per temporal position, from a text-image model (see
-    `codecmeta.compression.text_frames`), as published; without them the packet sizes around each frame decide, which
-    does not look at the question (`query_agnostic`). With codec boundaries the number of tokens is known before any
-    feature exists.
+    frame_scores: how well each frame fits the question, one number per temporal position, from a text-image model, as
+    published; `VideoModel.ask(..., text_model=...)` fills them in. Without them the packet sizes around each frame
+    decide, which does not look at the question (`query_agnostic`). With codec boundaries the number of tokens is known
+    before any feature exists. For a text model: use_full_prompt shows it the question with the chat template around it,
+    as METok's code does, in place of the question alone; combine says how features of the parts of a text that is too
+    long for it become one.
 
     pooling: "bilinear" rounds grids up, "average" and "max" round down. quotas: six shares to use in place of those of
     stage 2, (key, other) for each of the three layers; all 1 prunes nothing.
@@ -77,6 +79,8 @@ class Metok(Strategy):
     n_events: int = 5
     boundaries: Literal["features", "codec"] = "features"
     frame_scores: tuple[float, ...] | None = None
+    use_full_prompt: bool = False
+    combine: Literal["max", "mean"] = "max"
     alpha: float = 0.6
     key_frames: int = 6
     beta: float | None = None

@@ -1,6 +1,7 @@
 """A question and pictures -> how well each picture fits the question, by a text-image model (SigLIP or CLIP).
 
-What METok asks for its key events and key frames. It costs a second pass over the pictures; report its time too.
+What METok asks for its key events and key frames. `codecmeta.models.load_text_image` loads such a model with all that
+belongs to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-@torch.inference_mode()
 def text_frame_scores(
     encoder: Any, tokenizer: Any, pixels: Tensor, question: str, *, combine: Literal["max", "mean"] = "max"
 ) -> tuple[float, ...]:
@@ -21,20 +21,39 @@ def text_frame_scores(
     >>> siglip = SiglipModel.from_pretrained("google/siglip-so400m-patch14-384")
     >>> scores = text_frame_scores(siglip, tokenizer, pixels, "When does the goal fall?")
 
-    encoder: a transformers model with `get_text_features` and `get_image_features`. pixels: float (T, 3, height,
-    width), preprocessed for it. A question that is longer than the text tower takes is cut into chunks, each padded to
-    the full length (these towers were trained on padded text), and their features are combined by the elementwise
-    maximum, as METok's code does, or the mean.
+    Arguments as in `picture_vectors` and `question_vector`.
+    """
+    text = question_vector(encoder, tokenizer, question, combine=combine)
+    return tuple((picture_vectors(encoder, pixels) @ text).tolist())
+
+
+@torch.inference_mode()
+def picture_vectors(encoder: Any, pixels: Tensor) -> Tensor:
+    """float32 (T, width) of length 1. encoder: a transformers model with `get_image_features`. pixels: float (T, 3,
+    height, width), preprocessed for it."""
+    return normalize(
+        _features(encoder.get_image_features(pixel_values=pixels.to(encoder.device, encoder.dtype))), dim=-1
+    )
+
+
+@torch.inference_mode()
+def question_vector(encoder: Any, tokenizer: Any, question: str, *, combine: Literal["max", "mean"] = "max") -> Tensor:
+    """float32 (width,) of length 1. encoder: a transformers model with `get_text_features`.
+
+    A question that is longer than the text tower takes is cut into chunks, each padded to the full length (these towers
+    were trained on padded text), and their features are combined by the elementwise maximum, as METok's code does, or
+    the mean. CLIP reads a text off its end token, so there every chunk gets a start and an end of its own.
     """
     limit = encoder.config.text_config.max_position_embeddings
-    ids = tokenizer(question, add_special_tokens=True).input_ids
+    whole = encoder.config.model_type == "clip"
+    head, tail = ([tokenizer.bos_token_id], [tokenizer.eos_token_id]) if whole else ([], [])
+    ids = tokenizer(question, add_special_tokens=not whole).input_ids
+    room = limit - len(head) - len(tail)
+    chunks = [head + ids[start : start + room] + tail for start in range(0, max(len(ids), 1), room)]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    chunks = [ids[start : start + limit] for start in range(0, len(ids), limit)]
-    padded = torch.tensor([chunk + [pad] * (limit - len(chunk)) for chunk in chunks], device=pixels.device)
+    padded = torch.tensor([chunk + [pad] * (limit - len(chunk)) for chunk in chunks], device=encoder.device)
     texts = _features(encoder.get_text_features(input_ids=padded))
-    text = texts.max(dim=0).values if combine == "max" else texts.mean(dim=0)
-    pictures = _features(encoder.get_image_features(pixel_values=pixels.to(encoder.dtype)))
-    return tuple((normalize(pictures, dim=-1) @ normalize(text, dim=-1)).tolist())
+    return normalize(texts.amax(dim=0) if combine == "max" else texts.mean(dim=0), dim=-1)
 
 
 def _features(output: Any) -> Tensor:

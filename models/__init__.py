@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from codecmeta.models.loading import SMALL, load
     from codecmeta.models.preprocessing import Preprocessing
-    from codecmeta.models.video_model import Answer, VideoModel
+    from codecmeta.models.text_image import TextImage, load_text_image
+    from codecmeta.models.video_model import Answer, VideoModel, scorable
 
 _HOME = {
     "SMALL": "loading",
     "Answer": "video_model",
     "Preprocessing": "preprocessing",
+    "TextImage": "text_image",
     "VideoModel": "video_model",
     "load": "loading",
+    "load_text_image": "text_image",
+    "scorable": "video_model",
 }
 
-__all__ = ["SMALL", "Answer", "Preprocessing", "VideoModel", "load"]
+__all__ = ["SMALL", "Answer", "Preprocessing", "TextImage", "VideoModel", "load", "load_text_image", "scorable"]
 
 
 def __getattr__(name: str) -> Any:

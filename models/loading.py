@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -18,8 +18,6 @@ from codecmeta.models.video_model import VideoModel
 
 SMALL = "small"
 """The name of the built-in model."""
-
-_PREPROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
 def load(
@@ -58,11 +56,10 @@ def load(
             revision=revision,
         )
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, revision=revision)
-        preprocessing = Preprocessing.from_config(_preprocessor(where, revision))
+        preprocessing = Preprocessing.from_config(settings_of(where, "video", revision))
         template = _chat_template(where, revision) or tokenizer.chat_template
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"model {name!r} cannot be loaded: {first}") from error
+        raise ValueError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     if template is None:
         raise ValueError(f"model {name!r} cannot be loaded: it has no chat template, so its prompt format is unknown")
     return VideoModel(name, model.to(device).eval(), tokenizer, preprocessing, template)
@@ -87,16 +84,23 @@ def _model_class(config: Any) -> Any:
     return getattr(transformers, names[0])
 
 
-def _preprocessor(where: str, revision: str | None) -> dict[str, Any]:
-    """The settings for video frames, wherever this checkpoint's generation of transformers has put them."""
+def first_line(error: Exception) -> str:
+    """What an error says, in short."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def settings_of(where: str, what: Literal["video", "image"], revision: str | None) -> dict[str, Any]:
+    """Preprocessor settings, wherever this checkpoint's generation of transformers has put them. Raises ValueError
+    where there are none."""
     bundle = _json(where, "processor_config.json", revision)
-    if "video_processor" in bundle:
-        return bundle["video_processor"]
-    for name in _PREPROCESSOR_FILES:
+    if f"{what}_processor" in bundle:
+        return bundle[f"{what}_processor"]
+    files = ("video_preprocessor_config.json", "preprocessor_config.json")[what == "image" :]
+    for name in files:
         settings = _json(where, name, revision)
         if settings:
             return settings
-    raise ValueError(f"no preprocessor settings; expected one of {', '.join(_PREPROCESSOR_FILES)}")
+    raise ValueError(f"no preprocessor settings; expected one of {', '.join(files)}")
 
 
 def _chat_template(where: str, revision: str | None) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 import codecmeta
 from codecmeta.cache import check_video
-from codecmeta.compression import Plain, Plan, Session, Strategy, adapter_for, apply, make
+from codecmeta.compression import Metok, Plain, Plan, Session, Strategy, adapter_for, apply, make
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction import sample_rows
 from codecmeta.metadata import Metadata
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.pictures import read_pictures
+
+if TYPE_CHECKING:
+    from codecmeta.models.text_image import TextImage
 
 STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
 """The stages that are timed, in order."""
@@ -38,9 +41,9 @@ class Answer:
     did without (METok where no text-image model has scored the frames).
 
     seconds: probe (packet table), decode (pictures), metadata (what the codec's signals cost beyond decoding),
-    preprocess (resizing, normalising, tokenising), vision (encoder and projector), strategy (planning and reducing),
-    prefill (language model over the prompt), first_token (from the start until the first token's scores, everything
-    before included), total.
+    preprocess (resizing, normalising, tokenising), vision (encoder and projector), strategy (planning and reducing, and
+    what a text-image model does for it), prefill (language model over the prompt), first_token (from the start until
+    the first token's scores, everything before included), total.
     """
 
     text: str
@@ -81,12 +84,14 @@ class Trace:
 @dataclass(frozen=True)
 class Clip:
     """The sampled pictures of a video as a model sees them, uint8 (T, height, width, 3), their rows in the frame table,
-    int64 (T,), metadata of the video, and the seconds that reading took, by stage (see `codecmeta.read`)."""
+    int64 (T,), metadata of the video, and the seconds that reading took, by stage (see `codecmeta.read`).
+    text_pictures: the same pictures as a text-image model sees them, where there is one."""
 
     meta: Metadata
     rows: NDArray[np.int64]
     pictures: NDArray[np.uint8]
     seconds: dict[str, float]
+    text_pictures: NDArray[np.uint8] | None = None
 
 
 class VideoModel:
@@ -115,6 +120,7 @@ class VideoModel:
         jobs: int = 1,
         max_new_tokens: int = 64,
         meta: Metadata | str | PathLike[str] | None = None,
+        text_model: TextImage | None = None,
     ) -> Answer:
         """Answer a question about a video file.
 
@@ -125,21 +131,29 @@ class VideoModel:
         spread over time; default: what the checkpoint was made for, else 16. jobs: groups of pictures decoded at the
         same time. max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's
         metadata or its cache file, where they were extracted before; only the pictures are then read from the video.
+        text_model: from `codecmeta.models.load_text_image`, tells METok how well each frame fits the question; its time
+        counts as the strategy's.
 
         Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
         ValueError for what the method cannot do.
         """
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
-        clip = self.clip(video, frames, jobs=jobs, meta=meta, covered=chosen.needs_metadata)
+        covered = (replace(scorable(chosen), frame_scores=()) if text_model else chosen).needs_metadata
+        clip = self.clip(video, frames, jobs=jobs, meta=meta, covered=covered, text_model=text_model)
         seconds = dict(clip.seconds)
         shown = perf_counter()
         inputs = self.inputs(clip.pictures, question)
-        seconds["preprocess"] = seconds.pop("transform") + perf_counter() - shown
+        ready = perf_counter()
+        seconds["preprocess"] = seconds.pop("transform") + ready - shown
+        if text_model:
+            chosen = self.scored(chosen, clip, question, text_model)
+        scoring = perf_counter() - ready
         with torch.inference_mode(), apply(self.model, chosen, clip.meta, frames=clip.rows) as session:
             ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         text = self.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
         seconds |= session.seconds
+        seconds["strategy"] += scoring
         seconds["first_token"] = (session.first_token_at or start) - start
         seconds["total"] = perf_counter() - start
         return self._answer(text, question, chosen, session, seconds, clip.meta, clip.rows)
@@ -152,11 +166,16 @@ class VideoModel:
         jobs: int = 1,
         meta: Metadata | str | PathLike[str] | None = None,
         covered: bool = True,
+        text_model: TextImage | None = None,
     ) -> Clip:
         """Read the pictures of a video that `ask` would show, and their metadata; arguments as there. covered: whether
         metadata that is given must hold maps of these pictures."""
         count = frames or self.preprocessing.num_frames or 16
-        resize = self.preprocessing.resize
+        sizes = [self.preprocessing, *([text_model.preprocessing] if text_model else [])]
+
+        def resize(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+            return [one.resize(picture) for one in sizes]
+
         seconds: dict[str, float] = {}
         if meta is None:
             known, rows, pictures = codecmeta.read(fspath(video), count, transform=resize, jobs=jobs, seconds=seconds)
@@ -170,19 +189,37 @@ class VideoModel:
             pictures = read_pictures(fspath(video), known, rows, transform=resize, jobs=jobs, seconds=seconds)
         if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
             rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
-        return Clip(known, rows, np.stack(pictures), seconds)
+        own, *others = (np.stack(each) for each in zip(*pictures, strict=True))
+        return Clip(known, rows, own, seconds, *others)
 
-    def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
-        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
-        video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
+    def prompt(self, question: str) -> str:
+        """The chat template around a question about a video, with one placeholder for the video."""
         content = [{"type": "video"}, {"type": "text", "text": question}]
-        prompt = self.tokenizer.apply_chat_template(
+        return self.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}],
             chat_template=self.chat_template,
             tokenize=False,
             add_generation_prompt=True,
         )
+
+    def scored(self, strategy: Strategy, clip: Clip, question: str, text_model: TextImage) -> Metok:
+        """METok with a text-image model's scores of a clip that was read for it.
+
+        A temporal position of several pictures is worth as much as the best of them, as in METok an event is worth as
+        much as its best frame: what is asked for may be in one of them only.
+        """
+        metok = scorable(strategy)
+        assert clip.text_pictures is not None
+        text = self.prompt(question) if metok.use_full_prompt else question
+        scores = text_model.scores(clip.text_pictures, text, combine=metok.combine)
+        best = np.reshape(scores, (-1, self.adapter.pictures)).max(axis=1)
+        return replace(metok, frame_scores=tuple(best.tolist()))
+
+    def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
+        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
+        video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
+        prompt = self.prompt(question)
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
         prompt = prompt.replace(placeholder, placeholder * placeholders)
@@ -222,6 +259,17 @@ class VideoModel:
             plan=session.plan,
             trace=Trace(meta, rows, session.counts, session.kept),
         )
+
+
+def scorable(strategy: Strategy) -> Metok:
+    """The strategy, if a text-image model can help it. Raises ValueError with the reason where it cannot."""
+    if not isinstance(strategy, Metok):
+        raise ValueError(
+            f"method {strategy.name!r} does not compare frames with the question; a text model is for metok"
+        )
+    if strategy.frame_scores is not None:
+        raise ValueError("metok takes frame_scores or a text model, not both")
+    return strategy
 
 
 def _cached(cache: str | PathLike[str], video: str) -> Metadata:

@@ -1,18 +1,25 @@
 """Tiny video models with random weights, and codec metadata of a video that never was."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    CLIPConfig,
+    CLIPModel,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
+    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    SiglipConfig,
+    SiglipModel,
     SiglipVisionConfig,
 )
 
@@ -143,3 +150,44 @@ def metadata(frames: int = FRAMES, seed: int = 2, rows: int | None = None) -> Me
         Path("clip.mp4"), Stream("h264", "High", "yuv420p", 98, 98, 0, (1, 25), (25, 1), n / 25, 0), table,
         Gops(starts, np.append(starts[1:], n), mean), {}, {}, residual=residual,
     )  # fmt: skip
+
+
+def words(path: Path, vocabulary: str, ends: bool) -> PreTrainedTokenizerFast:
+    """A tokenizer of whole words, saved to a folder. ends: puts <s> before and </s> behind every text, as CLIP's does,
+    and pads with </s>."""
+    ids = {
+        word: number for number, word in enumerate(["<pad>", "<unk>", "<s>", *sorted(set(vocabulary.split())), "</s>"])
+    }
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if ends:
+        special = [("<s>", ids["<s>"]), ("</s>", ids["</s>"])]
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=special)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>" if ends else "<pad>"
+    )
+    fast.save_pretrained(path)
+    return fast
+
+
+def text_image(path: Path, clip: bool, vocabulary: str, limit: int = 8, side: int = 16) -> Any:
+    """SigLIP, or CLIP, with random weights and published preprocessing at another size, saved to a folder: the model
+    and its tokenizer."""
+    torch.manual_seed(0)
+    tokenizer = words(path, vocabulary, ends=clip)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = {**sizes, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": limit, "projection_size": 32}
+    vision = {**sizes, "image_size": side, "patch_size": 8}
+    config, cls = (CLIPConfig, CLIPModel) if clip else (SiglipConfig, SiglipModel)
+    model = cls(config(text_config=text, vision_config=vision)).eval()
+    sharpen(model)
+    model.save_pretrained(path)
+    settings: dict[str, Any] = {"resample": 3, "do_resize": True, "do_rescale": True, "do_normalize": True}
+    if clip:
+        settings |= {"size": {"shortest_edge": side}, "do_center_crop": True}
+        settings |= {"crop_size": {"height": side, "width": side}}
+    else:
+        settings |= {"size": {"height": side, "width": side}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (path / "preprocessor_config.json").write_text(json.dumps(settings))
+    return model, tokenizer
