@@ -122,8 +122,8 @@ class Preprocessing:
 def _cropped_size(config: Mapping[str, Any]) -> dict[str, int]:
     """The same where a centre crop follows: {"shortest_edge": 224}, or 224 in older files, and the size of the crop."""
     size, crop = config.get("size"), config.get("crop_size")
-    edge = size.get("shortest_edge") if isinstance(size, Mapping) and set(size) == {"shortest_edge"} else size
-    sides = (crop.get("height"), crop.get("width")) if isinstance(crop, Mapping) else (crop, crop)
+    edge: Any = size.get("shortest_edge") if isinstance(size, Mapping) and len(size) == 1 else size
+    sides: Any = (crop.get("height"), crop.get("width")) if isinstance(crop, Mapping) else (crop, crop)
     if not all(isinstance(side, int) for side in (edge, *sides)) or max(sides) > edge:
         raise ValueError(
             f"preprocessing to size {size} with a centre crop of {crop} is not supported; expected a shortest edge and "

@@ -58,7 +58,7 @@ class TextImage:
 
     def _vectors(self, pictures: NDArray[np.uint8]) -> Tensor:
         """float32 (T, width), from memory where these very pictures were seen."""
-        key = blake2b(pictures, digest_size=16).digest()
+        key = blake2b(pictures.data, digest_size=16).digest()
         if key not in self._seen:
             parts = np.split(pictures, range(BATCH, len(pictures), BATCH))
             vectors = [picture_vectors(self.model, self.preprocessing.normalise(part)) for part in parts]
