@@ -54,7 +54,7 @@ class Preprocessing:
         """
         cropped = crop and bool(config.get("do_center_crop"))
         size = _cropped_size(config) if cropped else _size(config)
-        for step in ("do_center_crop", "do_sample_frames"):
+        for step in ("do_center_crop", "do_sample_frames", "cap_pixels_per_frame"):
             if config.get(step) and not (cropped and step == "do_center_crop"):
                 raise ValueError(f"preprocessing with {step} is not supported")
         for step in ("do_resize", "do_rescale", "do_normalize"):
@@ -102,7 +102,7 @@ class Preprocessing:
         >>> Preprocessing(0, 0, factor=28, min_pixels=3136, max_pixels=602112).fitting(720, 1280)
         (560, 1008)
         """
-        rows, columns = (max(self.factor, round(side / self.factor) * self.factor) for side in (height, width))
+        rows, columns = (round(side / self.factor) * self.factor for side in (height, width))
         if rows * columns > self.max_pixels:
             shrink = math.sqrt(height * width / self.max_pixels)
             sides = (math.floor(side / shrink / self.factor) * self.factor for side in (height, width))

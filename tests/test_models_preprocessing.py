@@ -78,7 +78,7 @@ QWEN = {"min_pixels": 3136, "max_pixels": 602112, "patch_size": 14, "merge_size"
         ((720, 1280), (560, 1008)),  # too many pixels: shrunk by sqrt(921600 / 602112), then down to multiples of 28
         ((240, 320), (252, 308)),  # 8.57 and 11.43 times 28, to the nearest
         ((30, 40), (56, 84)),  # too few: grown by sqrt(3136 / 1200), then up
-        ((8, 400), (28, 392)),
+        ((8, 400), (28, 420)),  # 0 and 14 times 28 are too few, too
     ],
 )
 def test_shapes_are_kept_within_the_pixel_limits(shape, want):
@@ -92,6 +92,7 @@ def test_shapes_are_kept_within_the_pixel_limits(shape, want):
     [
         ({"size": {"shortest_edge": 336}}, "expected a height and a width"),
         ({"do_center_crop": True}, "do_center_crop is not supported"),
+        ({"cap_pixels_per_frame": True}, "cap_pixels_per_frame is not supported"),
         ({"do_normalize": False}, "without do_normalize"),
         ({"resample": 1}, "resample=1 is not supported"),
     ],
