@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ class Summary:
     cache_bytes: int = 0
 
 
-def write_summary(path: Path, summary: Summary) -> None:
-    """Fill the user block of a closed cache file; a summary that does not fit is left out."""
-    line = json.dumps(asdict(replace(summary, cache_bytes=path.stat().st_size))).encode() + b"\n"
+def write_summary(file: FileIO, summary: Summary) -> None:
+    """Fill the user block of a cache file that HDF5 is done with; a summary that does not fit is left out."""
+    size = file.seek(0, os.SEEK_END)
+    line = json.dumps(asdict(replace(summary, cache_bytes=size))).encode() + b"\n"
     if len(line) <= SUMMARY_BYTES:
-        with open(path, "r+b") as file:
-            file.write(line)
+        file.seek(0)
+        file.write(line)
 
 
 def read_summary(path: str | Path) -> Summary | None:

@@ -7,6 +7,7 @@ video a few hundred bytes in place of several thousand for the index of a growin
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -44,14 +45,18 @@ class Writer:
 
     def __enter__(self) -> Writer:
         self.temporary, self._lock = begin_unfinished(self.target)
+        self._disk = _Disk(self.temporary, self.target)
         self.clear()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._close()
+        self._disk.close()
         if not self._moved:
             self.temporary.unlink(missing_ok=True)
         self._lock.close()
+        if kind is not None and issubclass(kind, Exception):  # what HDF5 says of it then has another cause
+            self._disk.check()
 
     def _close(self) -> None:
         if self.file is not None:
@@ -63,7 +68,8 @@ class Writer:
         self._tables: dict[str, list[NDArray[Any]]] = {}
         self._arrays: dict[str, _Rows] = {}
         self._summary: Summary | None = None
-        self.file = h5py.File(self.temporary, "w", libver=("v110", "v110"), userblock_size=SUMMARY_BYTES, locking=False)
+        self._disk.truncate(0)
+        self.file = h5py.File(self._disk, "w", libver=("v110", "v110"), userblock_size=SUMMARY_BYTES)
 
     def add(self, part: Part) -> None:
         if part.motion_rows:
@@ -81,6 +87,7 @@ class Writer:
             self.append_maps("qp", part.qp_rows, np.stack(part.qp))
         if part.bits_rows:
             self.append_maps("bits", part.bits_rows, np.stack(part.bits))
+        self._disk.check()
 
     def append_motion(
         self, rows: Any, counts: NDArray[np.int64], vectors: NDArray[np.void], distance: NDArray[np.int16] | None = None
@@ -182,7 +189,7 @@ class Writer:
                 "codecmeta_version": __version__,
                 "ffmpeg_version": ".".join(str(number) for number in av.library_versions["libavcodec"]),
                 **{name: getattr(stream, name) for name in Stream.__dataclass_fields__},
-                "source_name": source.name,
+                "source_name": np.array(os.fsencode(source.name), h5py.string_dtype()),  # which may not be UTF-8
                 "settings": json.dumps(settings),
                 "capability": json.dumps(capability),
             }
@@ -200,13 +207,56 @@ class Writer:
             self._opened["qp"].attrs["offset"] = self._arrays["qp/map"].offset
 
     def close_and_move(self) -> None:
-        """Make the file appear under its name, complete."""
-        self._opened.flush()
+        """Make the file appear under its name, complete, and so that a power cut does not change that."""
         self._close()
         if self._summary is not None:
-            write_summary(self.temporary, self._summary)
+            write_summary(self._disk, self._summary)
+        self._disk.flush_to_disk()
         os.replace(self.temporary, self.target)
         self._moved = True
+
+
+class _Disk(io.FileIO):
+    """What HDF5 writes to. A write that fails (a full disk) would have HDF5 crash when it closes the file, and refuse
+    the next one; so the first error is kept for `check`, and what is written after it is dropped."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        super().__init__(path, "w+")
+        self._target = target
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`; never raises."""
+        rest = memoryview(data)
+        try:
+            while rest and self._error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length; never raises."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return self.tell() if size is None else size
+
+    def check(self) -> None:
+        """Raise OSError if something was not written."""
+        if self._error is not None:
+            raise OSError(self._error.errno, self._error.strerror, str(self._target)) from None
+
+    def flush_to_disk(self) -> None:
+        """Raise OSError unless all is on the disk now. Without this a file that was moved may be empty after a power
+        cut. Takes a few milliseconds."""
+        self.check()
+        try:
+            os.fsync(self.fileno())
+        except OSError as error:
+            self._error = error
+            self.check()
 
 
 class _Rows:

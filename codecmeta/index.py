@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -86,9 +87,12 @@ class IndexWriter:
                 self._file.write(b"\n")
 
     def add(self, row: Row) -> None:
-        """Append a row, at once."""
+        """Append a row, at once. Raises OSError where that fails, as on a full disk."""
         cache = os.path.relpath(row.cache, self.path.parent)
-        self._file.write(replace(row, cache=cache).json().encode() + b"\n")
+        rest = memoryview(replace(row, cache=cache).json().encode() + b"\n")
+        with self._named_errors():
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
     def __enter__(self) -> Self:
         return self
@@ -96,17 +100,29 @@ class IndexWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave one row per video, sorted."""
-        try:
+        """Leave one row per video, sorted; where that fails, the rows as they came."""
+        with self._file, self._named_errors():
             with open(self.path, "rb") as file:
                 rows = read_rows(file)
             temporary, lock = begin_unfinished(self.path)
             with lock:
-                with open(temporary, "wb") as file:
-                    file.writelines(rows[key].json().encode() + b"\n" for key in sorted(rows))
-                os.replace(temporary, self.path)
-        finally:
-            self._file.close()
+                try:
+                    with open(temporary, "wb") as file:
+                        file.writelines(rows[key].json().encode() + b"\n" for key in sorted(rows))
+                        file.flush()
+                        os.fsync(file.fileno())
+                    os.replace(temporary, self.path)
+                except OSError:
+                    temporary.unlink(missing_ok=True)
+                    raise
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """What the disk refuses says which file it was for."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def index_path(folder: Path, shard: tuple[int, int] = (0, 1)) -> Path:
