@@ -19,6 +19,7 @@ from codecmeta.inputs import Layout, Task, find_videos, plan, read_manifest
 from codecmeta.workers import memory_share
 
 _TIMEOUT = 3600.0  # seconds for one of many videos, where nothing else is asked for
+_SAY_EVERY = 60.0  # seconds between two lines of progress in a log file
 
 
 class FrameSelection(click.ParamType):
@@ -80,8 +81,8 @@ class Bytes(click.ParamType):
 @click.option(
     "--manifest",
     metavar="FILE",
-    help="A list of videos: .txt with a path per line, .csv or .jsonl with a column path, or - for standard input. "
-    "Relative paths start at the current folder.",
+    help="A list of videos: .txt with a path per line (lines that begin with # are left out), .csv or .jsonl with a "
+    "column path, or - for standard input. Relative paths start at the current folder.",
 )
 @click.option(
     "--layout",
@@ -146,7 +147,7 @@ def extract(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Cache the codec metadata of INPUT... (videos or folders).
+    """Cache the codec metadata of INPUT... (videos or folders; links to folders inside of those are not followed).
 
     A cache that is there already and was made with the same settings is kept, so that the same command goes on where
     another one stopped. One of several videos may crash, hang or run out of memory without costing another. With a
@@ -154,7 +155,10 @@ def extract(
 
     Exit code 0: all done; 1: at least one video failed; 2: wrong usage; 130: interrupted.
     """
-    tasks = _tasks(inputs, manifest, output, layout, shard)
+    try:
+        tasks = _tasks(inputs, manifest, output, layout, shard)
+    except KeyboardInterrupt:
+        sys.exit(130)
     alone = shard[1] == 1 and len(tasks) == 1
     isolate = not alone or timeout is not None or memory is not None
     if not alone:
@@ -170,12 +174,16 @@ def extract(
                 if writer is not None:
                     writer.add(row)
                 bar.update()
+                if bar.disable and not quiet and not alone and summary.due(_SAY_EVERY):
+                    click.echo(summary.progress(), err=True)
                 _say(row, as_json, alone and not quiet)
                 if fail_fast and row.status == "failed":
                     break
     except KeyboardInterrupt:
         summary.interrupted = True
-    except RuntimeError as error:
+    except BrokenPipeError:  # whoever read our output has enough: click ends quietly
+        raise
+    except (RuntimeError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if not alone and not quiet or summary.interrupted:
         click.echo(summary.text(index), err=True)
@@ -207,10 +215,9 @@ def _tasks(
 
 
 def _text_of(manifest: str) -> str:
-    if manifest == "-":
-        return sys.stdin.read()
     try:
-        return Path(manifest).read_text("utf-8-sig", "surrogateescape")
+        content = sys.stdin.buffer.read() if manifest == "-" else Path(manifest).read_bytes()
+        return content.decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise click.UsageError(f"--manifest {manifest}: {error.strerror}") from error
 
@@ -231,16 +238,12 @@ def _index(path: Path | None) -> Iterator[IndexWriter | None]:
     if path is None:
         yield None
         return
-    try:
-        writer = IndexWriter(path)
-    except OSError as error:
-        raise click.ClickException(str(error)) from error
-    with writer:
+    with IndexWriter(path) as writer:
         yield writer
 
 
 def _bar(total: int, quiet: bool) -> tqdm:
-    """Progress with rate and time left on stderr; nothing off a terminal."""
+    """Progress with rate and time left on stderr, for terminals; elsewhere a line now and then does."""
     shown = total > 1 and not quiet and sys.stderr.isatty()
     return tqdm(total=total, unit="video", file=sys.stderr, disable=not shown)
 
@@ -256,7 +259,7 @@ def _say(row: Row, as_json: bool, line: bool) -> None:
         ratio = row.cache_bytes / max(row.source_bytes, 1)
         what = "kept" if row.status == "skipped" else "wrote"
         sizes = f"{row.cache_bytes:,} bytes, {ratio:.2f} of the video's {row.source_bytes:,}"
-        click.echo(f"{what} {row.cache}: {row.frames} frames, {sizes}")
+        click.echo(f"{what} {click.format_filename(row.cache)}: {row.frames} frames, {sizes}")
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def _text(summary: dict[str, Any]) -> str:
     corrupt = f", {summary['corrupt_frames']} corrupt" if summary["corrupt_frames"] else ""
     gops = summary["gops"]
     lines = [
-        summary["file"],
+        click.format_filename(summary["file"]),
         f"  video    {summary['codec']} {summary['profile']} {summary['pixel_format']}, "
         f"{summary['width']}x{summary['height']}{turned}, {summary['average_rate']:.3f} frames/s, "
         f"{summary['seconds']} s",

@@ -19,7 +19,7 @@ class Summary:
     def __init__(self, total: int) -> None:
         self.total = total
         self.interrupted = False
-        self.start = perf_counter()
+        self.start = self.said = perf_counter()
         self.count: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
@@ -44,6 +44,21 @@ class Summary:
             self.source_bytes += row.source_bytes
             self.frames += row.frames
 
+    def due(self, seconds: float) -> bool:
+        """Whether so long nothing was said; if so, it now is."""
+        now = perf_counter()
+        if now - self.said < seconds:
+            return False
+        self.said = now
+        return True
+
+    def progress(self) -> str:
+        """How far the run is: one line. What was there already took no time and says nothing about the time left."""
+        seen = self.count.total()
+        rate = (seen - self.count["skipped"]) / max(perf_counter() - self.start, 1e-9)
+        left = _duration((self.total - seen) / rate) if rate else "not known how long"
+        return f"{seen:,} of {self.total:,} videos, {self.failed:,} failed; {rate:.3g} videos/s, {left} left"
+
     def text(self, index: Path | None) -> str:
         """The summary, a few lines whatever the number of videos."""
         seconds = perf_counter() - self.start
@@ -63,7 +78,7 @@ class Summary:
             rest = self.failed - sum(count for _, count in self.reasons.most_common(_REASONS))
             lines.append(f"  {rest:>6,}  for {len(self.reasons) - _REASONS} other reasons")
         if index is not None:
-            lines.append(f"every video has a row in {index}")
+            lines.append(f"{'every video has' if seen == self.total else 'these have'} a row in {index}")
         if self.interrupted:
             lines.append("interrupted; the same command goes on from here")
         return "\n".join(lines)
@@ -72,7 +87,11 @@ class Summary:
 def _without_names(row: Row) -> str:
     """A reason as it reads for every file it is true of."""
     reason = row.reason.replace(row.cache, "cache").replace(row.path, "").lstrip(": ")
-    return re.sub(r"\d+", "N", reason)[:160] if not reason.startswith(("timed out", "out of memory")) else reason
+    return (
+        re.sub(r"(?<![\w.-])\d+(\.\d+)?", "N", reason)[:160]
+        if not reason.startswith(("timed out", "out of memory"))
+        else reason
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -34,7 +34,8 @@ class Task:
 
 def find_videos(path: Path) -> list[tuple[str, str]]:
     """The videos under a path, (path, key) sorted by key; a file stands for itself, whatever its suffix, even if it
-    does not exist (reading it will say so). Raises OSError for a folder that cannot be listed."""
+    does not exist (reading it will say so). Links to files are videos, links to folders are not followed. Raises
+    OSError for a folder that cannot be listed."""
     if not path.is_dir():
         return [(str(path), path.name)]
 
@@ -46,7 +47,7 @@ def find_videos(path: Path) -> list[tuple[str, str]]:
         for name in names:
             if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
                 one = os.path.join(folder, name)
-                found.append((one, _key(os.path.relpath(one, path))))
+                found.append((str(PurePath(one)), _key(os.path.relpath(one, path))))
     return sorted(found, key=lambda pair: pair[1])
 
 
@@ -54,7 +55,7 @@ def read_manifest(text: str, name: str = "-") -> list[tuple[str, str]]:
     """The videos of a list, (path, key). The name's suffix says how it is written: .csv with a header, or .jsonl, both
     with a column `path`, or .txt with a path per line (empty lines and lines that begin with # left out); for any other
     name the first line tells. Raises ValueError for a list that is none of these."""
-    lines = text.splitlines()
+    lines = text.replace("\r\n", "\n").split("\n")  # str.splitlines would cut names at characters such as U+2028
     first = next((line for line in lines if line.strip()), "")
     suffix = PurePath(name).suffix.lower()
     if suffix not in (".csv", ".jsonl", ".ndjson", ".txt"):
@@ -65,14 +66,19 @@ def read_manifest(text: str, name: str = "-") -> list[tuple[str, str]]:
         paths = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     else:
         paths = [_json_path(line, f"{name} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-    return [(path, _key(path)) for path in paths]
+    return [(str(PurePath(path)), _key(path)) for path in paths]
 
 
 def _csv_paths(text: str, name: str) -> list[str]:
     table = csv.DictReader(io.StringIO(text, newline=""))
     if "path" not in (table.fieldnames or ()):
         raise ValueError(f"{name}: no column named path; found {', '.join(table.fieldnames or ['nothing'])}")
-    return [row["path"] for row in table if row["path"]]
+    paths = []
+    for row in table:
+        if not row["path"]:
+            raise ValueError(f"{name} line {table.line_num}: a row without a path")
+        paths.append(row["path"])
+    return paths
 
 
 def _json_path(line: str, where: str) -> str:
@@ -106,6 +112,8 @@ def plan(
     in few. shard: (I, N), every N-th video counted from the I-th. Raises ValueError where two videos would share a
     cache.
     """
+    if layout == "hash" and output is None:
+        raise ValueError("--layout hash needs a folder for the caches; pass -o FOLDER")
     tasks: list[Task] = []
     taken: dict[str, Task] = {}
     for path, key in sorted(set(videos), key=lambda pair: (pair[1], pair[0])):
@@ -114,7 +122,7 @@ def plan(
         if other is task:
             tasks.append(task)
         elif os.path.abspath(other.path) != os.path.abspath(path):
-            way_out = "pass the folder that holds both" if other.key == key else "use --layout hash"
+            way_out = "pass the folder that holds both" if other.key == key else "use -o FOLDER --layout hash"
             raise ValueError(f"{other.path} and {path} would both be cached as {task.cache}; {way_out} or rename one")
     return tasks[shard[0] :: shard[1]]
 

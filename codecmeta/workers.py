@@ -192,6 +192,10 @@ class _Worker:
 
     def _lost(self, reason: str) -> Outcome[Any]:
         self.kill()
+        if not self.ready and reason == _out_of_memory(self.memory_limit):
+            raise RuntimeError(
+                f"a worker ran {reason} before its first item; allow more, or fewer workers at the same time"
+            )
         if not self.ready:
             raise RuntimeError(
                 f"a worker did not start ({reason}); its message is above. In a script, call isolated_map under "

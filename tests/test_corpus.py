@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
 import pty
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -19,8 +21,9 @@ from click.testing import CliRunner, Result
 import codecmeta
 from codecmeta import Corpus, batch
 from codecmeta.batch import extract_many
-from codecmeta.cache import kept
+from codecmeta.cache import extract_to_file, kept, save
 from codecmeta.cli import main
+from codecmeta.cli.summary import Summary
 from codecmeta.errors import CacheError
 from codecmeta.index import IndexWriter, Row, read_rows
 from codecmeta.inputs import Task, find_videos, plan, read_manifest
@@ -69,6 +72,7 @@ def test_manifests_of_every_form(name: str, text: str) -> None:
     ("name", "text", "message"),
     [
         ("l.csv", "id,url\n1,x\n", "no column named path; found id, url"),
+        ("l.csv", "id,path\n1,x.mp4\n2,\n", "l.csv line 3: a row without a path"),
         ("l.jsonl", '{"path": 3}\n', "l.jsonl line 1"),
         ("l.jsonl", "\n{\n", "l.jsonl line 2: not a JSON object"),
     ],
@@ -338,3 +342,126 @@ def test_a_corpus_moves_with_its_folder_and_needs_no_videos(folder: Path, tmp_pa
     (tmp_path / "out").rename(tmp_path / "moved")
     folder.rename(tmp_path / "gone")
     assert read_all(codecmeta.Corpus(tmp_path / "moved")) == before and len(before) == 3
+
+
+def test_a_name_that_is_no_utf8_is_a_name(folder: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (folder / name).write_bytes((folder / "a.mp4").read_bytes())
+    for more in (["--jobs", "2"], ["--overwrite"]):
+        done = call(folder, "-o", tmp_path / "out", "--frames", 1, *more)
+        assert done.exit_code == 0, done.stderr
+        corpus = codecmeta.Corpus(tmp_path / "out")
+        assert name in corpus and read_all(corpus)[name] == (6, name)
+    listed = tmp_path / "list"
+    listed.write_bytes(os.fsencode(folder / name) + b"\n")
+    with open(listed, "rb") as file:
+        done = CliRunner().invoke(main, ["extract", "--manifest", "-", "-o", str(tmp_path / "listed")], input=file)
+    assert done.exit_code == 0 and "caf\ufffd.codecmeta.h5: 6 frames" in done.stdout, done.stderr
+    shown = CliRunner().invoke(main, ["show", str(folder / name)])
+    assert shown.exit_code == 0 and shown.stdout.startswith("caf\ufffd.mp4\n")
+
+
+def test_lists_are_cut_into_lines_and_nowhere_else() -> None:
+    odd = "a\u2028b\x85c\x0cd.mp4"  # str.splitlines would cut it three times
+    assert read_manifest(f"{odd}\r\nb.mp4", "l.txt") == [(odd, odd), ("b.mp4", "b.mp4")]
+    assert read_manifest(json.dumps({"path": odd}, ensure_ascii=False), "l.jsonl") == [(odd, odd)]
+    assert read_manifest('path,n\n"a\nb.mp4",1\n', "l.csv") == [("a\nb.mp4", "a\nb.mp4")]
+
+
+def test_reasons_are_grouped_however_the_paths_are_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1.mp4", "2.mp4"):
+        (folder / name).write_bytes(b"no video")
+    monkeypatch.chdir(folder)
+    listed = "\n".join(f"./{one.relative_to(folder)}" for one in folder.rglob("*.mp4"))
+    for arguments in (["."], ["--manifest", "-"]):
+        done = call(*arguments, "-o", tmp_path / "out", "--frames", 1, stdin="\ufeff" + listed)
+        assert re.search(r"\n +2  FFmpeg cannot read this file .*\n +1.mp4, 2.mp4\n", done.stderr), done.stderr
+        assert done.stderr.count("failed: ") == 2 and "mp4: 1.mp4" not in done.stderr
+
+
+def test_a_hash_needs_a_folder_and_workers_need_memory(folder: Path, tmp_path: Path) -> None:
+    done = call(folder, "--layout", "hash")
+    assert done.exit_code == 2 and "pass -o FOLDER" in done.stderr
+    done = call(folder, "-o", tmp_path / "out", "--memory", "10M")
+    assert done.exit_code == 1 and "a worker ran out of memory (limit 10 MiB) before its first item" in done.stderr
+
+
+def test_a_log_file_gets_a_line_of_progress_now_and_then(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert " left\n" not in call(folder, "-o", tmp_path / "out", "--frames", 1).stderr  # less than a minute
+    monkeypatch.setattr("codecmeta.cli.extract._SAY_EVERY", 0.0)
+    (folder / "bad.mp4").write_bytes(b"no video")
+    said = call(folder, "-o", tmp_path / "out", "--frames", 1).stderr
+    assert re.search(r"^1 of 4 videos, 0 failed; 0 videos/s, not known how long left$", said, re.MULTILINE)
+    assert re.search(r"^4 of 4 videos, 1 failed; [0-9.e-]+ videos/s, 0.0 s left$", said, re.MULTILINE)
+    summary = Summary(10)
+    summary.count.update({"skipped": 4, "done": 3})
+    summary.start -= 1000  # seconds that three videos took
+    assert summary.progress().endswith("0.003 videos/s, 0:16:40 left")
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    """Every write of a cache and of the index in turn is the first one that fails."""
+    meta = codecmeta.extract(clip)
+    whole, limits = tmp_path / "whole.h5", resource.getrlimit(resource.RLIMIT_FSIZE)
+    extract_to_file(clip, whole)
+    size = whole.stat().st_size
+    said = set()
+    for most in range(0, size, size // 25):
+        for write in (lambda: save(meta, tmp_path / "a.h5"), lambda: extract_to_file(clip, tmp_path / "a.h5")):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+            try:
+                with pytest.raises(OSError) as caught:
+                    write()
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            said.add(str(caught.value))
+            assert [one.name for one in tmp_path.iterdir()] == ["whole.h5"]
+    assert said == {f"[Errno {errno.EFBIG}] File too large: '{tmp_path / 'a.h5'}'"}
+    extract_to_file(clip, tmp_path / "again.h5")
+    assert (tmp_path / "again.h5").read_bytes() == whole.read_bytes()
+
+
+def test_an_index_on_a_full_disk_keeps_the_rows_it_has(tmp_path: Path) -> None:
+    path, limits = tmp_path / "index.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    rows = [Row(f"{key}.mp4", f"{key}.mp4", str(tmp_path / f"{key}.h5"), "done") for key in "abc"]
+    with IndexWriter(path) as writer:
+        writer.add(rows[0])
+    length = path.stat().st_size
+    try:
+        with pytest.raises(OSError, match="File too large: .*index.jsonl"), IndexWriter(path) as writer:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2 * length + 10, limits[1]))
+            writer.add(rows[1])
+            writer.add(rows[2])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(read_rows(path.read_bytes().splitlines())) == ["a.mp4", "b.mp4"]
+    with IndexWriter(path) as writer:
+        writer.add(rows[2])
+    assert list(read_rows(path.read_bytes().splitlines())) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert [one.name for one in tmp_path.iterdir()] == ["index.jsonl"]
+
+
+def test_what_is_moved_to_its_name_is_on_the_disk(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: dict[int, bytes] = {}
+    moved: list[bytes] = []
+    sync, move = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        sync(descriptor)
+        flushed[os.fstat(descriptor).st_ino] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+    def replace(source: Path, target: Path) -> None:
+        moved.append(source.read_bytes())
+        assert flushed[os.stat(source).st_ino] == moved[-1]
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    written = extract_to_file(clip, tmp_path / "a.h5")
+    with IndexWriter(tmp_path / "index.jsonl") as writer:
+        writer.add(Row("a.mp4", "a.mp4", str(written.path), "done"))
+    assert moved == [(tmp_path / "a.h5").read_bytes(), (tmp_path / "index.jsonl").read_bytes()]
