@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from codecmeta.compression import Metok, Metom, Plain, apply
 from codecmeta.compression.cost import TextModel, cache_size, prefill_flops
@@ -52,6 +53,15 @@ def test_operations_of_every_layer_are_the_accountants(strategy):
     head = [sum(found.values()) for name, found in counter.flop_counts.items() if name.endswith("lm_head")]
     with_head = prefill_flops(text_model, entering, head=True) - prefill_flops(text_model, entering)
     assert head == [with_head]
+
+
+def test_heads_may_be_wider_than_the_hidden_states_say():
+    config = Qwen3Config(
+        hidden_size=64, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=32, vocab_size=8
+    )
+    with torch.device("meta"):
+        attention = Qwen3ForCausalLM(config).model.layers[0].self_attn
+    assert TextModel.of(config).key_width == attention.k_proj.out_features == 64
 
 
 def test_the_formula_of_the_fastv_family_counts_no_shared_keys_and_two_matrices():

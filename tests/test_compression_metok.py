@@ -1,5 +1,7 @@
 """METok: the counts of its released schedule, and exactness inside the model against a masked reference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -102,10 +104,21 @@ def test_codec_changes_can_weigh_in_on_boundaries():
         assert cuts(0.0) == 3
         assert cuts(0.5) == 3
         assert cuts(10.0) == 6
+        seen = []
+        patch.setattr("codecmeta.compression.metok.change_scores", lambda meta, rows: seen.append(rows) or codec)
+        layout, rows, meta = replace(layout, pictures=2), np.arange(16), tiny.metadata(16)
+        assert cuts(10.0) == 6
+        assert seen[0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]  # the first picture of each pair
     with pytest.raises(ValueError, match="codec_weight adds to"):
         Metok(codec_weight=1, boundaries="codec")
     assert Metok(codec_weight=1, frame_scores=(1.0,)).needs_metadata
     assert Metok().query_agnostic and not Metok(frame_scores=(1.0,)).query_agnostic
+
+
+def test_without_features_a_plan_allows_for_the_finest_stride():
+    layout = Layout(3, (27, 27), (14, 14), newline=True, depth=28)
+    for strides in ({"key_strides": (1, 4)}, {"other_strides": (1, 4)}, {"nonkey_uniform": 1}):
+        assert Metok(**strides).plan(layout).counts.tolist() == [27 * 27 + 1] * 3
 
 
 def test_few_frames_and_ties():

@@ -7,6 +7,7 @@ import torch
 from codecmeta.compression.base import Layout
 from codecmeta.compression.btm import choose_core, fold, merge_over_time
 from codecmeta.compression.metom import Metom
+from codecmeta.compression.ragged import plan_ragged, token_places
 from codecmeta.compression.rpm import Packing, merge_embeddings
 from codecmeta.compression.uniform import Uniform, coarse_grid
 from codecmeta.density import merge_regions
@@ -215,6 +216,21 @@ def test_stages_can_be_switched_off_one_by_one():
     only_rpm = Metom(budget=0.5, btm=False).plan(layout, tiny.metadata(), rows)
     assert only_btm.regions is None and only_btm.slots is not None
     assert only_rpm.regions is not None and only_rpm.slots is None and only_rpm.tokens == layout.tokens_full
+
+
+def test_unpooled_tokens_lie_in_the_slot_that_covers_them():
+    """Twice as many patches as slots along each side, and the sides differ."""
+    want = [t * 6 + row // 2 * 3 + column // 2 for t in range(2) for row in range(4) for column in range(6)]
+    assert token_places(Layout(2, (4, 6), (2, 3))).tolist() == want
+
+
+def test_of_equal_unpooled_tokens_some_are_spread_or_the_first():
+    """Where no patches are merged: one patch is dense, seven are equal and two of these may stay."""
+    density = np.zeros((1, 2, 4), np.float32)
+    density[0, 0, 2] = 1
+    for ties, want in (("spread", [0, 2, 4]), ("raster", [0, 1, 2])):
+        plan = plan_ragged(Layout(1, (2, 4), (1, 2)), None, density, lambda counts: counts - 5, ties, True)
+        assert plan.alive.all() and np.flatnonzero(plan.core).tolist() == want and plan.counts.tolist() == [3]
 
 
 def test_uniform_grids():

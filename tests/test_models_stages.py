@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from codecmeta.compression import adapter_for
+
+import tiny
+
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "stages.py"
 
 
@@ -56,3 +60,43 @@ def test_the_clip_lets_rpm_merge_what_is_asked_for_and_every_stage_is_in_the_row
             "memory of the prompt, of the plain model's",
         )
     }
+
+
+def test_ratios_are_those_of_the_stages_they_name(stages):
+    def row(method, memory, **seconds):
+        return {"method": method, "prefill_peak_bytes": memory, "seconds": seconds}
+
+    plain = row("none", 200, vision=3.0, projector=1.0, strategy=0.0, prefill=8.0, per_token=5.0)
+    fewer = row("metom", 150, vision=1.5, projector=0.5, strategy=1.0, prefill=3.0, per_token=9.0)
+    assert stages.ratios([plain, fewer]) == {
+        "metom: vision, of the plain model's time": 0.5,
+        "metom: vision + language model, times faster": 2.0,
+        "metom: memory of the prompt, of the plain model's": 0.75,
+    }
+    assert stages.medians([{"a": 1.0, "b": 2}, {"a": 9.0, "b": 2}, {"a": 2.0, "b": 7}]) == {"a": 2.0, "b": 2}
+
+
+@pytest.mark.parametrize("build", [tiny.llava, tiny.qwen])
+def test_prompts_have_as_much_text_as_they_say(stages, build):
+    model = build().bfloat16()
+    adapter = adapter_for(model)
+    side = 49 if adapter.gapless else 24
+    inputs = stages.prepare(model, adapter, torch.zeros(4, 3, side, side))
+    video = inputs["input_ids"] == adapter.video_token
+    tokens = 4 * 9 + 1 if adapter.gapless else 2 * 9
+    assert (int(video.sum()), inputs["input_ids"].numel()) == (tokens, tokens + stages.PROMPT)
+    assert inputs["attention_mask"].all() and inputs["pixel_values_videos"].dtype == torch.bfloat16
+    if not adapter.gapless:
+        assert torch.equal(inputs["mm_token_type_ids"] == 2, video)
+
+
+def test_the_projector_is_timed_within_the_block_only(stages):
+    model = tiny.llava()
+    adapter = adapter_for(model)
+    features = torch.zeros(1, 36, 32)
+    with pytest.raises(RuntimeError, match="stop"), stages.projector_timed(model, adapter) as calls:
+        adapter.projector(features)
+        adapter.projector(features)
+        raise RuntimeError("stop")
+    adapter.projector(features)
+    assert len(calls) == 2 and min(calls) > 0

@@ -105,7 +105,7 @@ def test_pictures_of_any_size_are_prepared_as_the_checkpoints_processor_does(dua
         processors = pytest.importorskip("transformers.models.clip.image_processing_pil_clip")
         processor = processors.CLIPImageProcessorPil.from_pretrained(path)
     loaded = models.load_text_image(str(path))
-    for shape in ((40, 71), (16, 45), (10, 13)):
+    for shape in ((40, 71), (16, 45), (45, 16), (10, 13)):
         pictures = noise(4, *shape)
         pixels = processor(images=list(pictures), return_tensors="pt").pixel_values
         own = loaded.preprocessing.normalise(np.stack([loaded.preprocessing.resize(one) for one in pictures]))
@@ -264,7 +264,7 @@ def test_from_the_command_line(call, model, clip, text, monkeypatch):  # noqa: F
     row = json.loads(call("--method", "metok", "--set", "n_events=4", "--json").stdout)
     want = model.ask(clip, QUESTION, strategy=Metok(n_events=4), text_model=text, max_new_tokens=3)
     assert (row["answer"], row["tokens_kept"], row["query_agnostic"]) == (want.text, want.tokens_kept, False)
-    result = call("--method", "metom")
+    result = call("--method", "metom", text=clip.parent / "nowhere")  # refused before anything is loaded
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "method 'metom' does not compare frames with the question" in result.stderr
     result = call("--method", "metok", text=clip.parent / "nowhere")

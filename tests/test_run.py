@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from test_models_ask import QUESTION, clip, folder  # noqa: F401
 
+import codecmeta
 from codecmeta.cache import extract_to_file
 from codecmeta.cli.run import run
 from codecmeta.compression import METHODS
@@ -81,6 +82,8 @@ def test_a_cache_that_does_not_fit_is_refused_and_both_sides_are_named(call, cli
     result = call("--cache", str(cache))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "clip.codecmeta.h5: made with frames=5, but 16 frames are to be shown" in result.stderr
+    five, shown = (set(codecmeta.extract(clip, frames=count).residual.frame.tolist()) for count in (5, 16))
+    assert f"{len(shown - five)} of them are not in it (the first is row {min(shown - five)})" in result.stderr
     assert call("--cache", str(cache), "--frames", "5").exit_code == 0
     assert call("--cache", str(cache), "--method", "uniform").exit_code == 0, "it plans without metadata"
     other.write_bytes(clip.read_bytes() + b"more")
@@ -88,6 +91,15 @@ def test_a_cache_that_does_not_fit_is_refused_and_both_sides_are_named(call, cli
     assert result.exit_code == 1 and "made from another version of" in result.stderr
     assert "no such cache file" in call("--cache", str(tmp_path / "missing.h5")).stderr
     assert "not a readable HDF5 file" in call("--cache", str(clip)).stderr
+
+
+def test_a_page_never_takes_the_place_of_the_cache(call, clip, tmp_path):  # noqa: F811
+    cache = tmp_path / "metadata"
+    extract_to_file(clip, cache, frames=16)
+    before = cache.read_bytes()
+    result = call("--cache", str(cache), "--html", str(cache))
+    assert (result.exit_code, result.stdout) == (1, "") and "is not overwritten" in result.stderr
+    assert cache.read_bytes() == before
 
 
 def test_files_that_are_no_videos(call, tmp_path):
