@@ -14,6 +14,7 @@ model share the work as they do there: 0.5B is a model whose vision encoder domi
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -178,7 +179,7 @@ def look(
 def wait(model: Any) -> None:
     """Until the device has done everything that it was asked for."""
     if model.device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(model.device)
 
 
 def medians(turns: list[dict[str, float]]) -> dict[str, float]:
@@ -323,6 +324,9 @@ def run(names: list[str], video: Path, options: argparse.Namespace) -> None:
                     json.dumps({**environment(options.device), "results": results}, indent=1) + "\n"
                 )
         del model
+        gc.collect()  # hooks and modules point at each other; the next model needs the room
+        if not cpu:
+            torch.cuda.empty_cache()
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -331,7 +335,7 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "command": f"python benchmarks/stages.py {' '.join(sys.argv[1:])}".strip(),
         "machine": {
-            "device": torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads",
+            "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
             "processors": os.cpu_count(),
             "load_average": round(os.getloadavg()[0], 1),
             "system": platform.platform(),

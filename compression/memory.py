@@ -31,6 +31,7 @@ class PeakMemory:
         self._handles: list[RemovableHandle] = []
         self._recorder: Any = None
         self._before = 0
+        self._device = torch.device("cpu")
 
     def __enter__(self) -> PeakMemory:
         self._handles = [
@@ -46,18 +47,19 @@ class PeakMemory:
             handle.remove()
 
     def _start(self, module: nn.Module, args: Any) -> None:
-        if next(module.parameters()).is_cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            self._before = torch.cuda.memory_allocated()
+        self._device = next(module.parameters()).device
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
         else:
             self._recorder = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
             self._recorder.__enter__()
 
     def _stop(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._recorder is None:
-            torch.cuda.synchronize()
-            self.peaks.append(torch.cuda.max_memory_allocated() - self._before)
+            torch.cuda.synchronize(self._device)
+            self.peaks.append(torch.cuda.max_memory_allocated(self._device) - self._before)
             return
         recorder, self._recorder = self._recorder, None
         recorder.__exit__(None, None, None)

@@ -385,8 +385,9 @@ class Session:
 
     def _now(self) -> float:
         """The clock, after everything that was asked of the device is done."""
-        if torch.cuda.is_available() and next(self.adapter.language_model.parameters()).is_cuda:
-            torch.cuda.synchronize()
+        device = next(self.adapter.language_model.parameters()).device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return perf_counter()
 
 

@@ -39,9 +39,11 @@ def load(
     a CPU, else what the checkpoint holds. attention: transformers' attention implementation. revision: of the Hugging
     Face repository.
 
-    Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded.
+    Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded or is not
+    there, such as the device.
     """
     where = str(_builtin_folder()) if name == SMALL else name
+    check_device(device)
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
         cls = _model_class(config)
@@ -82,6 +84,14 @@ def _model_class(config: Any) -> Any:
             f"supported are: {', '.join(sorted(FAMILIES))}"
         )
     return getattr(transformers, names[0])
+
+
+def check_device(device: str | torch.device) -> None:
+    """Raise ValueError where this machine, or this build of torch, does not have the device."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"device {str(device)!r} cannot be used: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer
 
 from codecmeta.compression.text_frames import picture_vectors, question_vector
-from codecmeta.models.loading import first_line, settings_of
+from codecmeta.models.loading import check_device, first_line, settings_of
 from codecmeta.models.preprocessing import Preprocessing
 
 ARCHITECTURES = ("CLIPModel", "SiglipModel")
@@ -82,6 +82,7 @@ def load_text_image(
 
     Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded.
     """
+    check_device(device)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False, revision=revision)
         known = [one for one in config.architectures or () if one in ARCHITECTURES]

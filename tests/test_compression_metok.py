@@ -109,8 +109,9 @@ def test_codec_changes_can_weigh_in_on_boundaries():
         layout, rows, meta = replace(layout, pictures=2), np.arange(16), tiny.metadata(16)
         assert cuts(10.0) == 6
         assert seen[0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]  # the first picture of each pair
-    with pytest.raises(ValueError, match="codec_weight adds to"):
-        Metok(codec_weight=1, boundaries="codec")
+    for wrong in ({"codec_weight": 1, "boundaries": "codec"}, {"codec_weight": -1}):
+        with pytest.raises(ValueError, match="codec_weight adds to"):
+            Metok(**wrong)
     assert Metok(codec_weight=1, frame_scores=(1.0,)).needs_metadata
     assert Metok().query_agnostic and not Metok(frame_scores=(1.0,)).query_agnostic
 

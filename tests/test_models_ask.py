@@ -187,6 +187,13 @@ def test_what_cannot_be_loaded_says_why(folder, tmp_path):
         models.load(str(pickled))
 
 
+def test_a_device_that_is_not_there_is_said_so(folder):
+    with pytest.raises(ValueError, match="device 'cuda:99' cannot be used"):
+        models.load(str(folder), "cuda:99")
+    with pytest.raises(ValueError, match="device 'nowhere' cannot be used"):
+        models.load_text_image(str(folder), "nowhere")
+
+
 def test_preferences_are_read_from_the_checkpoint(folder, clip, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     config = json.loads((folder / "config.json").read_text())

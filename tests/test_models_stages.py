@@ -67,7 +67,7 @@ def test_ratios_are_those_of_the_stages_they_name(stages):
         return {"method": method, "prefill_peak_bytes": memory, "seconds": seconds}
 
     plain = row("none", 200, vision=3.0, projector=1.0, strategy=0.0, prefill=8.0, per_token=5.0)
-    fewer = row("metom", 150, vision=1.5, projector=0.5, strategy=1.0, prefill=3.0, per_token=9.0)
+    fewer = row("metom", 150, vision=1.0, projector=1.0, strategy=1.0, prefill=3.0, per_token=9.0)
     assert stages.ratios([plain, fewer]) == {
         "metom: vision, of the plain model's time": 0.5,
         "metom: vision + language model, times faster": 2.0,
