@@ -70,16 +70,18 @@ def losses(
         thinning: how to remove visual tokens, if at all.
     """
     pixels = _normalise(batch["pixels"])
-    patches = _encode(model, pixels, thinning)
+    preference = None if thinning is None or thinning.strength == 0 else thinning.preference(batch)
+    patches = _encode(model, pixels, thinning, preference)
     visual = _project(model, patches, clips=len(batch["text"]))
     positions = (batch["frames"][:, :, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)).flatten(1)
     kept = torch.arange(visual.shape[1]).expand(len(visual), -1)
     if thinning is not None:
-        visual, kept = thinning.reduce(visual)
+        visual, kept = thinning.reduce(visual, preference)
         positions = positions.gather(1, kept)
     contiguous = thinning is not None and thinning.contiguous
     objects = batch["objects"].flatten(1).gather(1, kept)
-    hidden, seeing, naming, tracking = _language_model(model, visual, positions, contiguous, batch, prefix)
+    gone = {} if thinning is None else thinning.leaving(kept, preference)
+    hidden, seeing, naming, tracking = _language_model(model, visual, positions, contiguous, batch, prefix, gone)
     frames = kept // FRAME_TOKENS
 
     answers, correct = _answer_loss(model, hidden, batch)
@@ -97,7 +99,7 @@ def final_states(model: LlavaOnevisionForConditionalGeneration, batch: dict[str,
     """Hidden states of all questions after the last layer, float (clips, questions, length, size); all tokens kept."""
     visual = _project(model, _encode(model, _normalise(batch["pixels"]), None), clips=len(batch["text"]))
     places = torch.arange(visual.shape[1]).expand(len(visual), -1)
-    return _language_model(model, visual, places, False, batch, prefix)[0]
+    return _language_model(model, visual, places, False, batch, prefix, {})[0]
 
 
 def vision_losses(
@@ -117,14 +119,19 @@ def _normalise(pixels: Tensor) -> Tensor:
     return ((pixels.flatten(0, 1).float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def _encode(model: LlavaOnevisionForConditionalGeneration, pixels: Tensor, thinning: Thinning | None) -> Tensor:
+def _encode(
+    model: LlavaOnevisionForConditionalGeneration,
+    pixels: Tensor,
+    thinning: Thinning | None,
+    preference: Tensor | None = None,
+) -> Tensor:
     """The vision tower up to its last layer: float (clips*frames, patches, vision size)."""
     tower = model.model.vision_tower
-    hidden = tower.embeddings(pixels)
+    hidden, weigh = tower.embeddings(pixels), None
     if thinning is not None:
-        hidden = thinning.blur(hidden)
+        hidden, weigh = thinning.blur(hidden, preference)
     for layer in tower.encoder.layers:
-        hidden = layer(hidden, None)
+        hidden = layer(hidden, weigh)
     return hidden
 
 
@@ -141,8 +148,9 @@ def _language_model(
     contiguous: bool,
     batch: dict[str, Tensor],
     prefix: Tensor,
+    gone: dict[int, Tensor],
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
-    """Run the decoder layers.
+    """Run the decoder layers. gone: by layer, which visual tokens nobody sees from there on, bool (clips, visual).
 
     Returns: the final hidden states of the blocks (clips, questions, length, size), the visual tokens' hidden states
     before `SEEING_LAYER` (clips, visual, size), the naming words' log attention (named, heads, visual), and the log
@@ -163,6 +171,9 @@ def _language_model(
     mask = _mask(seen, count, length, hidden.dtype)
     seeing, naming, tracking = hidden, (hidden, hidden), hidden
     for number, layer in enumerate(decoder.layers):
+        if number in gone:
+            hidden_from_all = nn.functional.pad(gone[number], (len(prefix), mask.shape[-1] - seen + 1))
+            mask = torch.where(hidden_from_all[:, None, None], torch.finfo(mask.dtype).min, mask)
         if number == SEEING_LAYER:
             seeing = hidden[:, len(prefix) : seen - 1]
         if number == NAMING_LAYER:

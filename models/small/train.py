@@ -23,7 +23,7 @@ from codecmeta.models.small.data import Batches, prefix_ids
 from codecmeta.models.small.forward import Auxiliary, Losses, losses, parameters, vision_losses
 from codecmeta.models.small.model import PREPROCESSOR, build_model
 from codecmeta.models.small.questions import TYPES
-from codecmeta.models.small.thinning import draw_thinning
+from codecmeta.models.small.thinning import draw_choosy_thinning, draw_thinning
 from codecmeta.models.small.tokenizer import build_tokenizer
 
 
@@ -36,6 +36,7 @@ class Stage:
         frames: frames fed of the clip's 16, in turns; the others are left out, positions stay.
         encoded: share of clips whose pixels went through H.264.
         thinned: share of batches with random token dropping or merging.
+        choosy: drop and merge by what is shown, inside the language model too.
         vision_only: train the vision tower on labels of its patches, without the language model.
     """
 
@@ -43,6 +44,7 @@ class Stage:
     frames: tuple[int, ...]
     encoded: float
     thinned: float
+    choosy: bool = False
     vision_only: bool = False
 
 
@@ -53,6 +55,8 @@ STAGES: dict[int, Stage] = {
     1: Stage(clips=16, frames=(8,), encoded=0.0, thinned=0.0),
     # What inference will see.
     2: Stage(clips=16, frames=(16, 8), encoded=0.35, thinned=0.4),
+    # What methods make of it.
+    3: Stage(clips=16, frames=(16, 8), encoded=0.35, thinned=0.75, choosy=True),
 }
 
 
@@ -129,7 +133,8 @@ def train(options: argparse.Namespace) -> None:
             if stage.vision_only:
                 result = vision_losses(model, auxiliary, batch)
             else:
-                thinning = draw_thinning(generator) if thinned else None
+                draw = draw_choosy_thinning if stage.choosy else draw_thinning
+                thinning = draw(generator) if thinned else None
                 result = losses(model, auxiliary, batch, prefix, thinning)
         optimizer.zero_grad(set_to_none=True)
         result.total(options.place_weight, options.tracking_weight).backward()
