@@ -271,7 +271,19 @@ class Metom(Strategy):
         self, layout: Layout, grid: tuple[int, int], meta: Metadata, rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """float32 (T, rows, columns): mean density of the pictures of each temporal position."""
+        if self.window_density:
+            _check_between(meta, rows)
         density = patch_density(
             meta, rows, grid, view=layout.view, window=self.window_density, robust=self.robust, signal=self.signal
         )
         return density.reshape(layout.frames, -1, *grid).mean(axis=1)
+
+
+def _check_between(meta: Metadata, rows: NDArray[np.int64]) -> None:
+    """Raise ValueError where nothing is known of the frames between the samples, although there are some."""
+    stored = max((len(maps.frame) for maps in (meta.residual, meta.bits) if maps is not None), default=0)
+    if stored <= len(np.unique(rows)) < len(meta.frames):
+        raise ValueError(
+            "window_density=True averages over the frames between the samples, and this metadata holds the samples "
+            "alone; extract it with frames='all' and pass it (codecmeta run --cache)"
+        )

@@ -1,5 +1,7 @@
 """RPM and BTM on tensors: against slow twins, hand-made cases and conservation laws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -231,6 +233,26 @@ def test_of_equal_unpooled_tokens_some_are_spread_or_the_first():
     for ties, want in (("spread", [0, 2, 4]), ("raster", [0, 1, 2])):
         plan = plan_ragged(Layout(1, (2, 4), (1, 2)), None, density, lambda counts: counts - 5, ties, True)
         assert plan.alive.all() and np.flatnonzero(plan.core).tolist() == want and plan.counts.tolist() == [3]
+
+
+def test_the_density_of_a_window_needs_what_is_between_the_samples():
+    """Residual that falls between two samples alone decides with window_density; without it, it is not seen."""
+    layout, rows = Layout(3, (7, 7), (7, 7)), np.array([2, 7, 12])
+    meta = tiny.metadata(rows=15)
+    values = np.full(meta.residual.values.shape, 0.25, np.float16)
+    values[:, :, 6:] = 1  # weak, on the right
+    values[[5, 6, 8, 9], :2] = 50  # strong, at the top, but not in a sampled frame
+    meta = replace(meta, residual=replace(meta.residual, values=values))
+    core = {
+        window: Metom(budget=7 / 49, minimum=7, rpm=False, window_density=window).plan(layout, meta, rows).slots[1]
+        for window in (False, True)
+    }
+    assert np.flatnonzero(core[True]).tolist() == list(range(7))
+    assert (np.flatnonzero(core[False]) % 7 >= 3).all()
+    sampled = replace(meta, residual=replace(meta.residual, frame=rows, values=values[rows]))
+    assert Metom(rpm=False).plan(layout, sampled, rows).tokens == 73
+    with pytest.raises(ValueError, match="extract it with frames='all'"):
+        Metom(rpm=False, window_density=True).plan(layout, sampled, rows)
 
 
 def test_uniform_grids():
