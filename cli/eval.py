@@ -91,8 +91,9 @@ def evaluate(
             if file is not None:
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
-        answers = evaluation.Answers(kept, identity(dataset, model, frames, max_new_tokens))
         loaded = models.load(model, device)
+        belongs = identity(dataset, loaded, frames, max_new_tokens)
+        answers = evaluation.Answers(kept, belongs)
         try:
             evaluation.evaluate(
                 loaded,
@@ -111,7 +112,7 @@ def evaluate(
     result = {
         "command": _command(),
         "note": note,
-        "dataset": {"name": dataset.name, **identity(dataset, model, frames, max_new_tokens)},
+        "dataset": {"name": dataset.name, **belongs},
         **evaluation.summarise(rows, settings, answers.replies),
     }
     _write(result, as_json, out, markdown, plot)

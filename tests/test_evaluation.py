@@ -246,6 +246,21 @@ def test_answers_of_another_dataset_are_refused(call, dataset, tmp_path):
     assert result.exit_code == 1 and "dataset_sha256 differ" in result.stderr and "delete it" in result.stderr
 
 
+def test_answers_of_other_weights_are_refused(call, folder, tmp_path):  # noqa: F811
+    """A model that was trained further has the same name."""
+    arguments = ("--method", "uniform", "--out", tmp_path / "r.json")
+    assert call(*arguments).exit_code == 0
+    weights = folder / "model.safetensors"
+    before = weights.read_bytes()
+    try:
+        weights.write_bytes(before[:-20_000] + bytes(20_000))
+        result = call(*arguments)
+    finally:
+        weights.write_bytes(before)
+    assert result.exit_code == 1 and "(weights_sha256 differ)" in result.stderr
+    assert call(*arguments).exit_code == 0
+
+
 def test_the_json_says_everything_and_the_table_is_drawn(call, tmp_path):
     import cv2
 

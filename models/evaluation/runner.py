@@ -73,10 +73,24 @@ class Answers:
             self._file.close()
 
 
-def identity(dataset: Path, model: str, frames: int | None, max_new_tokens: int) -> dict[str, Any]:
-    """What answers belong to."""
-    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
-    return {"dataset_sha256": digest, "model": model, "frames": frames, "max_new_tokens": max_new_tokens}
+def identity(dataset: Path, model: VideoModel, frames: int | None, max_new_tokens: int) -> dict[str, Any]:
+    """What answers belong to: the dataset's bytes, the model's name and weights, and how it is asked."""
+    return {
+        "dataset_sha256": hashlib.sha256(dataset.read_bytes()).hexdigest(),
+        "model": model.name,
+        "weights_sha256": _fingerprint(model),
+        "frames": frames,
+        "max_new_tokens": max_new_tokens,
+    }
+
+
+def _fingerprint(model: VideoModel) -> str:
+    """Of every parameter its name, its shape and its first 64 numbers: training anew changes all of these numbers."""
+    digest = hashlib.sha256()
+    for name, weight in model.model.named_parameters():
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().flatten()[:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def evaluate(
