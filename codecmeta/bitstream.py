@@ -117,9 +117,8 @@ class Bitstream:
                 raise NotParsed(reason)
         self.sets_in_keyframes = self.nal_length_size is None or not sets.pps
         self.order = self._order() if self.shown is None else self.shown
-        self.rows_of: dict[int, list[int]] = {}  # several where a decoder repeats a damaged picture, none if not shown
-        for row, index in enumerate(self.order.tolist()):
-            self.rows_of.setdefault(index, []).append(row)
+        self._by_packet = np.argsort(self.order, kind="stable")
+        self._first_of = np.searchsorted(self.order[self._by_packet], np.arange(len(self.packets) + 1))
         turned = self.facts.rotation in (90, 270)
         size = (self.facts.height, self.facts.width) if turned else (self.facts.width, self.facts.height)
         self._display = Display(*size, *self.facts.crop, self.facts.rotation, self.facts.width, self.facts.height)
@@ -201,8 +200,13 @@ class Bitstream:
                 part = Part()
         yield part
 
-    def segment(self, segment: Segment, wanted: set[int]) -> Iterator[Part]:
-        """Sequential: every picture of a keyframe segment in decoding order; `wanted` rows are recorded, in order.
+    def _rows_of(self, index: int) -> list[int]:
+        """The rows that show a packet: several where a decoder repeats a damaged picture, none if it is not shown."""
+        return self._by_packet[self._first_of[index] : self._first_of[index + 1]].tolist()
+
+    def segment(self, segment: Segment, wanted: NDArray[np.bool_]) -> Iterator[Part]:
+        """Sequential: every picture of a keyframe segment in decoding order; the rows of the `wanted` frames, bool
+        (frames,), are recorded, in order.
 
         Raises Damage where frames are missing and nobody has told which are shown.
         """
@@ -214,7 +218,7 @@ class Bitstream:
         next_row = segment.rows.start
         part, readable = Part(), False
         for index, data in self._packets_from(segment):
-            rows = self.rows_of.get(index, [])
+            rows = self._rows_of(index)
             picture = _parsed(sequence, data)
             if sequence.buffer.lost and self.shown is None:
                 raise Damage
@@ -228,7 +232,7 @@ class Bitstream:
             waiting |= {row: (index, picture) for row in rows if row in segment.rows}
             while next_row in waiting:
                 index, picture = waiting.pop(next_row)
-                self._record(part, next_row, index, picture, next_row in wanted, row_of_identity)
+                self._record(part, next_row, index, picture, bool(wanted[next_row]), row_of_identity)
                 next_row += 1
                 if len(part.rows) >= _CHUNK:
                     yield part

@@ -6,6 +6,7 @@ because only a decoded frame carries the rotation and the size that FFmpeg deriv
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,42 +131,36 @@ def _choose(container: Any, path: Path, stream: int | None) -> Any:
 
 def _read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
     """All packets of the stream as a table, and the first keyframe packet (or None)."""
-    rows: list[tuple[int, int, int, bool, bool, int, int]] = []
+    # one growing array per column: a hundred thousand tuples of numbers take six times the memory
+    pts, dts, size, position = (array("q") for _ in range(4))
+    key, shown, types = (array("B") for _ in range(3))
     first_key = None
     picture_type = picture_type_reader(video.codec_context.name, video.codec_context.extradata)
     hidden = _hidden_test(video.codec_context.name)
     last_pts = None
     for packet in demux(container, video):
-        pts, key = packet.pts, packet.is_keyframe
-        shown = not (
-            packet.is_discard or (hidden is not None and hidden(packet)) or (pts is not None and pts == last_pts)
-        )
-        rows.append(
-            (
-                NO_PTS if pts is None else pts,
-                NO_PTS if packet.dts is None else packet.dts,
-                packet.size,
-                key,
-                shown,
-                picture_type(packet) or (I if key else UNKNOWN),
-                -1 if packet.pos is None else packet.pos,
-            )
-        )
-        last_pts = pts
-        if key and first_key is None:
+        hides = packet.is_discard or (hidden is not None and hidden(packet))
+        pts.append(NO_PTS if packet.pts is None else packet.pts)
+        dts.append(NO_PTS if packet.dts is None else packet.dts)
+        size.append(packet.size)
+        key.append(packet.is_keyframe)
+        shown.append(not (hides or (packet.pts is not None and packet.pts == last_pts)))
+        types.append(picture_type(packet) or (I if packet.is_keyframe else UNKNOWN))
+        position.append(-1 if packet.pos is None else packet.pos)
+        last_pts = packet.pts
+        if packet.is_keyframe and first_key is None:
             first_key = packet
-    columns = list(zip(*rows, strict=True)) or [()] * 7
-    key = np.array(columns[3], bool)
-    gop = np.maximum(np.cumsum(key) - (1 if len(key) and key[0] else 0), 0).astype(np.int32)
+    is_key = np.array(key, bool)
+    gop = np.maximum(np.cumsum(is_key) - (1 if len(key) and key[0] else 0), 0).astype(np.int32)
     table = PacketTable(
-        np.array(columns[0], np.int64),
-        np.array(columns[1], np.int64),
-        np.array(columns[2], np.int64),
-        key,
-        np.array(columns[4], bool),
-        np.array(columns[5], np.uint8),
+        np.array(pts, np.int64),
+        np.array(dts, np.int64),
+        np.array(size, np.int64),
+        is_key,
+        np.array(shown, bool),
+        np.array(types, np.uint8),
         gop,
-        np.array(columns[6], np.int64),
+        np.array(position, np.int64),
         bytes(video.codec_context.extradata or b""),
     )
     return table, first_key

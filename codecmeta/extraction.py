@@ -6,6 +6,7 @@ Decoding is done once for everything: vectors, QP, the residual estimate and, fo
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -168,17 +169,17 @@ def check_selection(frames: Selection, jobs: int) -> None:
 
 @dataclass
 class Stages:
-    """Seconds that a scan spent on its stages, summed over workers; `whole` is by the clock."""
+    """Seconds that a scan spent on its stages, `whole` by the clock. metadata, transform: a number for every frame or
+    group of frames, from any worker."""
 
     whole: float = 0.0
     probe: float = 0.0
-    parts: list[tuple[str, float]] = field(default_factory=list)
+    metadata: array[float] = field(default_factory=lambda: array("d"))
+    transform: array[float] = field(default_factory=lambda: array("d"))
 
     def shares(self, jobs: int) -> dict[str, float]:
         """Seconds by the clock per stage: what workers spent side by side is divided among them."""
-        spent = {
-            name: sum(one for stage, one in self.parts if stage == name) / jobs for name in ("metadata", "transform")
-        }
+        spent = {"metadata": sum(self.metadata) / jobs, "transform": sum(self.transform) / jobs}
         return {"probe": self.probe, **spent, "decode": max(self.whole - self.probe - sum(spent.values()), 0.0)}
 
 
@@ -241,6 +242,12 @@ class _Scan:
             return np.flatnonzero(frames.keyframe)
         return sample_rows(frames.time, self._sampling)
 
+    def _mask(self, frames: Frames) -> NDArray[np.bool_]:
+        """The same as bool (frames,)."""
+        keep = np.zeros(len(frames), bool)
+        keep[self._wanted(frames)] = True
+        return keep
+
     def _run_parser(self, segments: list[Segment]) -> Found:
         """Metadata from the packets themselves; raises NotParsed where they cannot be read."""
         if self.transform is not None and segments[0].linear:
@@ -263,7 +270,7 @@ class _Scan:
         order, types, corrupt = (np.array(column) for column in zip(*shown, strict=True))
         bitstream = Bitstream(self.path, self.facts, self.packets, self.details, order)
         self.residual_grid, self.qp_grid = bitstream.residual_grid, bitstream.macroblock_grid
-        keep = set(self._wanted(frame_tables(self.packets, order, self.facts)[0]).tolist())
+        keep = self._mask(frame_tables(self.packets, order, self.facts)[0])
         tally = BitstreamTally(self.details)
         types = types.astype(np.uint8)
         for part in bitstream.segment(Segment(0, whole.stop, range(len(order)), linear=True), keep):
@@ -272,25 +279,20 @@ class _Scan:
             tally.count(part)
             self.sink.add(part)
         if self.transform is not None:
-            self.sink.add(Part(images=self._images(whole, sorted(keep))))
+            self.sink.add(Part(images=self._images(whole, np.flatnonzero(keep).tolist())))
         return self._found(order, types, corrupt, tally, self._lost_note(order))
 
     def _run_bitstream(self, bitstream: Bitstream, segments: list[Segment]) -> Found:
         """Every packet as its time stamps say; a decoder runs only where the pictures are asked for too."""
         frames, _ = frame_tables(self.packets, bitstream.order, self.facts)
-        wanted = self._wanted(frames).tolist()
-        keep = set(wanted)
+        keep = self._mask(frames)
         self.residual_grid, self.qp_grid = bitstream.residual_grid, bitstream.macroblock_grid
         if self.transform is not None:
-            tasks = [
-                partial(self._pictures, bitstream, one, [row for row in one.rows if row in keep])
-                for one in segments
-                if not keep.isdisjoint(one.rows)
-            ]
+            tasks = [partial(self._pictures, bitstream, one, rows) for one in segments if (rows := _within(one, keep))]
         elif self.selection == "all" or not self.packets.timed:
             tasks = [partial(bitstream.segment, one, keep) for one in bitstream.runs(segments, self.jobs)]
         else:
-            tasks = [partial(bitstream.frames, wanted)]
+            tasks = [partial(bitstream.frames, np.flatnonzero(keep).tolist())]
         alone = self.transform is not None or (self.selection != "all" and self.packets.timed)
         tally = BitstreamTally(self.details, alone)
         types = frames.picture_type.copy()
@@ -309,7 +311,7 @@ class _Scan:
         for part in bitstream.frames(rows):
             part.images, images = images, []
             yield part
-        self.stages.parts.append(("metadata", perf_counter() - start))
+        self.stages.metadata.append(perf_counter() - start)
 
     def _images(self, segment: Segment, rows: list[int]) -> list[tuple[int, Any]]:
         """What the transform makes of the displayed pictures of these rows, ascending, from one decoder."""
@@ -322,20 +324,18 @@ class _Scan:
                     picture = displayed_picture(one.frame, Display.of(one.frame, self.facts))
                     start = perf_counter()
                     images.append((one.row, self.transform(picture)))
-                    self.stages.parts.append(("transform", perf_counter() - start))
+                    self.stages.transform.append(perf_counter() - start)
                 if one.row >= rows[-1]:
                     break
         return images
 
     def _run_segments(self, segments: list[Segment]) -> Found:
         frames = self.probe.frames
-        keep = set(self._wanted(frames).tolist())
+        keep = self._mask(frames)
         tally, change = Tally(not_parsed=self.not_parsed), LumaChange()
         types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
-        work = [
-            (one, last) for one in segments if (last := max((row for row in one.rows if row in keep), default=-1)) >= 0
-        ]
-        tasks = [partial(self._parts, one, lambda row, packet: row in keep, last) for one, last in work]
+        want: Callable[[int, int], bool] = lambda row, packet: bool(keep[row])  # noqa: E731
+        tasks = [partial(self._parts, one, want, rows[-1]) for one in segments if (rows := _within(one, keep))]
         for part in _in_order(tasks, self.jobs):
             types[part.rows], corrupt[part.rows] = part.types, part.corrupt
             tally.count(part)
@@ -419,12 +419,12 @@ class _Scan:
                 self._record_residual(part, estimator.push(luma), displays)
                 if not self.has_vectors:
                     part.means.append(residual.block_means(luma.luma))
-                self.stages.parts.append(("metadata", perf_counter() - start))
+                self.stages.metadata.append(perf_counter() - start)
                 if wanted and self.transform is not None:
                     picture = displayed_picture(one.frame, display)
                     start = perf_counter()
                     part.images.append((one.row, self.transform(picture)))
-                    self.stages.parts.append(("transform", perf_counter() - start))
+                    self.stages.transform.append(perf_counter() - start)
                 if last is not None and one.row >= last and not displays:
                     break
                 if len(part.rows) >= _CHUNK:
@@ -502,6 +502,11 @@ class _Scan:
             has_motion=capability["motion"]["level"] != "none",
             has_qp=capability["qp"]["level"] != "none",
         )
+
+
+def _within(segment: Segment, keep: NDArray[np.bool_]) -> list[int]:
+    """The wanted rows of a segment, ascending."""
+    return (segment.rows.start + np.flatnonzero(keep[segment.rows.start : segment.rows.stop])).tolist()
 
 
 def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
