@@ -35,7 +35,7 @@ def patch_density(
     view: tuple[float, float, float, float] | None = None,
     window: bool = False,
     robust: bool = False,
-    signal: Literal["auto", "residual", "bits"] = "auto",
+    signal: Literal["auto", "residual", "bits", "bits_first"] = "auto",
 ) -> NDArray[np.float32]:
     """How much residual energy each patch of a model's grid holds, 0..1 within a frame.
 
@@ -175,11 +175,14 @@ def merge_regions(
 
 def _choose_signal(meta: Metadata, rows: NDArray[np.int64], signal: str) -> list[tuple[Maps, NDArray[np.int64]]]:
     """Pairs (maps, which of the sampled frames take their energy from them)."""
-    if signal not in ("auto", "residual", "bits"):
-        raise ValueError(f"signal must be 'auto', 'residual' or 'bits'; got {signal!r}")
+    orders = {
+        "auto": ("residual", "bits"), "residual": ("residual",), "bits": ("bits",), "bits_first": ("bits", "residual"),
+    }  # fmt: skip
+    if signal not in orders:
+        raise ValueError(f"signal must be one of {', '.join(orders)}; got {signal!r}")
     chosen = []
     missing = np.arange(len(rows))
-    names = ("residual", "bits") if signal == "auto" else (signal,)
+    names = orders[signal]
     for name in names:
         maps: Maps | None = getattr(meta, name, None)
         if maps is None:

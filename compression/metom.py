@@ -88,7 +88,7 @@ class Metom(Strategy):
     min_keep: float = 0.25
     window_density: bool = False
     robust: bool = False
-    signal: Literal["auto", "residual", "bits"] = "auto"
+    signal: Literal["auto", "residual", "bits", "bits_first"] = "auto"
     pos: Literal["mean", "centroid"] = "mean"
     proportional: bool = False
     ragged: bool = False

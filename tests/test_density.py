@@ -146,6 +146,19 @@ def test_frames_without_residual_use_bits_or_say_what_is_missing():
         patch_density(probe, [1], (2, 2))
 
 
+def test_bits_first_takes_the_residual_only_where_there_are_no_bits():
+    residual = np.ones((2, 6, 8)) * np.arange(8)
+    meta = make_metadata([1, 1], residual=residual)
+    bits = np.arange(12.0).reshape(1, 3, 4)
+    object.__setattr__(meta, "bits", Maps(np.array([1]), bits, 16))
+    by = {name: patch_density(meta, [0, 1], (3, 4), signal=name) for name in ("auto", "residual", "bits_first")}
+    np.testing.assert_array_equal(by["auto"], by["residual"])
+    np.testing.assert_array_equal(by["bits_first"][0], by["residual"][0])
+    np.testing.assert_allclose(by["bits_first"][1], (bits[0] / 11) ** 2, rtol=1e-6)
+    with pytest.raises(ValueError, match="one of auto, residual, bits, bits_first; got 'most'"):
+        patch_density(meta, [0, 1], (3, 4), signal="most")
+
+
 def test_impossible_grids_and_views_are_refused():
     meta = make_metadata([1], residual=np.ones((1, 6, 8)))
     with pytest.raises(ValueError, match="grid"):
