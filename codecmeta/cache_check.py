@@ -51,6 +51,9 @@ _CHUNK_MOST = 1 << 26  # bytes that reading a single value may unpack
 _FRAMES_ALWAYS = 100_000  # a longer table takes at least a byte per frame, however well it compresses
 _SIDE_MOST = 1 << 16  # pixels
 _VECTORS_MOST = 1 << 22  # per frame: twice what 8K has in its smallest blocks
+_BLOCKS_MOST = 1 << 22  # of a map: a picture of 16K by 16K in blocks of 8 pixels
+_TIME_MOST = 1e9  # seconds, thirty years
+_PACKET_MOST = 1 << 40  # bytes
 _HOLES = 1 << 28  # bytes from which a file must not consist of holes
 
 
@@ -128,12 +131,10 @@ def _check_dataset(dataset: h5py.Dataset, where: str, dtype: np.dtype, dimension
 
 
 def _check_attributes(item: Any, where: str) -> None:
-    for index in range(h5py.h5a.get_num_attrs(item.id)):
-        attribute = h5py.h5a.open(item.id, index=index)
-        name = attribute.name.decode("utf-8", "replace")
-        wanted = _ATTRIBUTES.get(name)
-        if wanted is None:
+    for name, wanted in _ATTRIBUTES.items():  # and not over what the file has, which may be a million
+        if not h5py.h5a.exists(item.id, name.encode()):
             continue
+        attribute = h5py.h5a.open(item.id, name.encode())
         text = h5py.check_string_dtype(attribute.dtype)
         if wanted is _TEXT:
             sound = text is not None and attribute.shape == ()
@@ -150,6 +151,8 @@ def check_record(meta: Metadata) -> None:
     stream, count = meta.stream, len(meta.frames)
     if not (0 < stream.width <= _SIDE_MOST and 0 < stream.height <= _SIDE_MOST):
         raise ValueError(f"a picture of {stream.width}x{stream.height}")
+    if min(*stream.time_base, stream.average_rate[1]) < 1 or stream.average_rate[0] < 0:
+        raise ValueError(f"a time base of {stream.time_base} or a frame rate of {stream.average_rate}")
     for table, length in ((meta.frames, count), (meta.gops, len(meta.gops))):
         if any(len(getattr(table, name)) != length for name in table.__dataclass_fields__):
             raise ValueError("columns of different lengths")
@@ -157,11 +160,15 @@ def check_record(meta: Metadata) -> None:
         raise ValueError("frames of a GoP that does not exist")
     if ((meta.gops.start < 0) | (meta.gops.stop < meta.gops.start) | (meta.gops.stop > count)).any():
         raise ValueError("a GoP of frames that do not exist")
-    if not np.isfinite(meta.frames.time).all() or not all(
+    times = np.append(meta.frames.time, stream.duration_seconds)
+    if not (np.abs(times) <= _TIME_MOST).all() or not all(
         isinstance(one, dict) and isinstance(one.get("level"), str) and isinstance(one.get("why"), str)
         for one in meta.capability.values()
     ):
         raise ValueError("times or a capability report that are none")
+    sizes = np.concatenate([meta.frames.packet_bytes, meta.gops.packet_bytes_mean])
+    if not ((sizes >= 0) & (sizes <= _PACKET_MOST)).all():
+        raise ValueError("packets of an impossible size")
     if meta.motion is not None:
         _check_rows("motion", meta.motion.frame, count, len(meta.motion.indptr) - 1)
         counts = np.diff(meta.motion.indptr)
@@ -182,6 +189,8 @@ def check_record(meta: Metadata) -> None:
 
 def _check_grid(name: str, maps: Maps, rows: int, columns: int, stream: Stream) -> None:
     """The blocks lie over the picture, those of what cropping removed left of it and above."""
+    if len(maps.frame) and not 0 < rows * columns <= _BLOCKS_MOST:
+        raise ValueError(f"{name}: maps of {rows}x{columns} blocks")
     inside = maps.block >= 1 and all(
         -_SIDE_MOST <= origin <= 0 and origin + count * maps.block <= side + 2 * maps.block
         for origin, count, side in (

@@ -23,6 +23,8 @@ CELLS = (6, 8)
 ONE_EVENT = 10
 """Changes within so many frames of a stronger one are the same event."""
 
+_VALUES_AT_ONCE = 1 << 22  # of vectors or blocks that are read together: tens of MB
+
 SAME = 1e-6
 """Changes that differ by less than this are all equal: there is no event to find."""
 
@@ -152,11 +154,12 @@ def _read_energy(maps: Maps, signals: _Signals) -> None:
     row_edges = np.linspace(0, height, CELLS[0] + 1).astype(int)
     column_edges = np.linspace(0, width, CELLS[1] + 1).astype(int)
     area = np.outer(np.maximum(np.diff(row_edges), 1), np.maximum(np.diff(column_edges), 1))
-    for first in range(0, len(maps.frame), 64):
-        energy = np.square(np.asarray(maps.values[first : first + 64], np.float32))
+    together = max(1, min(64, _VALUES_AT_ONCE // max(height * width, 1)))
+    for first in range(0, len(maps.frame), together):
+        energy = np.square(np.asarray(maps.values[first : first + together], np.float32))
         sums = np.add.reduceat(np.add.reduceat(energy, row_edges[:-1], axis=1), column_edges[:-1], axis=2)
         part = np.log(sums / area + 0.5)  # half a grey level squared: below it is rounding
-        signals.energy[maps.frame[first : first + 64]] = part.reshape(len(part), -1)
+        signals.energy[maps.frame[first : first + together]] = part.reshape(len(part), -1)
 
 
 def _read_motion(motion: Motion, meta: Metadata | Probe, signals: _Signals) -> None:
@@ -168,8 +171,9 @@ def _read_motion(motion: Motion, meta: Metadata | Probe, signals: _Signals) -> N
     ahead = np.maximum(anchors[np.minimum(after, len(anchors) - 1)] - motion.frame, 1)
     blocks = (max(-(-meta.stream.height // 8), CELLS[0]), max(-(-meta.stream.width // 8), CELLS[1]))
     against = max(0.5, meta.stream.width / 640)
-    for first in range(0, len(motion.frame), 64):
-        part = slice(first, min(first + 64, len(motion.frame)))
+    together = max(1, min(64, _VALUES_AT_ONCE // max(int(np.diff(motion.indptr).max(initial=0)), 1)))
+    for first in range(0, len(motion.frame), together):
+        part = slice(first, min(first + together, len(motion.frame)))
         start, stop = int(motion.indptr[part.start]), int(motion.indptr[part.stop])
         vectors = motion.vectors[start:stop]
         moved = np.stack([vectors[name].astype(np.float32) for name in ("motion_x", "motion_y")], axis=1)

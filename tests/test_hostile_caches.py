@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 import codecmeta
+from codecmeta import cache_check
 from codecmeta.cache import extract_to_file
 from codecmeta.cli import main
 from codecmeta.errors import CacheError
@@ -77,6 +78,22 @@ def table_for_group(file: h5py.File) -> None:
     file["residual"] = np.zeros(3)
 
 
+def maps_of_zeros(rows: int, columns: int) -> Callable[[h5py.File], None]:
+    """30 maps, each a chunk that deflate made 1,000 times smaller, of a picture that is said to be large enough."""
+
+    def edit(file: h5py.File) -> None:
+        del file["residual/luma_rms"]
+        shape = {"shape": (30, rows, columns), "chunks": (1, rows, columns)}
+        maps = file.create_dataset("residual/luma_rms", dtype="<f2", compression="gzip", **shape)
+        packed = zlib.compress(bytes(2 * rows * columns), 9)
+        for index in range(30):
+            maps.id.write_direct_chunk((index, 0, 0), packed)
+        file["residual"].attrs.update({"block": 1, "origin_x": 0, "origin_y": 0})
+        file.attrs.update({"width": 1 << 16, "height": 1 << 16})
+
+    return edit
+
+
 def not_stored(size: int) -> dict[str, object]:
     return {"shape": (size,), "dtype": "<i8", "chunks": (4096,), "compression": "gzip"}
 
@@ -129,6 +146,22 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "times without end": (values("frames/time", lambda old: old + np.inf), "times or"),
     "blocks of nothing": (attribute("block", 0, "qp"), "qp: 4x6 blocks of 0 pixels"),
     "blocks beside the picture": (attribute("block", 4096, "qp"), "for a smaller picture"),
+    "times in the far future": (values("frames/time", lambda old: old * 1e300), "times or"),
+    "a video without end": (attribute("duration_seconds", np.nan), "times or"),
+    "packets of less than nothing": (values("frames/packet_bytes", lambda old: -old), "packets of an impossible size"),
+    "packets that overflow": (
+        values("frames/packet_bytes", lambda old: old * 0 + (1 << 62)),
+        "packets of an impossible size",
+    ),
+    "packets of no size": (
+        values("gops/packet_bytes_mean", lambda old: old * np.nan),
+        "packets of an impossible size",
+    ),
+    "a rate by zero": (attribute("average_rate", [1, 0]), "a frame rate of (1, 0)"),
+    "a time base of zero": (attribute("time_base", [0, 1]), "a time base of (0, 1)"),
+    "maps of nothing": (replace("residual/luma_rms", data=np.zeros((30, 0, 0), np.float16)), "maps of 0x0 blocks"),
+    "maps that fill the memory": (maps_of_zeros(5000, 6000), "residual: maps of 5000x6000 blocks"),
+    "a picture of 2 GPixel": (attribute("height", 1 << 31), "a picture of 96x2147483648"),
     "sources without names": (values("residual/frame_source", lambda old: old + 200), "sources that are not named"),
 }
 
@@ -164,6 +197,21 @@ def test_it_is_refused_with_one_line_that_says_why(name: str, folder: Path) -> N
 def test_the_good_one_is_not(folder: Path) -> None:
     with codecmeta.load(folder / "good.h5") as meta:
         assert len(meta.frames) == 30
+
+
+def test_what_nobody_reads_costs_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attributes by the thousand (opening 60,000 by their position took minutes), and a root that is its own child."""
+    path = folder / "crowded"
+    shutil.copy(folder / "good.h5", path)
+    with h5py.File(path, "r+") as file:
+        for index in range(500):
+            file.attrs[f"x{index}"] = index
+        file["frames/root"] = file["/"]
+    opened: list[bytes] = []
+    real = cache_check.h5py.h5a.open
+    monkeypatch.setattr(cache_check.h5py.h5a, "open", lambda item, name: opened.append(name) or real(item, name))
+    with codecmeta.load(path) as meta:
+        assert len(meta.frames) == 30 and b"width" in opened and not any(name.startswith(b"x") for name in opened)
 
 
 def test_a_file_of_holes_is_refused(folder: Path) -> None:
