@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from codecmeta.cli.outputs import check_output, write_output
 from codecmeta.container import probe
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.summary import summarise
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: would command the terminal
 
 
 @click.command()
@@ -94,4 +97,4 @@ def _text(summary: dict[str, Any]) -> str:
     lines.append("  signals")
     for name, entry in summary["capability"].items():
         lines.append(f"    {name:14} {entry['level']:10} {entry['why']}")
-    return "\n".join(lines)
+    return "\n".join(_CONTROL.sub("\ufffd", line) for line in lines)

@@ -214,6 +214,18 @@ def test_what_nobody_reads_costs_nothing(folder: Path, monkeypatch: pytest.Monke
         assert len(meta.frames) == 30 and b"width" in opened and not any(name.startswith(b"x") for name in opened)
 
 
+def test_texts_of_a_file_do_not_command_the_terminal(folder: Path) -> None:
+    path = folder / "texts"
+    shutil.copy(folder / "good.h5", path)
+    with h5py.File(path, "r+") as file:
+        file.attrs.update({"codec": "h264\x1b]0;title\x07", "profile": "\x9b2J", "source_name": "a\nb\x1b[2J.mp4"})
+    shown = CliRunner().invoke(main, ["show", str(path)])
+    assert shown.exit_code == 0 and shown.stdout.startswith(
+        "a\ufffdb\ufffd[2J.mp4\n  video    h264\ufffd]0;title\ufffd "
+    )
+    assert all(one.isprintable() or one == "\n" for one in shown.stdout)
+
+
 def test_a_file_of_holes_is_refused(folder: Path) -> None:
     with pytest.raises(CacheError, match="mostly holes"):
         codecmeta.load(folder / "holes.h5")
