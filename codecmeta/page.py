@@ -164,7 +164,7 @@ def _frames(view: Overview, report: Report | None) -> list[Element]:
         parts.append(_section("What was kept", words, more, _panels(view, shown, veiled, room, kept)))
         more = None
     cards = _panels(view, shown, heat, room)
-    return [*parts, _section("Where something is new", more, _scale(view), cards, _table_of(view))]
+    return [*parts, _section("Where something is new", more, _scale(view, report is not None), cards, _table_of(view))]
 
 
 def _kept_in_words(answer: dict[str, Any], kept: NDArray[np.bool_]) -> str:
@@ -231,15 +231,17 @@ def _merged(view: Overview, index: int) -> str:
     return f"{int(sizes[sizes > 1].sum())} of {regions[index].size} patches may share {int((sizes > 1).sum())} tokens."
 
 
-def _scale(view: Overview) -> Element | None:
-    """The colours of the density with their values, made by the same function as the pictures."""
+def _scale(view: Overview, run: bool) -> Element | None:
+    """The colours of the density with their values, made by the same function as the pictures. run: patches were merged
+    for a model, and not just might be."""
     if view.samples.density is None:
         return None
     bar = scale_bar(320, 16)
     colours = ", ".join(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in bar[0, ::8].tolist())
     values = node("div", *(node("span", value) for value in ("0", "0.25", "0.5", "0.75", "1")), class_="values")
     ramp = node("div", node("div", class_="ramp", style=f"background:linear-gradient(to right, {colours})"), values)
-    regions = "" if view.samples.regions is None else "; outlined and hatched: patches that share one token"
+    share = "share" if run else "may share"
+    regions = "" if view.samples.regions is None else f"; outlined and hatched: patches that {share} one token"
     words = node("p", view.density_title + regions)
     return node("div", ramp, words, class_="scale")
 

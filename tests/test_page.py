@@ -140,6 +140,7 @@ def test_tokens_and_pictures_are_the_same_as_in_the_png(cuts: tuple[Any, str]) -
     alts = [one[1]["alt"] for one in parsed.elements if one[0] == "img"]
     merged = [int((np.bincount(labels.ravel()) > 1).sum()) for labels in view.samples.regions]
     assert [int(re.search(r"share (\d+) tokens", one)[1]) for one in alts] == merged
+    assert "outlined and hatched: patches that may share one token" in text  # nothing was merged: no model was asked
 
 
 def test_every_plot_has_a_title_and_a_description(cuts: tuple[Any, str]) -> None:
