@@ -50,7 +50,7 @@ def test_the_clip_lets_rpm_merge_what_is_asked_for_and_every_stage_is_in_the_row
         assert min(seconds.values()) >= 0 and min(seconds[name] for name in ("decode", "vision", "prefill")) > 0
         reading = sum(seconds[name] for name in ("probe", "metadata", "decode", "preprocess"))
         assert seconds["first_token"] == pytest.approx(reading + seconds["generate_to_first_token"])
-        assert 0 < row["prefill_peak_bytes"] <= row["peak_bytes"]
+        assert 0 < row["prefill_peak_bytes"] < row["peak_bytes"]  # the encoder needs more here
     assert set(stages.ratios(rows)) == {
         f"{name}: {what}"
         for name in ("rpm, 14 % merged", "rpm, 50 % merged")
