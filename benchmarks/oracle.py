@@ -6,7 +6,8 @@ A method of token selection can at best know what matters. Here it does: every f
 those that show most of an object, most of what changed since the last sample, or least of any object; beside them
 tokens drawn by chance. Nothing is merged, positions are preserved, one token of answer is read. Where the truth does
 not beat chance, no signal can, and the model or the questions are the reason. On H.264 clips the codec chooses too,
-from its residual, in the sampled frame or over all frames since the last sample, within each frame or over the clip.
+from its residual or its bits, in the sampled frame or over all frames since the last sample, within each frame or over
+the clip.
 The clips are those of the tuning split, which benchmarks/heldout.py writes with `--seed 1`.
 """
 
@@ -50,6 +51,10 @@ CODEC = {
     "residual of the frame, over the clip": "the same, the largest of the whole clip",
     "residual since the last sample": "mean over all frames since the last sample but keyframes, as many per frame",
     "residual since the last sample, over the clip": "the same, the largest of the whole clip",
+    "bits of the frame": "mean square of the bits per macroblock, as many tokens in every frame",
+    "bits of the frame, over the clip": "the same, the largest of the whole clip",
+    "bits since the last sample": "mean over all frames since the last sample but keyframes, as many per frame",
+    "bits since the last sample, over the clip": "the same, the largest of the whole clip",
 }
 
 
@@ -88,24 +93,26 @@ def _share(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def codec_values(path: Path, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """The same for `CODEC`, of an H.264 clip."""
-    meta = codecmeta.extract(path, frames="all", details=False)
-    maps = meta.residual
-    assert maps is not None
-    rows_shown, columns_shown = (round(side / maps.block) for side in (meta.stream.height, meta.stream.width))
-
-    def energy(frames: list[int]) -> NDArray[np.float64]:
-        mean = np.square(np.asarray(maps.values)[frames].astype(np.float32)).mean(axis=0)
-        shown = np.ascontiguousarray(mean[:rows_shown, :columns_shown])
-        return cv2.resize(shown, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel().astype(np.float64)
-
-    since = []
+    meta = codecmeta.extract(path, frames="all", details=True)
+    between = []
     for start, stop in zip([0, *(rows[:-1] + 1)], rows + 1, strict=True):
-        between = np.arange(start, stop)
-        other = between[~meta.frames.keyframe[between]]
-        since.append(energy((other if len(other) else between).tolist()))
-    frame = [energy([int(row)]) for row in rows]
-    found = {"residual of the frame": np.stack(frame), "residual since the last sample": np.stack(since)}
+        every = np.arange(start, stop)
+        other = every[~meta.frames.keyframe[every]]
+        between.append((other if len(other) else every).tolist())
+    found = {}
+    for name, maps in (("residual", meta.residual), ("bits", meta.bits)):
+        assert maps is not None
+        size = meta.stream.height, meta.stream.width
+        found[f"{name} of the frame"] = np.stack([_energy(maps, size, [int(row)]) for row in rows])
+        found[f"{name} since the last sample"] = np.stack([_energy(maps, size, frames) for frames in between])
     return {name: found[name.removesuffix(", over the clip")] for name in CODEC}
+
+
+def _energy(maps: Any, size: tuple[int, int], frames: list[int]) -> NDArray[np.float64]:
+    """Mean square over these frames of what each token covers: float (tokens,). size: of the picture, in pixels."""
+    mean = np.square(np.asarray(maps.values)[frames].astype(np.float32)).mean(axis=0)
+    rows, columns = (round(side / maps.block) for side in size)
+    return cv2.resize(np.ascontiguousarray(mean[:rows, :columns]), (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel()
 
 
 def over_the_clip(values: NDArray[np.float64], budget: float) -> NDArray[np.bool_]:

@@ -156,17 +156,18 @@ def test_the_oracle_keeps_what_it_says():
         assert share[kept["objects"]].mean() > share[kept["chance"]].mean() > share[kept["background"]].mean()
 
 
-def test_what_the_codec_would_choose_is_its_residual(tmp_path):
-    """Within a frame the same as the density of the package; since the last sample, the mean over frames between."""
+def test_what_the_codec_would_choose_is_its_residual_or_its_bits(tmp_path):
+    """Within a frame the same as the densities of the package; since the last sample, the mean over frames between."""
     clip = next(one for one in CLIPS if one.codec == "libx264" and one.frames < 120)
     path = clip.write(tmp_path)
-    meta = codecmeta.extract(path, details=False)
+    meta = codecmeta.extract(path, details=True)
     rows = np.arange(0, clip.frames, 7)
     values = oracle.codec_values(path, rows)
-    density = codecmeta.patch_density(meta, rows, (oracle.SIDE, oracle.SIDE)).reshape(len(rows), -1)
-    for one, expected in zip(values["residual of the frame"], density, strict=True):
-        if np.ptp(expected):
-            assert np.corrcoef(one, expected)[0, 1] > 0.999
+    for signal in ("residual", "bits"):
+        density = codecmeta.patch_density(meta, rows, (oracle.SIDE, oracle.SIDE), signal=signal).reshape(len(rows), -1)
+        for one, expected in zip(values[f"{signal} of the frame"], density, strict=True):
+            if np.ptp(expected):
+                assert np.corrcoef(one, expected)[0, 1] > 0.999
     every = oracle.codec_values(path, np.arange(clip.frames))["residual of the frame"]
     between = [row for row in range(1, 8) if not meta.frames.keyframe[row]]
     assert np.allclose(values["residual since the last sample"][1], every[between].mean(axis=0), rtol=1e-3)
