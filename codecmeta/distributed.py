@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
@@ -48,9 +48,14 @@ def extract_on_ray(
     CPU. options: frames, details, stream, overwrite as for `batch.extract_many`.
 
     What is there already is skipped, so the same call goes on where another one stopped. The index is written as
-    Parquet files in `output`/index, one row per video, when all is done, and read by `Corpus`.
+    Parquet files in `output`/index, one row per video, when all is done, and read by `Corpus`; rows of earlier calls
+    about other videos stay. A name that is not UTF-8, which Parquet cannot hold, is a ValueError before anything runs.
     """
     import ray.data
+
+    for _, key in videos:
+        if any("\ud800" <= letter <= "\udfff" for letter in key):
+            raise ValueError(f"{key!r} is not UTF-8, which a Parquet index cannot hold; rename it, or use extract_many")
 
     tasks = plan(videos, Path(output), layout=layout)
     shards = [tasks[first : first + shard_size] for first in range(0, len(tasks), shard_size)]
@@ -67,9 +72,21 @@ def extract_on_ray(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     rows.write_parquet(str(unfinished))
+    found = parquet_rows(unfinished)
+    _keep_rows(index, unfinished, without=found)
     shutil.rmtree(index, ignore_errors=True)
     unfinished.rename(index)
-    return dict(Counter(row.status for row in parquet_rows(index).values()))
+    return dict(Counter(row.status for row in found.values()))
+
+
+def _keep_rows(index: Path, target: Path, without: Container[str]) -> None:
+    """Take the rows of an earlier index about other videos over."""
+    others = [row for key, row in parquet_rows(index).items() if key not in without]
+    if others:
+        from pyarrow import Table, parquet
+
+        values = [{**asdict(row), "capability": json.dumps(row.capability)} for row in others]
+        parquet.write_table(Table.from_pylist(values), target / "earlier.parquet")
 
 
 def _extract_shard(row: dict[str, Any], output: str, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:

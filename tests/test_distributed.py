@@ -58,3 +58,16 @@ def test_shards_on_ray(cluster: None, made: Path, tmp_path: Path, monkeypatch: p
         "failed": 1,
     }
     assert list(codecmeta.Corpus(output)) == sorted([*good, "segfault.mp4", "hang.mp4"])
+
+    (videos / "late").mkdir()
+    (videos / "late" / "1.mp4").write_bytes(clip)
+    later = [(str(videos / "late" / "1.mp4"), "late/1.mp4")]
+    assert distributed.extract_on_ray(later, output, timeout=60, frames=2) == {"done": 1}
+    corpus = codecmeta.Corpus(output)
+    assert list(corpus) == sorted([*good, "segfault.mp4", "hang.mp4", "late/1.mp4"])
+    assert [row.key for row in corpus.failed] == ["garbage.mp4"]
+
+
+def test_names_that_parquet_cannot_hold_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not UTF-8"):
+        distributed.extract_on_ray([(str(tmp_path / "a"), "\udcffa.mp4")], tmp_path)
