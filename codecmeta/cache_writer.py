@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Writer:
 
     def clear(self) -> None:
         self._close()
-        self._tables: dict[str, list[NDArray[Any]]] = {}
+        self._tables: dict[str, _Column] = {}
         self._arrays: dict[str, _Rows] = {}
         self._summary: Summary | None = None
         self._disk.truncate(0)
@@ -95,7 +96,9 @@ class Writer:
         """Vectors of further frames, `counts` of them for each of `rows`; distance: int16 (vectors,)."""
         array = self._array("motion/vectors", vectors, VECTOR, _VECTORS_PER_CHUNK)
         self._append_table("motion/frame", rows, np.int64)
-        self._tables.setdefault("motion/indptr", [np.zeros(1, np.int64)]).append(array.length + np.cumsum(counts))
+        if "motion/indptr" not in self._tables:
+            self._append_table("motion/indptr", [0], np.int64)
+        self._append_table("motion/indptr", array.length + np.cumsum(counts), np.int64)
         array.append(vectors)
         if distance is not None:
             self._array("motion/distance", distance, np.dtype(np.int16), _VECTORS_PER_CHUNK).append(distance)
@@ -121,7 +124,7 @@ class Writer:
         self._array("residual/chroma_rms", values, np.dtype(np.float16)).append(values)
 
     def _append_table(self, name: str, values: Any, dtype: Any) -> None:
-        self._tables.setdefault(name, []).append(np.asarray(values, dtype))
+        self._tables.setdefault(name, _Column(np.dtype(dtype))).data.extend(np.asarray(values, dtype).tobytes())
 
     def _array(self, name: str, values: NDArray[Any], dtype: np.dtype, chunk_rows: int = 0) -> _Rows:
         """The dataset of this name, made on first use for rows like `values`; chunk_rows: by default whole frames."""
@@ -180,8 +183,8 @@ class Writer:
         for group, table in (("frames", frames), ("gops", gops)):
             for name in table.__dataclass_fields__:
                 self._table(f"{group}/{name}", getattr(table, name))
-        for name, parts in self._tables.items():
-            self._table(name, np.concatenate(parts))
+        for name, column in self._tables.items():
+            self._table(name, np.frombuffer(column.data, column.dtype))
         file.attrs.update(
             {
                 "format": "codecmeta",
@@ -257,6 +260,15 @@ class _Disk(io.FileIO):
         except OSError as error:
             self._error = error
             self.check()
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A table in the making. One buffer that grows: thousands of small arrays that outlive the large ones between them
+    keep the heap from shrinking, and two hours of video took 130 MB more."""
+
+    dtype: np.dtype
+    data: bytearray = field(default_factory=bytearray)
 
 
 class _Rows:
