@@ -1,7 +1,7 @@
-"""Draws the tables of README.md from the JSON under benchmarks/results.
+"""Draws the tables of README.md and of the pages in docs/ from the JSON under benchmarks/results.
 
 python benchmarks/readme.py             # rewrite what stands between the table markers
-python benchmarks/readme.py --check     # exit 1 if README.md and the results disagree
+python benchmarks/readme.py --check     # exit 1 if a page and the results disagree
 """
 
 from __future__ import annotations
@@ -79,20 +79,34 @@ def small_model_table(result: dict[str, Any]) -> str:
     return table(["questions about", "questions", "right", "best constant answer"], rows)
 
 
+VARIANTS = ("rpm=", "density_source=", "weights=", "boundaries=")
+"""Options that take a method apart; such rows stand in docs/comparison.md."""
+
+
 def methods_table(result: dict[str, Any]) -> str:
     """Right answers at each budget, with the difference to all tokens, from benchmarks/methods.py."""
+    asked = f"{result['questions']:,} questions about {result['videos']} clips."
+    note = f"{result['note'][:1].upper()}{result['note'][1:]}."
+    return f"{_methods_table(result, variants=False)}\n\n{asked} {note}"
+
+
+def variants_table(result: dict[str, Any]) -> str:
+    """The same for MeToM and METok taken apart."""
+    return _methods_table(result, variants=True)
+
+
+def _methods_table(result: dict[str, Any], variants: bool) -> str:
     budgets = sorted({one["budget"] for one in result["methods"] if one["budget"] is not None}, reverse=True)
     rows = []
     for label in dict.fromkeys(one["label"] for one in result["methods"]):
+        if any(option in label for option in VARIANTS) != variants:
+            continue
         mine = {one["budget"]: one for one in result["methods"] if one["label"] == label}
         cells = [_right(mine[budget]) if budget in mine else "" for budget in (*budgets, None)]
         tokens = ", ".join(f"{100 * one['share_llm_mean']:.0f}" for one in mine.values())
-        typical = mine.get(0.3, mine.get(None))
-        rows.append([label, *cells, f"{_without_counting(typical):.1f}" if typical else "", tokens])
-    head = [f"right at {budget:.0%}, %" for budget in budgets]
-    last = ["right without a budget, %", "the same or at 30%, without counting", "tokens per layer, % of all"]
-    asked = f"{result['questions']:,} questions about {result['videos']} clips."
-    return table(["method", *head, *last], rows) + f"\n\n{asked} {result['note'][:1].upper()}{result['note'][1:]}."
+        rows.append([label, *cells, tokens])
+    head = [f"{budget:.0%} of the tokens" for budget in budgets]
+    return table(["method", *head, "no budget", "tokens per layer, %"], rows)
 
 
 def _right(one: dict[str, Any]) -> str:
@@ -101,16 +115,9 @@ def _right(one: dict[str, Any]) -> str:
     return f"{100 * one['accuracy'][0]:.1f} ({difference})"
 
 
-def _without_counting(one: dict[str, Any]) -> float:
-    """Per cent right of all questions but "how many"."""
-    parts = [part for kind, part in one["types"].items() if kind != "count"]
-    right = sum(part["accuracy"][0] * part["questions"] for part in parts)
-    return float(100 * right / sum(part["questions"] for part in parts))
-
-
 def strata_table(result: dict[str, Any]) -> str:
     """Points lost at 30 % by kind of clip, from benchmarks/methods.py."""
-    shown = ("random", "metom", "metom tau_tem=2", "evs", "dycoke", "tome", "fastv")
+    shown = ("random", "metom", "metom tau_tem=2 signal=bits_first", "evs", "dycoke", "tome", "fastv")
     chosen = [one for one in result["methods"] if one["budget"] == 0.3 and one["label"] in shown]
     rows = [
         [name, part["questions"], f"{100 * part['accuracy'][0]:.1f}"]
@@ -181,32 +188,41 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "events": ("events.json", events_table),
     "small_model": ("small_model.json", small_model_table),
     "methods": ("methods.json", methods_table),
+    "variants": ("methods.json", variants_table),
     "strata": ("methods.json", strata_table),
     "oracle": ("oracle.json", oracle_table),
     "signals": ("signals.json", signals_table),
+    "cost": ("cost.json", cost_table),
+    "stages": ("stages_cpu.json", stages_table),
+}
+PAGES = {
+    "README.md": ("extract", "cache", "events", "small_model", "methods"),
+    "docs/comparison.md": ("variants", "strata", "oracle", "signals"),
+    "docs/savings.md": ("cost", "stages"),
 }
 
 
-def redrawn(text: str) -> str:
-    """The README with every table drawn anew."""
-    for name, (file, draw) in TABLES.items():
+def redrawn(page: str) -> str:
+    """A page with every table drawn anew."""
+    text = (ROOT / page).read_text()
+    for name in PAGES[page]:
+        file, draw = TABLES[name]
         drawn = draw(json.loads((RESULTS / file).read_text()))
         pattern = rf"<!-- table:{name} -->.*?<!-- /table -->"
         if not re.search(pattern, text, flags=re.S):
-            raise SystemExit(f"README.md has no place for the table {name!r}")
+            raise SystemExit(f"{page} has no place for the table {name!r}")
         text = re.sub(pattern, lambda _, d=drawn, n=name: f"<!-- table:{n} -->\n{d}\n<!-- /table -->", text, flags=re.S)
     return text
 
 
 def main() -> None:
-    """Rewrite or check README.md."""
-    readme = ROOT / "README.md"
-    new = redrawn(readme.read_text())
-    if "--check" in sys.argv[1:]:
-        sys.exit(
-            0 if new == readme.read_text() else "README.md and benchmarks/results disagree: run benchmarks/readme.py"
-        )
-    readme.write_text(new)
+    """Rewrite or check every page."""
+    for page in PAGES:
+        new = redrawn(page)
+        if "--check" not in sys.argv[1:]:
+            (ROOT / page).write_text(new)
+        elif new != (ROOT / page).read_text():
+            sys.exit(f"{page} and benchmarks/results disagree: run benchmarks/readme.py")
 
 
 if __name__ == "__main__":

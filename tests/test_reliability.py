@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_damaged_videos_are_refused_or_cached(tmp_path: Path) -> None:
     assert found["ends"]["cached"]["all"] > 10 and found["ends"]["refused"]["all"] > 5
 
 
-@pytest.mark.parametrize("part", ["corpus", "flat", "kill", "mutations"])
+@pytest.mark.parametrize("part", ["corpus", "flat", "kill", "memory", "mutations", "throughput"])
 def test_the_committed_results_are_what_is_claimed(part: str) -> None:
     if part == "mutations":
         found = json.loads((RESULTS / "reliability_mutations.json").read_text())
@@ -76,8 +77,16 @@ def test_the_committed_results_are_what_is_claimed(part: str) -> None:
         check_kill(found)
         assert found["kills"] == 100
     elif part == "memory":
-        runs = [one for name, one in found.items() if name != "command"]
-        assert all(one["long_over_short"] <= 1.3 and one["runs"][1]["minutes"] == 120 for one in runs)
+        kinds = {name: one for name, one in found.items() if name != "command"}
+        assert {f"{codec}, frames {frames}" for codec in ("h264", "mpeg4") for frames in ("all", "64")} == set(kinds)
+        for kind in kinds.values():
+            assert [one["minutes"] for one in kind["runs"]] == [2, 120] and kind["long_over_short"] <= 1.3
+            short, long = (one["peak_resident_mb"] for one in kind["runs"])
+            assert kind["long_over_short"] == pytest.approx(long / short, abs=0.001)
+    elif part == "throughput":
+        one, two = (statistics.median(found["seconds"][f"{jobs} workers"]) for jobs in (1, 2))
+        assert found["files"] == 40 and found["speedup"] >= 1.85
+        assert found["speedup"] == pytest.approx(one / two, abs=0.001)
     else:
         assert found["points"][-1]["files"] == 2000 and found["descriptors_more"] == 0 and found["growth_mb"] <= 20
 

@@ -17,7 +17,7 @@ COLOURS = (
     (0, 159, 230), (233, 180, 86), (60, 60, 60), (66, 228, 240),
 )  # fmt: skip
 MARKERS = (cv2.MARKER_SQUARE, cv2.MARKER_DIAMOND, cv2.MARKER_TRIANGLE_UP, cv2.MARKER_CROSS)
-WIDE, HIGH, MARGIN, LEGEND = 620, 520, 70, 330
+WIDE, HIGH, MARGIN = 620, 520, 70
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -81,12 +81,17 @@ def _panel(
 
 
 def _legend(labels: Sequence[str]) -> NDArray[np.uint8]:
-    canvas = np.full((HIGH, LEGEND, 3), 255, np.uint8)
-    for number, label in enumerate(labels):
-        colour, marker = _look(number)
-        cv2.drawMarker(canvas, (12, 30 + 22 * number), colour, marker, 9, 2)
-        _write(canvas, label, 28, 35 + 22 * number, 0.45)
-    _write(canvas, "- - none (all tokens)", 4, 35 + 22 * len(labels), 0.45)
+    """As wide as its longest line; many lines stand closer."""
+    lines = [*labels, "- - none (all tokens)"]
+    widest = max(cv2.getTextSize(line, FONT, 0.45, 1)[0][0] for line in lines)
+    canvas = np.full((HIGH, widest + 44, 3), 255, np.uint8)
+    step = min(22.0, (HIGH - 50) / len(lines))
+    for number, line in enumerate(lines):
+        at = round(30 + step * number)
+        if number < len(labels):
+            colour, marker = _look(number)
+            cv2.drawMarker(canvas, (12, at), colour, marker, 9, 2)
+        _write(canvas, line, 28, at + 5, 0.45)
     return canvas
 
 
