@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.container import NO_PTS, PacketTable, demux, display_order, open_video
+from codecmeta.container import NO_PTS, PacketTable, demux, open_video
 from codecmeta.decoder import Damage, Segment, linear_segment, segment_packets
 from codecmeta.display import (
     BlockGrid,
@@ -131,7 +131,7 @@ class Bitstream:
         pts = self.packets.pts
         if not self.packets.key[0] or (self.packets.timed and pts[self.packets.shown].min() < pts[0]):
             raise Damage
-        return display_order(self.packets) if self.packets.timed else self._order_by_headers()
+        return self.packets.display_order if self.packets.timed else self._order_by_headers()
 
     def _order_by_headers(self) -> NDArray[np.int64]:
         """Packets in display order where time stamps do not tell: by the picture order counts of the slice headers.

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,17 @@ class PacketTable:
     def __len__(self) -> int:
         return len(self.pts)
 
-    @property
+    @cached_property
     def timed(self) -> bool:
         """Whether every shown packet has a pts of its own, so that display order is known without decoding."""
         pts = self.pts[self.shown]
         return bool(len(pts)) and NO_PTS not in pts and len(np.unique(pts)) == len(pts)
+
+    @cached_property
+    def display_order(self) -> NDArray[np.int64]:
+        """Indices of the shown packets in display order; in stream order where time stamps do not tell."""
+        shown = np.flatnonzero(self.shown)
+        return shown[np.argsort(self.pts[shown], kind="stable")] if self.timed else shown
 
 
 def probe(path: str | PathLike[str], *, stream: int | None = None) -> Probe:
@@ -88,8 +95,7 @@ def probe_with_packets(path: str | PathLike[str], *, stream: int | None = None) 
         if not packets.shown.any():
             raise VideoError(f"{path}: none of the {len(packets)} packets is to be shown; is the file damaged?")
         facts = _stream_facts(container, video, first_key)
-    order = display_order(packets)
-    frames, gops = frame_tables(packets, order, facts)
+    frames, gops = frame_tables(packets, packets.display_order, facts)
     return Probe(path, facts, frames, gops, _capability(packets, facts)), packets
 
 
@@ -188,12 +194,6 @@ def _hidden_test(codec: str) -> Any:
     if codec in ("vp8", "libvpx"):  # RFC 6386 9.1: bit 4 of the frame tag is show_frame
         return lambda packet: not memoryview(packet)[0] >> 4 & 1
     return None
-
-
-def display_order(packets: PacketTable) -> NDArray[np.int64]:
-    """Indices of the shown packets in display order; in stream order where time stamps do not tell."""
-    shown = np.flatnonzero(packets.shown)
-    return shown[np.argsort(packets.pts[shown], kind="stable")] if packets.timed else shown
 
 
 def frame_tables(

@@ -16,7 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.container import NO_PTS, PacketTable, demux, display_order, open_video
+from codecmeta.container import NO_PTS, PacketTable, demux, open_video
 from codecmeta.metadata import VECTOR, B, I, P
 
 VECTOR_CODECS = frozenset(
@@ -83,7 +83,7 @@ def plan_segments(packets: PacketTable, codec: str) -> list[Segment]:
     """
     if not packets.timed or not (packets.key & packets.shown).any() or (packets.picture_type[packets.key] != I).any():
         return [linear_segment(packets)]
-    order = display_order(packets)
+    order = packets.display_order
     sorted_pts = packets.pts[order]
     keys = np.flatnonzero(packets.key & packets.shown)
     segments: list[Segment] = []
@@ -122,7 +122,7 @@ def decode_segment(
     Raises Damage if a segment that is not linear loses, repeats or reorders a frame, reports corruption or an error.
     In a linear segment rows count the frames that come out, a packet that fails is skipped, and nothing is raised.
     """
-    order = display_order(packets)
+    order = packets.display_order
     row_of = dict(zip(order[segment.rows.start : segment.rows.stop].tolist(), segment.rows, strict=True))
     next_row = segment.rows.start
     for packet, frame, error in _frames(path, stream, packets, segment, side_data):

@@ -25,7 +25,7 @@ from codecmeta import residual
 from codecmeta.bitstream import Bitstream, BitstreamTally, NotParsed
 from codecmeta.capability import Tally
 from codecmeta.compiling import announce_compiling
-from codecmeta.container import PACKET_SIZES, display_order, frame_tables, probe_with_packets
+from codecmeta.container import PACKET_SIZES, frame_tables, probe_with_packets
 from codecmeta.decoder import (
     VECTOR_CODECS,
     Damage,
@@ -341,8 +341,7 @@ class _Scan:
             tally.count(part)
             change.complete(part)
             self.sink.add(part)
-        order = display_order(self.packets)
-        return self._found(order, types, corrupt, tally, "")
+        return self._found(self.packets.display_order, types, corrupt, tally, "")
 
     def _run_linear(self) -> Found:
         """Start to end with one decoder: rows are the frames that come out, whatever the packets promised."""
