@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from codecmeta.compression import Layout, Metok, Metom
-from codecmeta.compression.base import budget_tokens
-from codecmeta.compression.cost import TextModel, cache_size, prefill_flops
-from codecmeta.compression.metok import EventPruning, Pooling
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from codecmeta.compression import Layout, Metok, Metom  # noqa: E402
+from codecmeta.compression.base import budget_tokens  # noqa: E402
+from codecmeta.compression.cost import TextModel, cache_size, prefill_flops  # noqa: E402
+from codecmeta.compression.metok import EventPruning, Pooling  # noqa: E402
 
 TEXT, DRAWS, SEED = 60, 1000, 0
 """Text tokens of the prompt; how many random videos METok is averaged over."""

@@ -32,13 +32,15 @@ import torch
 import transformers
 from transformers import initialization
 
-import codecmeta
-from codecmeta.compression import Metok, Metom, Plain, Strategy, adapter_for, apply
-from codecmeta.compression.cost import TextModel, prefill_flops
-from codecmeta.compression.memory import PeakMemory
-from codecmeta.models.loading import load
-from codecmeta.models.preprocessing import Preprocessing
-from codecmeta.models.small.encoding import Encoder, write_clip
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+import codecmeta  # noqa: E402
+from codecmeta.compression import Metok, Metom, Plain, Strategy, adapter_for, apply  # noqa: E402
+from codecmeta.compression.cost import TextModel, prefill_flops  # noqa: E402
+from codecmeta.compression.memory import PeakMemory  # noqa: E402
+from codecmeta.models.loading import load  # noqa: E402
+from codecmeta.models.preprocessing import Preprocessing  # noqa: E402
+from codecmeta.models.small.encoding import Encoder, write_clip  # noqa: E402
 
 PROMPT, NEW = 60, 9
 """Text tokens of the prompt, and tokens that are generated."""
