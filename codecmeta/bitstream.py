@@ -87,6 +87,12 @@ class BitstreamTally:
         return {"motion": motion, "residual": residual, "qp": dict(exact), "bits": bits}
 
 
+def run_length(packets: int, jobs: int) -> int:
+    """Packets that one of several workers should take at once: enough to be worth opening the file for, and, as what it
+    finds waits in memory for its turn, at most a few hundred whatever the length of the video."""
+    return min(max(packets // (4 * jobs), 64), 512)
+
+
 @dataclass
 class Bitstream:
     """The parser of one video. Raises NotParsed where the stream, or a part of it, is none that it reads.
@@ -167,7 +173,7 @@ class Bitstream:
         """Keyframe segments joined to runs that are worth opening the file for: one for a single worker, else several
         for each. A run looks at the picture behind it too: the first one that would miss what its last packets lost.
         """
-        least = len(self.packets) if jobs == 1 else max(len(self.packets) // (4 * jobs), 64)
+        least = len(self.packets) if jobs == 1 else run_length(len(self.packets), jobs)
         runs: list[Segment] = []
         for one in segments:
             if runs and runs[-1].stop - runs[-1].first < least:

@@ -8,6 +8,7 @@ cores are used by decoding several keyframe segments at the same time instead.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,19 @@ def linear_segment(packets: PacketTable) -> Segment:
 
 
 def decode_segment(
-    path: Path, stream: int, packets: PacketTable, segment: Segment, *, side_data: bool = True
+    path: Path,
+    stream: int,
+    packets: PacketTable,
+    segment: Segment,
+    *,
+    side_data: bool = True,
+    opened: tuple[Any, Any] | None = None,
 ) -> Iterator[Decoded]:
     """Decode one segment in display order; stop iterating when the frames you need have come.
+
+    opened: (container, stream) of `open_video`, from which other segments may have been decoded before, with the same
+    `side_data` and the first segment of the file, if any, first; else the file is opened, which for two hours of mp4
+    takes as long as decoding a second.
 
     Raises Damage if a segment that is not linear loses, repeats or reorders a frame, reports corruption or an error.
     In a linear segment rows count the frames that come out, a packet that fails is skipped, and nothing is raised.
@@ -125,7 +136,8 @@ def decode_segment(
     order = packets.display_order
     row_of = dict(zip(order[segment.rows.start : segment.rows.stop].tolist(), segment.rows, strict=True))
     next_row = segment.rows.start
-    for packet, frame, error in _frames(path, stream, packets, segment, side_data):
+    source = open_video(path, stream) if opened is None else nullcontext(opened)
+    for packet, frame, error in _frames(source, packets, segment, side_data):
         if segment.linear:
             row: int | None = next_row
         else:
@@ -154,16 +166,19 @@ def decode_segment(
 
 
 def _frames(
-    path: Path, stream: int, packets: PacketTable, segment: Segment, side_data: bool
+    source: AbstractContextManager[tuple[Any, Any]], packets: PacketTable, segment: Segment, side_data: bool
 ) -> Iterator[tuple[int, Any, bool]]:
     """(packet index, frame, error): frame is None where error says that a packet could not be decoded."""
-    with open_video(path, stream) as (container, video):
+    with source as (container, video):
         codec = video.codec_context
-        codec.thread_type = "NONE"
-        codec.thread_count = 1
-        codec.copy_opaque = True
-        if side_data:
-            codec.options = {"flags2": "+export_mvs", "export_side_data": "venc_params"}
+        if codec.is_open:
+            codec.flush_buffers()  # as after a seek: nothing of another segment is left
+        else:
+            codec.thread_type = "NONE"
+            codec.thread_count = 1
+            codec.copy_opaque = True
+            if side_data:
+                codec.options = {"flags2": "+export_mvs", "export_side_data": "venc_params"}
         index = segment.first
         for index, packet in segment_packets(container, video, packets, segment):
             # a new object for every packet: PyAV finds it again by its id(), and small integers are shared

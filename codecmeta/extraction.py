@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta import residual
-from codecmeta.bitstream import Bitstream, BitstreamTally, NotParsed
+from codecmeta.bitstream import Bitstream, BitstreamTally, NotParsed, run_length
 from codecmeta.capability import Tally
 from codecmeta.compiling import announce_compiling
-from codecmeta.container import PACKET_SIZES, frame_tables, probe_with_packets
+from codecmeta.container import PACKET_SIZES, frame_tables, open_video, probe_with_packets
 from codecmeta.decoder import (
     VECTOR_CODECS,
     Damage,
@@ -335,13 +335,33 @@ class _Scan:
         tally, change = Tally(not_parsed=self.not_parsed), LumaChange()
         types, corrupt = frames.picture_type.copy(), frames.corrupt.copy()
         want: Callable[[int, int], bool] = lambda row, packet: bool(keep[row])  # noqa: E731
-        tasks = [partial(self._parts, one, want, rows[-1]) for one in segments if (rows := _within(one, keep))]
+        work = [(one, rows[-1]) for one in segments if (rows := _within(one, keep))]
+        tasks = [partial(self._parts_of, run, want) for run in self._runs(work)]
         for part in _in_order(tasks, self.jobs):
             types[part.rows], corrupt[part.rows] = part.types, part.corrupt
             tally.count(part)
             change.complete(part)
             self.sink.add(part)
         return self._found(self.packets.display_order, types, corrupt, tally, "")
+
+    def _runs(self, work: list[tuple[Segment, int]]) -> list[list[tuple[Segment, int]]]:
+        """Segments that are decoded one after the other from a file opened once: all for a single worker, runs of a few
+        hundred packets for several. A decoder of H.264 learns from a stream how far it reorders; it is made anew."""
+        if self.facts.codec == "h264":
+            return [[one] for one in work]
+        least = len(self.packets) if self.jobs == 1 else run_length(len(self.packets), self.jobs)
+        runs: list[list[tuple[Segment, int]]] = []
+        for one in work:
+            if runs and one[0].first - runs[-1][0][0].first < least:
+                runs[-1].append(one)
+            else:
+                runs.append([one])
+        return runs
+
+    def _parts_of(self, run: list[tuple[Segment, int]], want: Callable[[int, int], bool]) -> Iterator[Part]:
+        with open_video(self.path, self.facts.stream_index) as opened:
+            for segment, last in run:
+                yield from self._parts(segment, want, last, opened)
 
     def _run_linear(self) -> Found:
         """Start to end with one decoder: rows are the frames that come out, whatever the packets promised."""
@@ -394,13 +414,19 @@ class _Scan:
         assert not isinstance(self.selection, str)
         return self.selection
 
-    def _parts(self, segment: Segment, want: Callable[[int, int], bool], last: int | None) -> Iterator[Part]:
+    def _parts(
+        self,
+        segment: Segment,
+        want: Callable[[int, int], bool],
+        last: int | None,
+        opened: tuple[Any, Any] | None = None,
+    ) -> Iterator[Part]:
         """The parts of one segment; `last` is the last row that is wanted, where that is known."""
         announce_compiling(residual.intra_error)
         estimator = residual.ResidualEstimator(self.has_vectors, one_reference=self.facts.codec != "h264")
         part = Part()
         displays: dict[int, Display] = {}
-        decoded = decode_segment(self.path, self.facts.stream_index, self.packets, segment)
+        decoded = decode_segment(self.path, self.facts.stream_index, self.packets, segment, opened=opened)
         with closing(decoded):  # type: ignore[type-var]
             for one in decoded:
                 part.rows.append(one.row)

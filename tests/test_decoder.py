@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 import codecmeta
-from codecmeta.container import probe_with_packets
-from codecmeta.decoder import Damage, decode_segment, linear_segment, plan_segments
+from codecmeta.container import open_video, probe_with_packets
+from codecmeta.decoder import Damage, Decoded, decode_segment, linear_segment, plan_segments
 from codecmeta.metadata import B, Metadata
 
 from clips import REAL_NAMES, filter_packets, pan, real_clip, rotated_copy, single_thread_export, write_clip
@@ -72,6 +73,43 @@ def test_segments_equal_a_plain_decode(made: Path, name: str, codec: str, option
     path = made / name
     write_clip(path, pan(40, (96, 80), (3, 1)), codec, options, b_frames=int(options.get("bf", 0)) or None)
     assert_equals_export(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("two.mpg", "mpeg2video", {"bf": "2", "g": "9"}),
+        ("four.avi", "mpeg4", {"bf": "2", "g": "9"}),
+        ("flash.flv", "flv1", {"g": "9"}),
+        ("open.mkv", "libx265", {"x265-params": "open-gop=1:bframes=3:keyint=9:log-level=none"}),
+        ("nine.webm", "libvpx-vp9", {"g": "9", "deadline": "realtime", "cpu-used": "8"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else None,
+)
+def test_a_file_opened_once_gives_what_it_gives_when_opened_anew(
+    made: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    """Segments in order, then backwards, each left after its second frame: nothing of one is seen in the next."""
+    path = made / f"once-{name}"
+    write_clip(path, pan(40, (96, 80), (3, 1)), codec, options, b_frames=int(options.get("bf", 0)) or None)
+    found, packets = probe_with_packets(path)
+    stream = found.stream.stream_index
+    segments = plan_segments(packets, found.stream.codec)
+    assert len(segments) >= 4
+    fresh = [[seen(one) for one in decode_segment(path, stream, packets, part)] for part in segments]
+    with open_video(path, stream) as opened:
+        for part, expected in zip(segments, fresh, strict=True):
+            assert [seen(one) for one in decode_segment(path, stream, packets, part, opened=opened)] == expected
+        for part, expected in zip(segments[:0:-1], fresh[:0:-1], strict=True):
+            frames = decode_segment(path, stream, packets, part, opened=opened)
+            assert [seen(one) for one in islice(frames, 2)] == expected[:2]
+            frames.close()
+
+
+def seen(one: Decoded) -> tuple[Any, ...]:
+    """All that a decoded frame says, in bytes."""
+    tables = [None if table is None else table.tobytes() for table in (one.vectors, one.qp and one.qp.blocks)]
+    return one.row, one.packet, one.picture_type, one.corrupt, *tables, one.frame.to_ndarray().tobytes()
 
 
 def arrays(meta: Metadata) -> dict[str, np.ndarray]:
