@@ -88,9 +88,9 @@ class BitstreamTally:
 
 
 def run_length(packets: int, jobs: int) -> int:
-    """Packets that one of several workers should take at once: enough to be worth opening the file for, and, as what it
-    finds waits in memory for its turn, at most a few hundred whatever the length of the video."""
-    return min(max(packets // (4 * jobs), 64), 512)
+    """Packets that a worker should take at once: all where it is the only one. Of several each takes enough to be worth
+    opening the file for and, as what it finds waits in memory for its turn, at most a few hundred of any video."""
+    return packets if jobs == 1 else min(max(packets // (4 * jobs), 64), 512)
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Bitstream:
         """Keyframe segments joined to runs that are worth opening the file for: one for a single worker, else several
         for each. A run looks at the picture behind it too: the first one that would miss what its last packets lost.
         """
-        least = len(self.packets) if jobs == 1 else run_length(len(self.packets), jobs)
+        least = run_length(len(self.packets), jobs)
         runs: list[Segment] = []
         for one in segments:
             if runs and runs[-1].stop - runs[-1].first < least:

@@ -349,7 +349,7 @@ class _Scan:
         hundred packets for several. A decoder of H.264 learns from a stream how far it reorders; it is made anew."""
         if self.facts.codec == "h264":
             return [[one] for one in work]
-        least = len(self.packets) if self.jobs == 1 else run_length(len(self.packets), self.jobs)
+        least = run_length(len(self.packets), self.jobs)
         runs: list[list[tuple[Segment, int]]] = []
         for one in work:
             if runs and one[0].first - runs[-1][0][0].first < least:
