@@ -9,7 +9,9 @@ try:
 except ImportError:  # no POSIX: reading videos and caches goes on without
     fcntl = None  # type: ignore[assignment]
 
-_NEEDED = "needs a POSIX system (Linux, macOS): this Python has no module fcntl; reading videos and caches works without"
+_NEEDED = (
+    "needs a POSIX system (Linux, macOS): this Python has no module fcntl; reading videos and caches works without"
+)
 
 
 def needs_posix(what: str) -> None:
