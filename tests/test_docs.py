@@ -28,7 +28,7 @@ def test_the_file_tree_is_the_file_tree() -> None:
         assert (ROOT / path).exists(), path
         listed.add(path.rstrip("/"))
     modules = {f"codecmeta/{one.name}" for one in (ROOT / "codecmeta").glob("*.py")}
-    small = {"codecmeta/__init__.py", "codecmeta/version.py", "codecmeta/errors.py", "codecmeta/compiling.py", "codecmeta/locks.py"}
+    small = {f"codecmeta/{name}.py" for name in ("__init__", "version", "errors", "compiling", "locks")}
     assert modules - listed == small
 
 
