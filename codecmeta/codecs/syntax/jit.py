@@ -82,7 +82,7 @@ class _Build:
             return self._without_cache()
         dispatcher.enable_caching()
         cache = dispatcher._cache
-        cache_file = getattr(cache, "_cache_file", None)
+        cache_file: Any = getattr(cache, "_cache_file", None)
         if not hasattr(cache_file, "_source_stamp") or not hasattr(cache, "load_overload"):
             dispatcher._cache = uncached
             return self._without_cache()
