@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = [
-    {"codecmeta.errors", "codecmeta.version", "codecmeta.compiling"},
+    {"codecmeta.errors", "codecmeta.version", "codecmeta.compiling", "codecmeta.locks"},
     {"codecmeta.record"},
     {"codecmeta.codecs.headers"},
     {"codecmeta.codecs.table"},
