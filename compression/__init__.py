@@ -6,6 +6,7 @@ if __name__ == "compression":  # started in a checkout on Python 3.14+, whose st
     __path__ = extend_path(__path__, __name__)
 else:
     from codecmeta.compression.engine.adapter import FAMILIES, Adapter, adapter_for
+    from codecmeta.compression.engine.contract import ContractError
     from codecmeta.compression.engine.session import Session, apply
     from codecmeta.compression.methods.dycoke import Dycoke
     from codecmeta.compression.methods.evs import Evs
@@ -26,6 +27,7 @@ else:
         "METHODS",
         "Adapter",
         "Context",
+        "ContractError",
         "Dycoke",
         "Evs",
         "FastV",

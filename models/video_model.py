@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import codecmeta
 from codecmeta.cache.recognise import check_video
 from codecmeta.compression import Metok, Plain, Plan, Session, Strategy, adapter_for, apply, make
+from codecmeta.compression.engine import transformers_names as names
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.models.preprocessing import Preprocessing
@@ -151,7 +152,7 @@ class VideoModel:
         scoring = perf_counter() - ready
         with torch.inference_mode(), apply(self.model, chosen, clip.meta, frames=clip.rows) as session:
             ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        text = self.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+        text = self.tokenizer.decode(ids[0, inputs[names.IDS].shape[1] :], skip_special_tokens=True).strip()
         seconds |= session.seconds
         seconds["strategy"] += scoring
         seconds["first_token"] = (session.first_token_at or start) - start
@@ -223,11 +224,10 @@ class VideoModel:
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
         prompt = prompt.replace(placeholder, placeholder * placeholders)
-        ids = self.tokenizer(prompt, return_tensors="pt").input_ids
-        video["pixel_values_videos"] = video["pixel_values_videos"].to(self.model.dtype)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **video}
-        if not self.adapter.gapless:
-            inputs["mm_token_type_ids"] = (ids == self.adapter.video_token).long() * 2
+        ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
+        video[names.PIXELS] = video[names.PIXELS].to(self.model.dtype)
+        types = names.token_types(self.model, ids, self.adapter.video_token)
+        inputs = {names.IDS: ids, names.MASK: torch.ones_like(ids), **types, **video}
         return {name: value.to(self.model.device) for name, value in inputs.items()}
 
     def _answer(

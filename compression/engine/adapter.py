@@ -25,8 +25,6 @@ FAMILIES: dict[str, str] = {
 }
 """Model class -> where its adapter is. Found by name when a model arrives: nothing here imports a model."""
 
-ATTENTION = ("sdpa", "eager", "flash_attention_2")
-
 
 class Adapter(ABC):
     """Where one loaded model keeps what strategies touch.

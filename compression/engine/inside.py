@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.contract import ContractError
 from codecmeta.compression.strategy import Reduced
 
 Queries = int | str
@@ -81,29 +83,34 @@ class Prompt:
         self._index: Tensor | None = None
         self._angles: tuple[int, tuple[Tensor, ...]] | None = None
 
-    def before(self, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def before(self, layer: int, call: names.Call) -> Any:
         """Take tokens out of what enters a layer."""
-        hidden = args[0] if args else kwargs["hidden_states"]
+        hidden = call["hidden"]
         if layer in self.inside.cuts:
             hidden = self._cut(layer, hidden)
         self.by_layer[layer] = self.alive
         if self._index is None:
             return None
-        kwargs = {**kwargs, "position_embeddings": self._rotary(kwargs["position_embeddings"])}
-        mask = kwargs.get("attention_mask")
+        mask, positions = call.get("mask"), call.get("positions")
+        call.put(hidden=hidden, rotary=self._rotary(call["rotary"]))
         if mask is not None:
-            rows = mask if mask.dim() == 2 else mask[..., self._index, :]  # (sequences, tokens) under flash attention
-            kwargs["attention_mask"] = rows[..., self._index]
-        if kwargs.get("position_ids") is not None:
-            kwargs["position_ids"] = kwargs["position_ids"][..., self._index]
-        return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+            call.put(mask=names.shortened_mask(mask, self._index))
+        if positions is not None:
+            call.put(positions=positions[..., self._index])
+        return call.changed
 
     def look(self, layer: int, module: nn.Module, kwargs: dict[str, Any]) -> None:
         """After a watched layer's attention: how much the visual tokens were looked at."""
         queries = self.inside.queries
         rows = self.text if queries == "text" else min(int(queries), self.text)
-        scores = attention_received(module, kwargs, rows)[self.first : self.first + len(self.alive)]
-        self.scores[layer] = (self.alive, scores.clone())
+        if layer not in self.by_layer:
+            raise ContractError(f"the hook of layer {layer} to run before its attention", "it did not run")
+        scores = attention_received(module, kwargs, rows)
+        if len(scores) != self.held(layer):
+            raise ContractError(
+                f"{self.held(layer)} keys in the cache of layer {layer}", f"it shows {len(scores)} while it is filled"
+            )
+        self.scores[layer] = (self.alive, scores[self.first : self.first + len(self.alive)].clone())
 
     def scores_of(self, alive: NDArray[np.int64]) -> dict[int, Tensor]:
         """How much some tokens were looked at: float32 (n,) for each watched layer so far that had all of them."""
@@ -112,6 +119,10 @@ class Prompt:
             for seen, (who, values) in self.scores.items()
             if len(who) >= len(alive)  # tokens only ever go, so the larger set holds the smaller
         }
+
+    def held(self, layer: int) -> int:
+        """How many tokens of the prompt are in the cache of a layer."""
+        return self.length - self.count + len(self.by_layer[layer])
 
     def kept(self, layer: int, device: torch.device) -> Tensor:
         """int64: the tokens in the cache of a layer, numbered as they entered the model."""
@@ -148,7 +159,8 @@ def attention_received(module: nn.Module, kwargs: dict[str, Any], rows: int) -> 
     queries, keys = _queries_and_keys(module, kwargs, rows)
     heads, total = keys.shape[0], keys.shape[1]
     groups = queries.unflatten(0, (heads, -1))
-    step = max(1, kwargs["hidden_states"].shape[-1] // (2 * groups.shape[1]))
+    width = names.Call(module, (), kwargs)["hidden"].shape[-1]
+    step = max(1, width // (2 * groups.shape[1]))
     received = keys.new_zeros(total, dtype=torch.float32)
     for head in range(heads):
         for start in range(0, rows, step):
@@ -173,26 +185,26 @@ def attention_rows(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tens
 
 def _queries_and_keys(module: nn.Module, kwargs: dict[str, Any], rows: int) -> tuple[Tensor, Tensor]:
     """Rotated queries (heads, rows, width) of the last `rows` tokens, and all keys (key heads, tokens, width)."""
-    attention: Any = module
-    hidden, cache = kwargs["hidden_states"], kwargs.get("past_key_values")
-    cos, sin = (_combined(one, attention) for one in kwargs["position_embeddings"])
+    call = names.Call(module, (), kwargs)
+    hidden, cache = call["hidden"], call.get("cache")
+    cos, sin = (names.combined(one, module) for one in call["rotary"])
 
-    def heads(projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+    def heads(projection: str, states: Tensor) -> Tensor:
+        projected = names.part(module, projection)(states)
+        return projected.unflatten(-1, (-1, names.part(module, "head width"))).transpose(1, 2)
 
-    queries = rotate(heads(attention.q_proj(hidden[:, -rows:])), cos[..., -rows:, :], sin[..., -rows:, :])
+    queries = rotate(heads("query projection", hidden[:, -rows:]), cos[..., -rows:, :], sin[..., -rows:, :])
     if cache is not None:
-        return queries[0], cache.layers[attention.layer_idx].keys[0]
-    return queries[0], rotate(heads(attention.k_proj(hidden)), cos, sin)[0]
+        return queries[0], names.keys_of(cache, module)[0]
+    return queries[0], rotate(heads("key projection", hidden), cos, sin)[0]
 
 
 def _probabilities(queries: Tensor, keys: Tensor, module: nn.Module, kwargs: dict[str, Any], last: int) -> Tensor:
     """Softmax of queries that share their keys: float32 (heads, n, tokens). queries: (heads, n, width), those of the
     `last`-last token and the ones after it. keys: (tokens, width)."""
-    attention: Any = module
     count, total = queries.shape[1], len(keys)
-    scores = queries.float() @ keys.float().T * attention.scaling
-    mask = kwargs.get("attention_mask")
+    scores = queries.float() @ keys.float().T * names.part(module, "scale")
+    mask = names.Call(module, (), kwargs).get("mask")
     places = torch.arange(total - last, total - last + count, device=keys.device)
     if mask is None or mask.dim() == 2:
         ahead = torch.arange(total, device=keys.device) > places[:, None]
@@ -203,14 +215,6 @@ def _probabilities(queries: Tensor, keys: Tensor, module: nn.Module, kwargs: dic
     else:
         scores = scores + mask[0, :, places - total].float()
     return scores.softmax(dim=-1)
-
-
-def _combined(angles: Tensor, attention: Any) -> Tensor:
-    """Cosines or sines as (1, tokens, width): older Qwen-VL layers get one set each for time, row and column."""
-    if angles.dim() == 3:
-        return angles
-    sections = attention.config.rope_parameters["mrope_section"] * 2
-    return torch.cat([part[i % 3] for i, part in enumerate(angles.split(sections, dim=-1))], dim=-1)
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -224,10 +228,10 @@ def forget(cache: Any, layers: tuple[int, ...], prompt: Prompt) -> None:
     for layer in layers:
         places = prompt.by_layer[layer]
         stay = prompt.inside.remember(layer, places, prompt.scores_of(places))
-        held, first = cache.layers[layer], prompt.first
-        behind = np.arange(first + len(places), held.keys.shape[2])
-        keep = torch.as_tensor(np.concatenate((np.arange(first), first + stay, behind)), device=held.keys.device)
-        held.keys, held.values = held.keys[:, :, keep].contiguous(), held.values[:, :, keep].contiguous()
+        first, total = prompt.first, prompt.held(layer)
+        behind = np.arange(first + len(places), total)
+        keep = np.concatenate((np.arange(first), first + stay, behind))
+        names.keep_in(cache, layer, keep)
         prompt.by_layer[layer] = places[stay]
 
 
@@ -237,25 +241,34 @@ def hook_layers(layers: list[nn.Module], inside: Inside, session: Any) -> Iterat
 
     def before(layer: int) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            session.fired[f"layer {layer}"] += 1
+            call = names.Call(module, args, kwargs)
             if session.prompt is not None:
-                return session.prompt.before(layer, args, kwargs)
-            mask = kwargs.get("attention_mask")
+                return session.prompt.before(layer, call)
+            mask = call.get("mask")
             if mask is None:
                 return None
             places = session.cached_places(layer, mask.shape[-1], mask.device)
-            return None if places is None else (args, {**kwargs, "attention_mask": mask[..., places]})
+            return None if places is None else call.put(mask=mask[..., places]).changed
 
         return hook
 
     def after(layer: int) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            session.fired[f"attention of layer {layer}"] += 1
             if session.prompt is not None:
-                session.prompt.look(layer, module, kwargs)
+                session.prompt.look(layer, module, dict(names.Call(module, args, kwargs).named()))
 
         return hook
 
     for number, layer in enumerate(layers):
         yield layer.register_forward_pre_hook(before(number), with_kwargs=True)
         if number in inside.watch:
-            attention: Any = layer.self_attn
+            attention: nn.Module = names.part(layer, "attention")
             yield attention.register_forward_hook(after(number), with_kwargs=True)
+
+
+def planned_runs(layers: int, inside: Inside) -> dict[str, int]:
+    """How often the hooks of `hook_layers` fire in one pass of the language model."""
+    watched = {f"attention of layer {number}": 1 for number in inside.watch}
+    return {f"layer {number}": 1 for number in range(layers)} | watched

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from codecmeta.compression import Plain, Session, Strategy, apply
+from codecmeta.compression.engine import transformers_names as names
 from codecmeta.models.video_model import Clip, VideoModel
 
 
@@ -103,11 +104,11 @@ def answer_all(
     for inputs in asked.inputs:
         vision = None if timed and not replies else asked.vision
         with _session(model, asked, strategy, vision) as (session, start):
-            output = model.model(**inputs, use_cache=True)
+            output = names.ask(model.model, inputs, caching=True)
             text = "" if shared else _continue(model, inputs, output, max_new_tokens)
         replies.append(_reply(text, asked, session, None if vision else (session.first_token_at or start) - start))
         if shared:
-            texts = _follow(model, asked, output.past_key_values, shared, strategy, max_new_tokens)
+            texts = _follow(model, asked, names.cache_of(output), shared, strategy, max_new_tokens)
             return [replace(replies[0], text=texts[0]), *(replace(replies[0], text=t, seconds=None) for t in texts[1:])]
     return replies
 
@@ -151,7 +152,7 @@ def _generate(
     """For models whose answers follow other rules than the likeliest token: every question alone, nothing shared."""
     with _session(model, asked, strategy, None) as (session, start):
         ids = model.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-    text = model.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    text = model.tokenizer.decode(ids[0, inputs[names.IDS].shape[1] :], skip_special_tokens=True).strip()
     return _reply(text, asked, session, (session.first_token_at or start) - start)
 
 
@@ -166,7 +167,7 @@ def _shared_length(model: VideoModel, asked: Asked, strategy: Strategy) -> int:
     """Tokens up to the end of the video, if there all prompts are the same and the strategy does not look further."""
     if strategy.preferring(model.adapter.preferences).inside(len(model.adapter.layers)) is not None:
         return 0
-    ids = [inputs["input_ids"][0] for inputs in asked.inputs]
+    ids = [inputs[names.IDS][0] for inputs in asked.inputs]
     end = int((ids[0] == model.adapter.video_token).nonzero()[-1]) + 1
     return end if all(torch.equal(one[:end], ids[0][:end]) for one in ids) else 0
 
@@ -174,19 +175,20 @@ def _shared_length(model: VideoModel, asked: Asked, strategy: Strategy) -> int:
 def _continue(model: VideoModel, inputs: dict[str, Tensor], output: Any, longest: int) -> str:
     """Greedy answer after a prompt has passed, while its strategy is still applied."""
     ends, answer = _ends(model), []
-    mask = inputs["attention_mask"]
-    while (token := int(output.logits[0, -1].argmax())) not in ends:
+    mask = inputs[names.MASK]
+    while (token := int(names.scores_of(output)[0, -1].argmax())) not in ends:
         answer.append(token)
         if len(answer) == longest:
             break
         position = mask.shape[1]
         mask = torch.cat((mask, mask.new_ones(1, 1)), dim=1)
-        output = model.model(
-            input_ids=mask.new_tensor([[token]]),
-            attention_mask=mask,
-            position_ids=mask.new_tensor([[position]]),
-            past_key_values=output.past_key_values,
-            use_cache=True,
+        output = names.ask(
+            model.model,
+            ids=mask.new_tensor([[token]]),
+            mask=mask,
+            positions=mask.new_tensor([[position]]),
+            cache=names.cache_of(output),
+            caching=True,
         )
     return model.tokenizer.decode(answer, skip_special_tokens=True).strip()
 
@@ -197,12 +199,12 @@ def _follow(model: VideoModel, asked: Asked, cache: Any, shared: int, strategy: 
 
     cache: of the first prompt, in which the first `shared` tokens of all prompts were shortened.
     """
-    texts = [inputs["input_ids"][0, shared:] for inputs in asked.inputs]
-    held = cache.get_seq_length() - len(texts[0])
+    texts = [inputs[names.IDS][0, shared:] for inputs in asked.inputs]
+    held = names.tokens_in(cache) - len(texts[0])
     keep_ids = strategy.preferring(model.adapter.preferences).keep_ids
     begin = shared if (model.adapter.keep_ids if keep_ids is None else keep_ids) else held
-    cache.crop(-len(texts[0]))
-    cache.batch_repeat_interleave(len(texts))
+    names.drop_last(cache, len(texts[0]))
+    names.repeat(cache, len(texts))
     lengths = torch.tensor([len(text) for text in texts], device=model.model.device)
     ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=model.tokenizer.pad_token_id or 0)
     mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
@@ -212,10 +214,8 @@ def _follow(model: VideoModel, asked: Asked, cache: Any, shared: int, strategy: 
     answers: list[list[int]] = [[] for _ in texts]
     done = [False] * len(texts)
     for step in range(longest):
-        output = model.model(
-            input_ids=ids, attention_mask=mask.long(), position_ids=positions, past_key_values=cache, use_cache=True
-        )
-        chosen = output.logits[torch.arange(len(texts)), at].argmax(dim=-1)
+        output = names.ask(model.model, ids=ids, mask=mask.long(), positions=positions, cache=cache, caching=True)
+        chosen = names.scores_of(output)[torch.arange(len(texts)), at].argmax(dim=-1)
         for number, token in enumerate(chosen.tolist()):
             done[number] = done[number] or token in ends
             answers[number] += [] if done[number] else [token]

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 import codecmeta
 import codecmeta.models
+from codecmeta.compression.engine.transformers_names import IDS, MASK, PIXELS
 from codecmeta.compression.methods.random_keep import RandomKeep
 from codecmeta.models.small.model import FRAMES
 from codecmeta.models.small.world.encoding import Encoder, draw_encoder, write_clip
@@ -215,16 +216,16 @@ def answer_all(model: VideoModel, path: Path, texts: Sequence[str]) -> list[str]
     """What `model.ask` answers to each text, with one pass over the file and one batch instead of one per question."""
     _, _, pictures = codecmeta.read(str(path), FRAMES, transform=model.preprocessing.resize)
     rows = [model.inputs(np.stack(pictures), text) for text in texts]
-    length = max(row["input_ids"].shape[1] for row in rows)
-    padding = [length - row["input_ids"].shape[1] for row in rows]
+    length = max(row[IDS].shape[1] for row in rows)
+    padding = [length - row[IDS].shape[1] for row in rows]
     pad = model.tokenizer.pad_token_id
     inputs = {
         name: torch.cat(
             [functional.pad(row[name], (left, 0), value=fill) for row, left in zip(rows, padding, strict=True)]
         )
-        for name, fill in (("input_ids", pad), ("attention_mask", 0))
+        for name, fill in ((IDS, pad), (MASK, 0))
     }
-    inputs["pixel_values_videos"] = torch.cat([row["pixel_values_videos"] for row in rows])
+    inputs[PIXELS] = torch.cat([row[PIXELS] for row in rows])
     with torch.inference_mode():
         ids = model.model.generate(**inputs, max_new_tokens=8, do_sample=False)
     return [text.strip() for text in model.tokenizer.batch_decode(ids[:, length:], skip_special_tokens=True)]

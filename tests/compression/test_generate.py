@@ -19,6 +19,7 @@ from codecmeta.compression import (
     apply,
     make,
 )
+from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.compression.strategy import Plan
 from codecmeta.decisions.density import merge_regions, patch_density
 from tests.support import tiny
@@ -434,12 +435,12 @@ def test_metadata_is_asked_for_where_it_is_needed(model):
 
 def test_a_cache_that_was_cut_is_noticed(model):
     with apply(model, RandomKeep()), torch.no_grad():
-        cache = model(**tiny.llava_inputs(), use_cache=True).past_key_values
+        cache = cache_of(model(**tiny.llava_inputs(), use_cache=True))
         new = torch.tensor([[3]])
         length = tiny.llava_inputs()["input_ids"].shape[1]
-        model(input_ids=new, past_key_values=cache, position_ids=torch.tensor([[length]]))
+        model(input_ids=new, **tiny.given(model, cache), position_ids=torch.tensor([[length]]))
         with pytest.raises(RuntimeError, match="do not follow the prompt"):
-            model(input_ids=new, past_key_values=cache, position_ids=torch.tensor([[length + 5]]))
+            model(input_ids=new, **tiny.given(model, cache), position_ids=torch.tensor([[length + 5]]))
 
 
 def test_a_strategy_is_applied_once_at_a_time(model):

@@ -19,6 +19,7 @@ from codecmeta.compression import (
 )
 from codecmeta.compression.engine.inside import attention_rows
 from codecmeta.compression.engine.packing import Packing
+from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.decisions.density import merge_regions, patch_density
 from tests.support import tiny
 
@@ -360,7 +361,7 @@ def loop(model, new_ids):
     out = model(**tiny.qwen_inputs(), use_cache=True)
     steps = [out.logits[0, -1]]
     for token in new_ids[:-1]:
-        out = model(input_ids=token[None, None], past_key_values=out.past_key_values, use_cache=True)
+        out = model(input_ids=token[None, None], **tiny.given(model, cache_of(out)), use_cache=True)
         steps.append(out.logits[0, -1])
     handle.remove()
     return torch.stack(steps), positions
