@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.contract import ContractError
-from codecmeta.compression.engine.inside import Inside
+from codecmeta.compression.inside import Inside
 
 _proved: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 """Attention modules that were seen to heed their mask, and the kernel that they used then."""

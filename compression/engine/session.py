@@ -24,13 +24,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from codecmeta.compression.engine import transformers_names as names
-from codecmeta.compression.engine.adapter import Adapter, adapter_for
+from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.contract import ContractError, say_if_newer
-from codecmeta.compression.engine.inside import Inside, Prompt, forget, hook_layers, planned_runs
+from codecmeta.compression.engine.families import adapter_for
+from codecmeta.compression.engine.layers import hook_layers, planned_runs
 from codecmeta.compression.engine.packing import Packing
+from codecmeta.compression.engine.prompt import Prompt, forget
 from codecmeta.compression.engine.proof import check_cache, check_decoder, check_fired, check_layers, check_lengths
 from codecmeta.compression.engine.shortened import Compressed, put_in_place, realised
-from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy
+from codecmeta.compression.inside import Inside
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.strategy import Strategy
 from codecmeta.record.metadata import Metadata
 
 PACKING = "hooks that merge patches"

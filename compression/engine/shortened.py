@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codecmeta.compression.engine.inside import Prompt
-from codecmeta.compression.strategy import Plan, Reduced
+from codecmeta.compression.engine.prompt import Prompt
+from codecmeta.compression.plan import Plan, Reduced
 
 
 @dataclass

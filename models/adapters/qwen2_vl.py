@@ -14,11 +14,10 @@ from torch.utils.hooks import RemovableHandle
 
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
-from codecmeta.compression.engine.inside import rotate
+from codecmeta.compression.engine.attention import received_attention, rotate
 from codecmeta.compression.engine.packing import Packing
 from codecmeta.compression.engine.proof import check_segments
-from codecmeta.compression.engine.vision_attention import received_attention
-from codecmeta.compression.strategy import Layout
+from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
 
 

@@ -11,7 +11,7 @@ from codecmeta.compression.methods.metom.btm import choose_core, fold, merge_ove
 from codecmeta.compression.methods.metom.metom import Metom
 from codecmeta.compression.methods.metom.ragged import plan_ragged, token_places
 from codecmeta.compression.methods.uniform import Uniform, coarse_grid
-from codecmeta.compression.strategy import Layout
+from codecmeta.compression.plan import Layout
 from codecmeta.decisions.density import merge_regions
 from tests.support import tiny
 

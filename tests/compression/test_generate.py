@@ -20,7 +20,7 @@ from codecmeta.compression import (
     make,
 )
 from codecmeta.compression.engine.transformers_names import cache_of
-from codecmeta.compression.strategy import Plan
+from codecmeta.compression.plan import Plan
 from codecmeta.decisions.density import merge_regions, patch_density
 from tests.support import tiny
 

@@ -17,7 +17,7 @@ from codecmeta.compression import (
     adapter_for,
     apply,
 )
-from codecmeta.compression.engine.inside import attention_rows
+from codecmeta.compression.engine.attention import attention_rows
 from codecmeta.compression.engine.packing import Packing
 from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.decisions.density import merge_regions, patch_density
