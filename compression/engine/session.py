@@ -10,7 +10,7 @@ Nothing outside the model instance is touched, and when the block ends, also by 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
@@ -31,7 +31,7 @@ from codecmeta.compression.engine.layers import hook_layers, planned_runs
 from codecmeta.compression.engine.packing import Packing
 from codecmeta.compression.engine.prompt import Prompt, forget
 from codecmeta.compression.engine.proof import check_cache, check_decoder, check_fired, check_layers, check_lengths
-from codecmeta.compression.engine.shortened import Compressed, put_in_place, realised
+from codecmeta.compression.engine.shortened import Compressed, check_prompt, put_in_place, realised
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy
@@ -109,6 +109,8 @@ class Session:
         self.prompt: Prompt | None = None
         self._prefilling = False
         self._handles: list[RemovableHandle] = []
+        self._recalled: Tensor | None = None
+        self.remember: Callable[[Tensor], None] | None = None
 
     @property
     def tokens_full(self) -> int:
@@ -135,6 +137,20 @@ class Session:
     def keep_ids(self) -> bool:
         """Whether kept tokens preserve their position ids."""
         return self.adapter.keep_ids if self.strategy.keep_ids is None else self.strategy.keep_ids
+
+    def encoding(self) -> tuple[Any, ...] | None:
+        """What the tokens that the vision encoder makes of a clip depend on beside the clip: a key. None where the
+        encoder has to run: for the plan, or for more than its tokens."""
+        plan, strategy = self.plan, self.strategy
+        if plan is None or strategy.needs_pictures or strategy.needs_patches or strategy.needs_vision_attention:
+            return None
+        if plan.regions is None:
+            return ()
+        return plan.regions.tobytes(), getattr(strategy, "pos", ""), getattr(strategy, "proportional", "")
+
+    def recall(self, video: Tensor) -> None:
+        """Let the next prompt, which must come without pixels, have these tokens, which were given to `remember`."""
+        self._recalled, self._encoded = video, True
 
     def attach(self, model: nn.Module) -> None:
         """Hook into the model; plan already, where the number of pictures is known."""
@@ -263,11 +279,15 @@ class Session:
         self.counts = np.full(plan.layout.frames, plan.layout.tokens_per_frame, np.int64)
         self.kept = np.ones((plan.layout.frames, plan.layout.tokens_per_frame), bool)
         self.layer_tokens = [full] * plan.layout.depth
+        first, embeddings = int(places[0, 1]), call["embeddings"]
+        video = embeddings[0, first : first + full + self.adapter.separators]
+        if self._recalled is not None:
+            video.copy_(self._recalled)
+        elif self.remember is not None:
+            self.remember(video.clone())
         if plan.slots is None and self._inside is None:
             return call
-        self._check_prompt(ids, places, cache, call, full)
-        first = int(places[0, 1])
-        embeddings = call["embeddings"]
+        check_prompt(self.adapter, self._inside is not None, ids, places, cache, call, full)
         if plan.slots is None:
             return self._pass_whole(first, full, call)
         grid = embeddings[0, first : first + full].unflatten(0, (plan.layout.frames, -1))
@@ -331,32 +351,6 @@ class Session:
             return None
         new = torch.arange(prompt.length, total, device=device)
         return torch.cat((prompt.kept(layer, device), new))
-
-    def _check_prompt(self, ids: Tensor, places: Tensor, cache: Any, call: names.Call, full: int) -> None:
-        """Refuse what would come out wrong, with the reason."""
-        expected = full + self.adapter.separators
-        if len(ids) != 1:
-            raise ValueError(
-                f"{len(ids)} sequences at once (a batch, beams or several return sequences): every sequence would keep "
-                "another number of tokens; run them one by one"
-            )
-        if (ids == self.adapter.image_token).any():
-            raise ValueError("the prompt holds images beside the video; only one video per prompt is supported")
-        if len(places) != expected or int(places[-1, 1] - places[0, 1]) + 1 != expected:
-            raise ValueError(
-                f"the prompt holds {len(places)} video placeholders, expected {expected} in one piece "
-                f"({full} tokens and {self.adapter.separators} separators): one video per prompt, entered in one piece "
-                "(no chunked prefill)"
-            )
-        if self._inside is not None and cache is None and call.get("caching") is False:
-            raise ValueError("a method that acts inside the layers needs the key-value cache (use_cache=True)")
-        if cache is not None and not names.grows(cache):
-            raise ValueError(f"the cache is a {type(cache).__name__}; only DynamicCache can hold a shortened prompt")
-        if cache is not None and names.tokens_in(cache):
-            raise ValueError("the cache already holds tokens; the video must be in the first prompt that enters it")
-        mask = call.get("mask")
-        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
-            raise ValueError("attention_mask must be two-dimensional (sequences, tokens) or None")
 
     def _continue(self, sequence: Compressed, call: names.Call) -> names.Call:
         """Tokens after the prompt: positions and mask of the full sequence -> those of the shortened one."""

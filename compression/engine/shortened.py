@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.prompt import Prompt
 from codecmeta.compression.plan import Plan, Reduced
 
@@ -31,6 +34,35 @@ class Compressed:
     def removed(self) -> int:
         """Tokens that the cache lacks."""
         return self.length - len(self.keep)
+
+
+def check_prompt(
+    adapter: Adapter, inside: bool, ids: Tensor, places: Tensor, cache: Any, call: names.Call, full: int
+) -> None:
+    """Refuse what would come out wrong, with the reason."""
+    expected = full + adapter.separators
+    if len(ids) != 1:
+        raise ValueError(
+            f"{len(ids)} sequences at once (a batch, beams or several return sequences): every sequence would keep "
+            "another number of tokens; run them one by one"
+        )
+    if (ids == adapter.image_token).any():
+        raise ValueError("the prompt holds images beside the video; only one video per prompt is supported")
+    if len(places) != expected or int(places[-1, 1] - places[0, 1]) + 1 != expected:
+        raise ValueError(
+            f"the prompt holds {len(places)} video placeholders, expected {expected} in one piece "
+            f"({full} tokens and {adapter.separators} separators): one video per prompt, entered in one piece "
+            "(no chunked prefill)"
+        )
+    if inside and cache is None and call.get("caching") is False:
+        raise ValueError("a method that acts inside the layers needs the key-value cache (use_cache=True)")
+    if cache is not None and not names.grows(cache):
+        raise ValueError(f"the cache is a {type(cache).__name__}; only DynamicCache can hold a shortened prompt")
+    if cache is not None and names.tokens_in(cache):
+        raise ValueError("the cache already holds tokens; the video must be in the first prompt that enters it")
+    mask = call.get("mask")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
+        raise ValueError("attention_mask must be two-dimensional (sequences, tokens) or None")
 
 
 def put_in_place(embeddings: Tensor, tokens: Tensor, first: int, behind: int) -> Tensor:

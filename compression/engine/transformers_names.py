@@ -34,6 +34,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "mask": (MASK,),
     "cache": ("cache", "past_key_values"),
     "caching": ("use_cache",),
+    "last_scores": ("logits_to_keep",),
     "hidden": ("hidden_states",),
     "rotary": ("position_embeddings",),
     "pictures": ("pixel_values",),
@@ -119,7 +120,7 @@ def parameters(module: nn.Module) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
-def _parameters_of_class(cls: type[nn.Module]) -> tuple[str, ...]:
+def _parameters_of_class(cls: Any) -> tuple[str, ...]:
     return _named(cls.forward)[1:]
 
 
