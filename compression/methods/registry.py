@@ -45,6 +45,7 @@ ROWS: dict[str, Method] = {
     "dycoke": Method("Dycoke", "dycoke", "every fourth frame whole, of the others what differs (DyCoke)"),
     "sttm": Method("Sttm", "sttm", "quadtrees in space, then links over time, at layer 2 (STTM)"),
     "holitom": Method("Holitom", "holitom", "windows that stand still, vision attention, merging inside (HoliTom)"),
+    "divprune": Method("DivPrune", "divprune", "tokens that are as far from each other as can be (DivPrune)"),
 }
 """Name -> row. A new method is one file and one row here."""
 

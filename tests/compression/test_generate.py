@@ -23,25 +23,10 @@ from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.compression.plan import Plan
 from codecmeta.decisions.density import merge_regions, patch_density
 from tests.support import tiny
+from tests.support.methods import nothing_to_do
 
 ROWS = np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
-NOTHING_TO_DO = {
-    "none": {},
-    "uniform": {"budget": 1.0},
-    "random": {"budget": 1.0},
-    "metom": {"budget": 1.0, "q": 0.0},
-    "metok": {
-        "key_strides": (2, 2), "other_strides": (2, 2), "newlines": False, "quotas": (1.0,) * 6, "forget": False,
-        "layers": (1, 2, 3),
-    },
-    "evs": {"budget": 1.0},
-    "fastv": {"budget": 1.0},
-    "tome": {"budget": 1.0},
-    "dycoke": {"budget": 1.0},
-    "sttm": {"budget": 1.0},
-    "holitom": {"budget": 1.0, "inner": 0.0},
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
@@ -72,7 +57,7 @@ class KeepAll(Strategy):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_nothing_to_do_is_bit_identical(model, plain, name):
-    with apply(model, METHODS[name](**NOTHING_TO_DO[name]), tiny.metadata(), frames=ROWS) as session:
+    with apply(model, METHODS[name](**nothing_to_do(name)), tiny.metadata(), frames=ROWS) as session:
         ids, logits = tiny.generate(model, tiny.llava_inputs())
     assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
     assert session.tokens_kept == session.tokens_full == FULL
