@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,83 +15,15 @@ from torch import Tensor, nn
 
 import codecmeta
 from codecmeta.cache.recognise import check_video
-from codecmeta.compression import Metok, Plain, Plan, Session, Strategy, adapter_for, apply, make
+from codecmeta.compression import Metok, Plain, Session, Strategy, adapter_for, make
+from codecmeta.compression.engine import transformers_names as names
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
+from codecmeta.models.answer import STAGES, Answer, Clip, Trace, answer_all
 from codecmeta.models.preprocessing import Preprocessing
+from codecmeta.models.text_image import TextImage
 from codecmeta.record.metadata import Metadata
 from codecmeta.record.selection import sample_rows
-
-if TYPE_CHECKING:
-    from codecmeta.models.text_image import TextImage
-
-STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
-"""The stages that are timed, in order."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model said about a video, and what it cost.
-
-    text: the answer. question, model, method: what was asked of whom. budget: share of visual tokens that the method
-    may let into the language model, None where that is an outcome. frames: pictures shown. tokens_full: visual tokens
-    of the plain model. tokens_kept: those that entered the language model. tokens_llm_mean: visual tokens per layer,
-    averaged. encoder_full, encoder_tokens: the same inside the vision encoder. kv_bytes: key-value cache after the
-    prompt, measured. query_agnostic: whether a method that is made to look at the question before the language model
-    did without (METok where no text-image model has scored the frames).
-
-    seconds: probe (packet table), decode (pictures), metadata (what the codec's signals cost beyond decoding),
-    preprocess (resizing, normalising, tokenising), vision (encoder and projector), strategy (planning and reducing, and
-    what a text-image model does for it), prefill (language model over the prompt), first_token (from the start until
-    the first token's scores, everything before included), total.
-    """
-
-    text: str
-    question: str
-    model: str
-    method: str
-    budget: float | None
-    frames: int
-    tokens_full: int
-    tokens_kept: int
-    tokens_llm_mean: float
-    encoder_full: int
-    encoder_tokens: int
-    kv_bytes: int
-    query_agnostic: bool
-    seconds: dict[str, float]
-    plan: Plan | None = field(repr=False, compare=False)
-    trace: Trace | None = field(default=None, repr=False, compare=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything but the plan and the trace, ready for JSON; `text` is called `answer`."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
-        return {"answer": values.pop("text"), **values}
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What an answer was made from, for pictures of it. meta, rows: the metadata, and int64 (pictures,), the rows of
-    its frame table that the model was shown. counts: int64 (T,), tokens that entered the language model by temporal
-    position. kept: bool (T, tokens per frame), which places of the token grid they took."""
-
-    meta: Metadata
-    rows: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    kept: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The sampled pictures of a video as a model sees them, uint8 (T, height, width, 3), their rows in the frame table,
-    int64 (T,), metadata of the video, and the seconds that reading took, by stage (see `codecmeta.read`).
-    text_pictures: the same pictures as a text-image model sees them, where there is one."""
-
-    meta: Metadata
-    rows: NDArray[np.int64]
-    pictures: NDArray[np.uint8]
-    seconds: dict[str, float]
-    text_pictures: NDArray[np.uint8] | None = None
 
 
 class VideoModel:
@@ -149,14 +81,13 @@ class VideoModel:
         if text_model:
             chosen = self.scored(chosen, clip, question, text_model)
         scoring = perf_counter() - ready
-        with torch.inference_mode(), apply(self.model, chosen, clip.meta, frames=clip.rows) as session:
-            ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        text = self.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+        said = answer_all(self.model, self.tokenizer, [inputs], chosen, clip, max_new_tokens=max_new_tokens)[0]
+        session = said.session
         seconds |= session.seconds
         seconds["strategy"] += scoring
-        seconds["first_token"] = (session.first_token_at or start) - start
+        seconds["first_token"] = said.first_token_at - start
         seconds["total"] = perf_counter() - start
-        return self._answer(text, question, chosen, session, seconds, clip.meta, clip.rows)
+        return self._answer(said.text, question, chosen, session, seconds, clip.meta, clip.rows)
 
     def clip(
         self,
@@ -223,11 +154,10 @@ class VideoModel:
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
         prompt = prompt.replace(placeholder, placeholder * placeholders)
-        ids = self.tokenizer(prompt, return_tensors="pt").input_ids
-        video["pixel_values_videos"] = video["pixel_values_videos"].to(self.model.dtype)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **video}
-        if not self.adapter.gapless:
-            inputs["mm_token_type_ids"] = (ids == self.adapter.video_token).long() * 2
+        ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
+        video[names.PIXELS] = video[names.PIXELS].to(self.model.dtype)
+        types = names.token_types(self.model, ids, self.adapter.video_token)
+        inputs = {names.IDS: ids, names.MASK: torch.ones_like(ids), **types, **video}
         return {name: value.to(self.model.device) for name, value in inputs.items()}
 
     def _answer(

@@ -1,13 +1,12 @@
-"""What a model family tells the strategies about itself: one small class per family, one row in `FAMILIES`."""
+"""What a model family tells the strategies about itself: one small class per family."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from codecmeta.compression.strategy import Layout
+from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
 
 if TYPE_CHECKING:
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
     from codecmeta.compression.engine.packing import Packing
-
-FAMILIES: dict[str, str] = {
-    "LlavaOnevisionForConditionalGeneration": "codecmeta.models.adapters.llava_onevision:LlavaOnevision",
-    "Qwen2VLForConditionalGeneration": "codecmeta.models.adapters.qwen2_vl:Qwen2VL",
-    "Qwen2_5_VLForConditionalGeneration": "codecmeta.models.adapters.qwen2_vl:Qwen25VL",
-}
-"""Model class -> where its adapter is. Found by name when a model arrives: nothing here imports a model."""
-
-ATTENTION = ("sdpa", "eager", "flash_attention_2")
 
 
 class Adapter(ABC):
@@ -88,12 +78,3 @@ class Adapter(ABC):
     @abstractmethod
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
         """Hook RPM into the vision encoder: `packing()` says at call time what to merge, None leaves the call alone."""
-
-
-def adapter_for(model: nn.Module) -> Adapter:
-    """The adapter of a transformers model. Raises ValueError, listing what is supported, for any other class."""
-    name = type(model).__name__
-    if name not in FAMILIES:
-        raise ValueError(f"{name} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
-    module, attribute = FAMILIES[name].split(":")
-    return getattr(import_module(module), attribute)(model)

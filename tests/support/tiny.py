@@ -23,6 +23,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from codecmeta.compression.engine.transformers_names import spelling
 from codecmeta.record.metadata import Frames, Gops, Maps, Metadata, Stream
 
 FRAMES, SIDE, TOKENS = 5, 6, 3
@@ -130,6 +131,11 @@ def generate(model: Any, inputs: dict[str, torch.Tensor], new: int = 8, **kwargs
         return_dict_in_generate=True, suppress_tokens=[VIDEO, IMAGE], **kwargs,
     )  # fmt: skip
     return out.sequences[0, inputs["input_ids"].shape[1] :], torch.cat(out.logits)
+
+
+def given(model: Any, cache: Any) -> dict[str, Any]:
+    """The cache as an argument of a model's call, as this transformers version spells it."""
+    return {spelling(model, "cache"): cache}
 
 
 def metadata(frames: int = FRAMES, seed: int = 2, rows: int | None = None) -> Metadata:
