@@ -20,7 +20,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.cache import load
 from codecmeta.container import PacketTable, probe_with_packets
+from codecmeta.decisions.block_evidence import block_evidence
 from codecmeta.decisions.decode_cost import DecodeCost, decode_cost, predicted_seconds
 from codecmeta.decisions.packet_events import find_events, frames_per_second, outstanding, picture_kinds
 from codecmeta.decisions.packet_facts import PacketFacts, packet_facts
@@ -41,6 +43,14 @@ LEAST = 1.0
 
 AGAIN = 0.3
 """A further frame of the same event is worth this much of the one before."""
+
+SETTLED = 0.5
+"""Seconds behind the start of something until it is there."""
+
+ENDING = 0.5
+"""Deviations by which more must go on before a moment than after it to take it for an end."""
+
+CACHE_SUFFIX = ".h5"
 
 SCORED_SIDE = 448
 """Pictures for a scorer are shrunk, by whole numbers, to not less than this on their shorter side."""
@@ -107,10 +117,10 @@ def choose_frames(
     their headers tell more than a frame table. policy: "uniform": evenly spread in time, both ends included, as `read`
     takes them. "keyframes": evenly among the keyframes; where there are too few, cheap frames fill the largest gaps.
     "cheap": from each equal slot of time the frame that costs the fewest packets beyond those already decoded.
-    "events": a quarter as "cheap", the rest behind what changes, found from packet sizes, and from vectors and residual
-    where a `Metadata` has them for all frames; no gap is longer than (1 + tolerance) / max(2, frames // 4) of the
-    video. "query": `candidates` frames (default 8 per frame) proposed by "events" are decoded, `scorer` says how well
-    each fits `question`, and the best are taken that are not too near to better ones.
+    "events": a quarter as "cheap", the rest behind what changes, found from packet sizes, and from bits (or residual)
+    per block where a `Metadata` has them for all frames; no gap is longer than (1 + tolerance) / max(2, frames // 4) of
+    the video. "query": `candidates` frames (default 8 per frame) proposed by "events" are decoded, `scorer` says how
+    well each fits `question`, and the best are taken that are not too near to better ones.
 
     tolerance: the part of a slot, 0 to 1, in which "cheap" may look. scorer: what `load_text_image` gives, or any
     function from (pictures, question) to one number per picture. packets, facts: of a `Probe`, where they are at hand.
@@ -164,9 +174,7 @@ class _Video:
 def _open(source: Any, packets: PacketTable | None, facts: PacketFacts | None) -> _Video:
     if isinstance(source, (str, PathLike)):
         path = Path(source)
-        if path.is_file() and path.open("rb").read(8) == b"\x89HDF\r\n\x1a\n":
-            from codecmeta.cache import load
-
+        if path.suffix == CACHE_SUFFIX:
             source = load(path)
         else:
             source, packets = probe_with_packets(path)
@@ -227,7 +235,7 @@ def _cheap(video: _Video, slots: int, tolerance: float, name: str, taken: Iterab
     for middle in middles.tolist():
         low, high = np.searchsorted(time, (middle - half - 1e-9, middle + half + 1e-9))
         if low == high:  # a tolerance narrower than a frame, or a hole in the video
-            near = min(int(np.searchsorted(time, middle)), len(time) - 1)
+            near = int(np.abs(time - middle).argmin())
             low, high = near, near + 1
             if abs(time[near] - middle) > edges[1] - edges[0]:
                 continue
@@ -274,9 +282,10 @@ def _by_events(video: _Video, frames: int, tolerance: float) -> Reasons:
     score = activity(video.frames, video.packets, video.facts, video.meta)
     found = find_events(score, time, 4 * frames)
     found = found[found[:, 2] >= LEAST]
+    shown = _shown_later(video)
     reasons: Reasons = {}
     for event, number in _shares(found, time, frames - floor):
-        for row in _rows_of_event(found[event], number, time, _shown_later(video)):
+        for row in _rows_of_event(found[event], number, score, time, shown):
             reasons.setdefault(row, ("event", round(float(found[event, 2]), 3)))
     for row, why in _cheap(video, floor, tolerance, "floor", reasons).items():
         reasons.setdefault(row, why)
@@ -288,7 +297,10 @@ def activity(
     frames: Frames, packets: PacketTable | None, facts: PacketFacts | None, meta: Metadata | None
 ) -> NDArray[np.float64]:
     """float64 (n,): by how many deviations each picture stands out, from everything that the source has."""
-    return outstanding(frames, picture_kinds(frames, packets, facts))
+    kinds = picture_kinds(frames, packets, facts)
+    score = outstanding(frames, kinds)
+    inside = None if meta is None else block_evidence(meta, kinds)
+    return score if inside is None else (score + inside) / np.sqrt(2)
 
 
 def _shares(found: NDArray[np.float64], time: NDArray[np.float64], frames: int) -> list[tuple[int, int]]:
@@ -322,19 +334,41 @@ def _shown_later(video: _Video) -> NDArray[np.int64]:
 
 
 def _rows_of_event(
-    event: NDArray[np.float64], number: int, time: NDArray[np.float64], shown: NDArray[np.int64]
+    event: NDArray[np.float64],
+    number: int,
+    score: NDArray[np.float64],
+    time: NDArray[np.float64],
+    shown: NDArray[np.int64],
 ) -> list[int]:
-    """Rows in an event: half a second behind a sudden one, when what came is there; inside one that lasts."""
-    first, length = int(event[0]), int(event[1])
-    begin, end = time[shown[first]], time[min(first + length, len(time) - 1)]
-    lasting = end - time[first]
-    if lasting < 1.2:
-        wanted = np.array([begin + 0.5])
-    elif number == 1:
-        wanted = np.array([begin + min(lasting / 2, 2.0)])
-    else:
-        wanted = begin + lasting * (np.arange(number) + 0.5) / number
-    return np.minimum(np.searchsorted(time, wanted - 1e-9), len(time) - 1).tolist()
+    """Rows that show an event: behind its most outstanding moments, when what came is there, a second apart; or before
+    one, where more went on before it than goes on after it, so that it is an end."""
+    rate = frames_per_second(time)
+    first, stop = int(event[0]), int(event[0] + event[1])
+    half, second = max(1, round(SETTLED * rate)), max(1, round(rate))
+    total = np.concatenate(([0.0], np.cumsum(score)))
+    starts = np.arange(first, stop)
+    moments = total[np.minimum(starts + half, len(score))] - total[starts]
+    rows = []
+    for _ in range(number):
+        if not np.isfinite(moments).any():
+            break
+        at = int(moments.argmax())
+        moments[max(0, at - second) : at + second] = -np.inf
+        row = first + at
+        after = _mean_of(total, row + half, row + half + 2 * second)
+        before = _mean_of(total, row - 2 * second, row)
+        if before > after + ENDING:
+            wanted = time[row] - 0.6 * SETTLED
+        else:
+            wanted = time[shown[row]] + SETTLED
+        rows.append(int(min(np.searchsorted(time, wanted - 1e-9), len(time) - 1)))
+    return rows
+
+
+def _mean_of(total: NDArray[np.float64], first: int, stop: int) -> float:
+    """Mean of the scores of these rows, from their running total; 0 where there are none."""
+    first, stop = max(first, 0), min(stop, len(total) - 1)
+    return float((total[stop] - total[first]) / (stop - first)) if stop > first else 0.0
 
 
 def _by_query(

@@ -22,7 +22,7 @@ from codecmeta.decisions.packet_facts import PacketFacts, packet_facts
 from codecmeta.events import _off_clock, change_scores
 from codecmeta.metadata import B, Frames, I, Metadata, Probe
 
-NEIGHBOURHOOD = 30.0
+NEIGHBOURHOOD = 60.0
 """Seconds around a picture in which its own kind says what is usual."""
 
 HEADER = 20.0
