@@ -1,0 +1,108 @@
+"""Which packets a decoder must be fed for the wanted frames, how many that are, and about how long it takes.
+
+A keyframe segment (`codecmeta.decoder.plan_segments`) is decoded from its first packet to the last one that is wanted,
+in stream order, in one pass; packets of pictures that no other refers to are left out unless they are wanted
+themselves. What comes out is the same, bit by bit, as from a full decode. In H.264 pictures that others refer to are
+never left out, needed or not: a gap in frame_num shifts the reference lists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.container import PacketTable
+from codecmeta.decisions.packet_facts import PacketFacts
+from codecmeta.decoder import plan_segments
+from codecmeta.metadata import B, Frames, Stream
+
+PER_PACKET = 30e-6
+PER_PIXEL = {"h264": 1.85e-9, "hevc": 1.95e-9, "vp9": 1.5e-9, "av1": 1.2e-9, "mpeg4": 0.55e-9, "mpeg2video": 0.6e-9}
+PER_PIXEL_ELSE = 1.5e-9
+TO_RGB = 1.6e-9
+"""Seconds of one thread: per packet, per pixel decoded by codec, per pixel converted to RGB. Fitted to the plain decode
+column of benchmarks/results/extract.json; another machine differs by a factor that is the same for all choices."""
+
+
+@dataclass(frozen=True)
+class DecodeCost:
+    """The packets of one video as a decoder sees them, int64 and bool arrays of shape (packets,) or (rows,).
+
+    packet_of_row: the packet in stream order that gives a row. first: by row, the packet at which decoding of its
+    segment begins. droppable: by packet, no other picture refers to it. layer: by packet, its temporal layer. before:
+    (packets + 1,), how many of the packets before each one are never left out. exact: stream order is known; if not,
+    it is guessed from the picture types (a B picture behind the next other one), and nothing is droppable.
+    """
+
+    packet_of_row: NDArray[np.int64]
+    first: NDArray[np.int64]
+    droppable: NDArray[np.bool_]
+    exact: bool
+
+    @cached_property
+    def before(self) -> NDArray[np.int64]:
+        return np.concatenate(([0], np.cumsum(~self.droppable)))
+
+    @cached_property
+    def alone(self) -> NDArray[np.int64]:
+        """int64 (rows,): packets to decode for each row, if nothing else is wanted."""
+        at = self.packet_of_row
+        return self.before[at] - self.before[self.first] + 1
+
+    def passes(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """The packets to feed for these rows, ascending int64, one array for each segment that a decoder goes through;
+        after each it is drained. A packet that two segments need (the leading pictures of an open GoP) is in both."""
+        found = []
+        first = self.first[rows]
+        for start in np.unique(first):
+            own = self.packet_of_row[rows[first == start]]
+            needed = ~self.droppable[start : own.max() + 1]
+            needed[own - start] = True
+            found.append(start + np.flatnonzero(needed))
+        return found
+
+    def count(self, rows: NDArray[np.int64]) -> int:
+        """How many packets are fed for these rows."""
+        return sum(len(one) for one in self.passes(rows))
+
+
+def decode_cost(
+    frames: Frames, stream: Stream, packets: PacketTable | None = None, facts: PacketFacts | None = None
+) -> DecodeCost:
+    """What decoding costs, from the packet table; from the frame table alone (a cache) it is an upper estimate."""
+    if packets is None or not packets.timed:
+        return _guessed(frames)
+    segments = plan_segments(packets, stream.codec)
+    order = packets.display_order
+    first = np.zeros(len(order), np.int64)
+    for one in segments:
+        first[one.rows.start : one.rows.stop] = one.first
+    droppable = np.zeros(len(packets), bool)
+    if facts is not None:
+        # a picture of a lower layer than the highest may be referred to by one of a higher layer (H.265 7.4.2.2)
+        droppable = ~facts.reference & (facts.layer == facts.layer.max(initial=0)) & ~packets.key
+    return DecodeCost(order.astype(np.int64), first, droppable, True)
+
+
+def _guessed(frames: Frames) -> DecodeCost:
+    rows = np.arange(len(frames))
+    anchor = frames.picture_type != B
+    following = np.append(np.where(anchor, rows, len(rows)), len(rows) - 1)
+    following = np.minimum.accumulate(following[::-1])[::-1][:-1]  # the next row that is no B picture, itself included
+    order = np.lexsort((rows, ~anchor, following, frames.gop))
+    packet_of_row = np.empty(len(rows), np.int64)
+    packet_of_row[order] = rows
+    gop = frames.gop[order]
+    start = np.flatnonzero(np.append(True, gop[1:] != gop[:-1]))
+    first = start[np.searchsorted(start, packet_of_row, side="right") - 1]
+    return DecodeCost(packet_of_row, first, np.zeros(len(rows), bool), False)
+
+
+def predicted_seconds(stream: Stream, packets: int, frames: int) -> float:
+    """Seconds to decode so many packets in one thread and turn so many frames into RGB, roughly."""
+    pixels = stream.width * stream.height
+    per_pixel = PER_PIXEL.get(stream.codec, PER_PIXEL_ELSE)
+    return packets * (PER_PACKET + per_pixel * pixels) + frames * TO_RGB * pixels
