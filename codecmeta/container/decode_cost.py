@@ -1,6 +1,6 @@
 """Which packets a decoder must be fed for the wanted frames, how many that are, and about how long it takes.
 
-A keyframe segment (`codecmeta.decoder.plan_segments`) is decoded from its first packet to the last one that is wanted,
+A keyframe segment (`container.segments.plan_segments`) is decoded from its first packet to the last one that is wanted,
 in stream order, in one pass; packets of pictures that no other refers to are left out unless they are wanted
 themselves. What comes out is the same, bit by bit, as from a full decode. In H.264 pictures that others refer to are
 never left out, needed or not: a gap in frame_num shifts the reference lists.
@@ -14,17 +14,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.container import PacketTable
-from codecmeta.decisions.packet_facts import PacketFacts
-from codecmeta.decoder import plan_segments
-from codecmeta.metadata import B, Frames, Stream
+from codecmeta.codecs.table import codec_of
+from codecmeta.container.packets import PacketTable
+from codecmeta.container.segments import plan_segments
+from codecmeta.record.metadata import B, Frames, Stream
 
 PER_PACKET = 30e-6
-PER_PIXEL = {"h264": 1.85e-9, "hevc": 1.95e-9, "vp9": 1.5e-9, "av1": 1.2e-9, "mpeg4": 0.55e-9, "mpeg2video": 0.6e-9}
-PER_PIXEL_ELSE = 1.5e-9
 TO_RGB = 1.6e-9
-"""Seconds of one thread: per packet, per pixel decoded by codec, per pixel converted to RGB. Fitted to the plain decode
-column of benchmarks/results/extract.json; another machine differs by a factor that is the same for all choices."""
+"""Seconds of one thread: per packet, per pixel converted to RGB. Fitted, as those per pixel in the table of codecs, to
+the plain decode column of benchmarks/results/extract.json; another machine differs by a factor that is the same for all
+choices."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,7 @@ class DecodeCost:
         return sum(len(one) for one in self.passes(rows))
 
 
-def decode_cost(
-    frames: Frames, stream: Stream, packets: PacketTable | None = None, facts: PacketFacts | None = None
-) -> DecodeCost:
+def decode_cost(frames: Frames, stream: Stream, packets: PacketTable | None = None) -> DecodeCost:
     """What decoding costs, from the packet table; from the frame table alone (a cache) it is an upper estimate."""
     if packets is None or not packets.timed:
         return _guessed(frames)
@@ -80,11 +77,13 @@ def decode_cost(
     first = np.zeros(len(order), np.int64)
     for one in segments:
         first[one.rows.start : one.rows.stop] = one.first
-    droppable = np.zeros(len(packets), bool)
-    if facts is not None:
-        # a picture of a lower layer than the highest may be referred to by one of a higher layer (H.265 7.4.2.2)
-        droppable = ~facts.reference & (facts.layer == facts.layer.max(initial=0)) & ~packets.key
-    return DecodeCost(order.astype(np.int64), first, droppable, True)
+    return DecodeCost(order.astype(np.int64), first, droppable(packets), True)
+
+
+def droppable(packets: PacketTable) -> NDArray[np.bool_]:
+    """bool (packets,): a decoder that does not get them gives all other pictures as they are."""
+    # a picture of a lower layer than the highest may be referred to by one of a higher layer (H.265 7.4.2.2)
+    return ~packets.reference & (packets.layer == packets.layer.max(initial=0)) & ~packets.key
 
 
 def _guessed(frames: Frames) -> DecodeCost:
@@ -104,5 +103,5 @@ def _guessed(frames: Frames) -> DecodeCost:
 def predicted_seconds(stream: Stream, packets: int, frames: int) -> float:
     """Seconds to decode so many packets in one thread and turn so many frames into RGB, roughly."""
     pixels = stream.width * stream.height
-    per_pixel = PER_PIXEL.get(stream.codec, PER_PIXEL_ELSE)
+    per_pixel = codec_of(stream.codec).seconds_per_pixel
     return packets * (PER_PACKET + per_pixel * pixels) + frames * TO_RGB * pixels
