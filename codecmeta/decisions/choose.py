@@ -7,8 +7,8 @@ happens (`packet_events`) and what each frame costs to decode (`container.decode
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from codecmeta.container.decode_cost import DecodeCost, predicted_seconds
 from codecmeta.container.packets import PacketTable
 from codecmeta.decisions.block_evidence import block_evidence
 from codecmeta.decisions.packet_events import find_events, frames_per_second, outstanding, picture_kinds
-from codecmeta.record.metadata import Frames, Metadata, Stream
+from codecmeta.record.metadata import Frames, Metadata, Probe, Stream
 from codecmeta.record.selection import sample_rows
 
 Policy = Literal["uniform", "keyframes", "cheap", "events", "query"]
@@ -50,6 +50,7 @@ class Choice:
     spread of `events`), "event" or "query". score: float64, strength of the event or score of the query, 0 for others.
     packets_to_decode: packets a decoder is fed for these frames. exact_cost: whether the order of the stream is known,
     else that number is an estimate. predicted_seconds: to decode them in one thread and turn them into RGB, roughly.
+    tables: of the file that was opened for the choice, so that reading the frames need not open it for them again.
     """
 
     policy: Policy
@@ -60,9 +61,24 @@ class Choice:
     packets_to_decode: int
     exact_cost: bool
     predicted_seconds: float
+    tables: tuple[Probe, PacketTable] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Policy, cost, and a list of frames with row, time, why and score, ready for JSON."""
+        rows = zip(self.rows.tolist(), self.times.tolist(), self.why, self.score.tolist(), strict=True)
+        return {
+            "policy": self.policy,
+            "packets_to_decode": self.packets_to_decode,
+            "exact_cost": self.exact_cost,
+            "predicted_seconds": round(self.predicted_seconds, 4),
+            "frames": [
+                {"row": row, "time": round(time, 6), "why": why, "score": round(score, 4)}
+                for row, time, why, score in rows
+            ],
+        }
 
     def __repr__(self) -> str:
         reasons = {name: self.why.count(name) for name in dict.fromkeys(self.why)}

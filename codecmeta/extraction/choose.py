@@ -8,6 +8,7 @@ meta, rows, pictures = codecmeta.read("film.mp4", choice)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -86,9 +87,9 @@ def choose_frames(
     frames = min(frames, len(video.frames))
     if policy == "query":
         return _by_query(known.path, video, frames, question or "", scorer, candidates or 8 * frames, tolerance, spent)
-    reasons = reasons_of(video, frames, policy, tolerance)
+    choice = choice_of(video, policy, reasons_of(video, frames, policy, tolerance))
     spent["choose"] = perf_counter() - start
-    return choice_of(video, policy, reasons)
+    return replace(choice, tables=_tables(known, video))
 
 
 def _check(
@@ -147,16 +148,15 @@ def _by_query(
     best = diverse(scores, video.frames.time[rows], min(frames, len(rows)))
     chosen = choice_of(video, "query", {int(rows[one]): ("query", float(scores[one])) for one in best})
     packets = video.cost.count(rows)  # all candidates were decoded
-    return Choice(
-        chosen.policy,
-        chosen.rows,
-        chosen.times,
-        chosen.why,
-        chosen.score,
-        packets,
-        chosen.exact_cost,
-        predicted_seconds(video.stream, packets, len(rows)),
+    return replace(
+        chosen,
+        packets_to_decode=packets,
+        predicted_seconds=predicted_seconds(video.stream, packets, len(rows)),
     )
+
+
+def _tables(known: Probe | Metadata, video: Candidates) -> tuple[Probe, PacketTable] | None:
+    return (known, video.packets) if isinstance(known, Probe) and video.packets is not None else None
 
 
 def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
