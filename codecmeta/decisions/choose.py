@@ -62,10 +62,11 @@ Scorer = Callable[[list[NDArray[np.uint8]], str], Iterable[float]]
 class Choice:
     """The chosen frames, in order of time, all arrays (T,).
 
-    rows: int64, rows of the frame table. times: float64, seconds. why: "uniform", "keyframe", "cheap", "floor" (even
-    spread of `events`), "event" or "query". score: float64, strength of the event or score of the query, 0 for others.
-    packets_to_decode: packets a decoder is fed for these frames. exact_cost: whether the order of the stream is known,
-    else that number is an estimate. predicted_seconds: to decode them in one thread and turn them into RGB, roughly.
+    rows: int64, rows of the frame table. times: float64, seconds. why: "uniform", "keyframe", "cheap", "gap" (in the
+    middle of a long one, for want of others), "floor" (even spread of `events`), "event" or "query". score: float64,
+    strength of the event or score of the query, 0 for others. packets_to_decode: packets a decoder is fed for these
+    frames. exact_cost: whether the order of the stream is known, else that number is an estimate. predicted_seconds: to
+    decode them in one thread and turn them into RGB, roughly.
     """
 
     policy: Policy
@@ -115,7 +116,7 @@ def choose_frames(
 
     source: a video, a cache of one, a `Probe` or a `Metadata`. A path to a video is best: the order of its packets and
     their headers tell more than a frame table. policy: "uniform": evenly spread in time, both ends included, as `read`
-    takes them. "keyframes": evenly among the keyframes; where there are too few, cheap frames fill the largest gaps.
+    takes them. "keyframes": evenly among the keyframes; where there are too few, the largest gaps are halved.
     "cheap": from each equal slot of time the frame that costs the fewest packets beyond those already decoded.
     "events": a quarter as "cheap", the rest behind what changes, found from packet sizes, and from bits (or residual)
     per block where a `Metadata` has them for all frames; no gap is longer than (1 + tolerance) / max(2, frames // 4) of
@@ -197,13 +198,13 @@ def _choose(video: _Video, frames: int, policy: Policy, tolerance: float) -> Rea
         _fill(reasons, video, frames, "uniform")
     elif policy == "cheap":
         reasons = _cheap(video, frames, tolerance, "cheap")
-        _fill(reasons, video, frames, "cheap")
+        _fill(reasons, video, frames, "gap")
     elif policy == "keyframes":
         keys = np.flatnonzero(video.frames.keyframe)
         if len(keys) > frames:
             keys = keys[_spread(time[keys], frames)]
         reasons = {int(row): ("keyframe", 0.0) for row in keys}
-        _fill(reasons, video, frames, "cheap")
+        _fill(reasons, video, frames, "gap")
     else:
         reasons = _by_events(video, frames, tolerance)
     return reasons
@@ -227,7 +228,7 @@ def _cheap(video: _Video, slots: int, tolerance: float, name: str, taken: Iterab
     reached: dict[int, int] = {}  # by segment, the last packet decoded so far
     for row in taken:
         segment = int(cost.first[row])
-        reached[segment] = max(reached.get(segment, -1), int(cost.packet_of_row[row]))
+        reached[segment] = max(reached.get(segment, -1), int(cost.last[row]))
     edges = np.linspace(time[0], time[-1], slots + 1)
     middles = (edges[:-1] + edges[1:]) / 2
     half = (edges[1] - edges[0]) / 2 * tolerance
@@ -243,7 +244,7 @@ def _cheap(video: _Video, slots: int, tolerance: float, name: str, taken: Iterab
         ahead = _further(cost, rows, reached)
         best = int(rows[np.lexsort((np.abs(time[rows] - middle), ahead))[0]])
         segment = int(cost.first[best])
-        reached[segment] = max(reached.get(segment, -1), int(cost.packet_of_row[best]))
+        reached[segment] = max(reached.get(segment, -1), int(cost.last[best]))
         reasons.setdefault(best, (name, 0.0))
     return reasons
 
@@ -257,7 +258,7 @@ def _further(cost: DecodeCost, rows: NDArray[np.int64], reached: dict[int, int])
             own = first == segment
             done = cost.before[reached[segment] + 1] - cost.before[segment]
             # behind what is reached nothing but a left out packet has to be decoded
-            ahead[own] = np.maximum(ahead[own] - done, cost.droppable[cost.packet_of_row[rows[own]]])
+            ahead[own] = np.maximum(ahead[own] - done, cost.droppable[cost.last[rows[own]]])
     return ahead
 
 
