@@ -5,9 +5,8 @@
 Clips of `rare_clips.py`. For each way of choosing 8, 16 and 32 frames: the share of clips in which a chosen frame shows
 the rare object, the packets a decoder is fed, and, at 16 frames, which the built-in model was made for, its answers to
 questions about the rare object and about the others, and the seconds of processor time from file to RGB in one thread.
-Rivals that look at pixels decode everything: the largest differences between frames, and k-means on thumbnails.
-"events,
-all signals" is given the `extract`ed record of H.264 clips, bits per block included, and on others equals "events".
+Two rivals look at pixels, and decode everything: the largest differences between frames, and k-means on thumbnails.
+"events, all signals" is given the `extract`ed record of H.264 clips, bits per block included; on others it is "events".
 
 What is done is kept in CLIPS/results-SPLIT.jsonl, a line per clip, and a run that was stopped goes on behind it. Every
 constant in codecmeta/decisions was set on the tuning split; the test split is run once.

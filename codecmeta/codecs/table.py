@@ -25,11 +25,11 @@ class Codec:
     what they are, where that is not the codec's own quantiser. pushed: how many packets of the next GoP it must see
     before it gives the last frame of this one together with its tables. many_references: a vector may refer to more
     than one picture on its side. fresh: it learns from a stream how far it reorders, so that every segment gets a
-    decoder of its own. full_tables: a frame without a vector table has no vectors; elsewhere that may also be a
-    frame that was flushed out without them. picture_type, hidden: what a packet says of itself. facts: from a
-    stream's extradata to a reader of `packet_facts`. b_references: other pictures may refer to B pictures.
-    seconds_per_pixel: of decoding in one thread, fitted to benchmarks/results/extract.json. parser: the folder
-    beside this file whose `stream` module reads the bitstream.
+    decoder of its own. full_tables: a frame without a vector table has no vectors; elsewhere that may also be a frame
+    that was flushed out without them. picture_type, hidden: what a packet says of itself. facts: from a stream's
+    extradata to a reader of `packet_facts`. b_references: other pictures may refer to B pictures. packed: two pictures
+    may come in one packet and an empty one behind it. seconds_per_pixel: of decoding in one thread, fitted to
+    benchmarks/results/extract.json. parser: the folder beside this file whose `stream` module reads the bitstream.
     """
 
     vectors: bool = False
@@ -44,6 +44,7 @@ class Codec:
     hidden: Callable[[Any], bool] | None = None
     facts: Callable[[bytes | None], Reader] | None = None
     b_references: bool = True
+    packed: bool = False
     seconds_per_pixel: float = 1.5e-9
     parser: str = ""
 
@@ -76,6 +77,7 @@ CODECS: dict[str, Codec] = {
         b_vectors=False,
         picture_type=mpeg4_type,
         b_references=False,
+        packed=True,
         seconds_per_pixel=0.55e-9,
     ),
     **dict.fromkeys(("h263", "h263p", "flv1", "wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"), _H263),

@@ -25,18 +25,24 @@ TO_RGB = 1.6e-9
 the plain decode column of benchmarks/results/extract.json; another machine differs by a factor that is the same for all
 choices."""
 
+PLACEHOLDER = 8
+"""Bytes. MPEG-4 streams with "packed" B pictures send two pictures in one packet and then an empty one: which packet a
+picture comes from only the decoder knows, so it goes through the file from its start."""
+
 
 @dataclass(frozen=True)
 class DecodeCost:
     """The packets of one video as a decoder sees them, int64 and bool arrays of shape (packets,) or (rows,).
 
-    packet_of_row: the packet in stream order that gives a row. first: by row, the packet at which decoding of its
-    segment begins. droppable: by packet, no other picture refers to it. layer: by packet, its temporal layer. before:
+    packet_of_row: the packet in stream order that gives a row. last: by row, the last packet of its picture, which is
+    another one where two fields come in a packet each. first: by row, the packet at which decoding of its segment
+    begins. droppable: by packet, no other picture refers to it. layer: by packet, its temporal layer. before:
     (packets + 1,), how many of the packets before each one are never left out. exact: stream order is known; if not,
     it is guessed from the picture types (a B picture behind the next other one), and nothing is droppable.
     """
 
     packet_of_row: NDArray[np.int64]
+    last: NDArray[np.int64]
     first: NDArray[np.int64]
     droppable: NDArray[np.bool_]
     exact: bool
@@ -48,8 +54,7 @@ class DecodeCost:
     @cached_property
     def alone(self) -> NDArray[np.int64]:
         """int64 (rows,): packets to decode for each row, if nothing else is wanted."""
-        at = self.packet_of_row
-        return self.before[at] - self.before[self.first] + 1
+        return self.before[self.last + 1] - self.before[self.first] + self.droppable[self.last]
 
     def passes(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """The packets to feed for these rows, ascending int64, one array for each segment that a decoder goes through;
@@ -57,7 +62,7 @@ class DecodeCost:
         found = []
         first = self.first[rows]
         for start in np.unique(first):
-            own = self.packet_of_row[rows[first == start]]
+            own = self.last[rows[first == start]]
             needed = ~self.droppable[start : own.max() + 1]
             needed[own - start] = True
             found.append(start + np.flatnonzero(needed))
@@ -77,13 +82,26 @@ def decode_cost(frames: Frames, stream: Stream, packets: PacketTable | None = No
     first = np.zeros(len(order), np.int64)
     for one in segments:
         first[one.rows.start : one.rows.stop] = one.first
-    return DecodeCost(order.astype(np.int64), first, droppable(packets), True)
+    if codec_of(stream.codec).packed and (packets.size[~packets.key] <= PLACEHOLDER).any():
+        return DecodeCost(order, order, np.zeros(len(order), np.int64), np.zeros(len(packets), bool), True)
+    keys = np.flatnonzero(packets.key)
+    if len(keys):  # time stamps that jump put a picture among those of another segment
+        own = keys[np.maximum(np.searchsorted(keys, order, side="right") - 1, 0)]
+        first = np.where(order < first, np.minimum(own, order), first)
+    return DecodeCost(order, order + second_fields(packets)[order], first, droppable(packets), True)
+
+
+def second_fields(packets: PacketTable) -> NDArray[np.bool_]:
+    """bool (packets,): the second field of its picture is in the packet behind it."""
+    return np.append(~packets.shown[1:] & (packets.pts[1:] == packets.pts[:-1]), False)
 
 
 def droppable(packets: PacketTable) -> NDArray[np.bool_]:
     """bool (packets,): a decoder that does not get them gives all other pictures as they are."""
     # a picture of a lower layer than the highest may be referred to by one of a higher layer (H.265 7.4.2.2)
-    return ~packets.reference & (packets.layer == packets.layer.max(initial=0)) & ~packets.key
+    free = ~packets.reference & (packets.layer == packets.layer.max(initial=0)) & ~packets.key
+    second = second_fields(packets)
+    return free & ~second & ~np.append(False, second[:-1])
 
 
 def _guessed(frames: Frames) -> DecodeCost:
@@ -97,7 +115,7 @@ def _guessed(frames: Frames) -> DecodeCost:
     gop = frames.gop[order]
     start = np.flatnonzero(np.append(True, gop[1:] != gop[:-1]))
     first = start[np.searchsorted(start, packet_of_row, side="right") - 1]
-    return DecodeCost(packet_of_row, first, np.zeros(len(rows), bool), False)
+    return DecodeCost(packet_of_row, packet_of_row, first, np.zeros(len(rows), bool), False)
 
 
 def predicted_seconds(stream: Stream, packets: int, frames: int) -> float:

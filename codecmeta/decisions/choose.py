@@ -46,11 +46,12 @@ ENDING = 0.5
 class Choice:
     """The chosen frames, in order of time, all arrays (T,).
 
-    rows: int64, rows of the frame table. times: float64, seconds. why: "uniform", "keyframe", "cheap", "floor" (even
-    spread of `events`), "event" or "query". score: float64, strength of the event or score of the query, 0 for others.
-    packets_to_decode: packets a decoder is fed for these frames. exact_cost: whether the order of the stream is known,
-    else that number is an estimate. predicted_seconds: to decode them in one thread and turn them into RGB, roughly.
-    tables: of the file that was opened for the choice, so that reading the frames need not open it for them again.
+    rows: int64, rows of the frame table. times: float64, seconds. why: "uniform", "keyframe", "cheap", "gap" (in the
+    middle of a long one, for want of others), "floor" (even spread of `events`), "event" or "query". score: float64,
+    strength of the event or score of the query, 0 for others. packets_to_decode: packets a decoder is fed for these
+    frames. exact_cost: whether the order of the stream is known, else that number is an estimate. predicted_seconds: to
+    decode them in one thread and turn them into RGB, roughly. tables: of the file that was opened for the choice, so
+    that reading the frames need not open it for them again.
     """
 
     policy: Policy
@@ -116,13 +117,13 @@ def reasons_of(video: Candidates, frames: int, policy: Policy, tolerance: float)
         _fill(reasons, video, frames, "uniform")
     elif policy == "cheap":
         reasons = _cheap(video, frames, tolerance, "cheap")
-        _fill(reasons, video, frames, "cheap")
+        _fill(reasons, video, frames, "gap")
     elif policy == "keyframes":
         keys = np.flatnonzero(video.frames.keyframe)
         if len(keys) > frames:
             keys = keys[_spread(time[keys], frames)]
         reasons = {int(row): ("keyframe", 0.0) for row in keys}
-        _fill(reasons, video, frames, "cheap")
+        _fill(reasons, video, frames, "gap")
     else:
         reasons = _by_events(video, frames, tolerance)
     return reasons
@@ -146,7 +147,7 @@ def _cheap(video: Candidates, slots: int, tolerance: float, name: str, taken: It
     reached: dict[int, int] = {}  # by segment, the last packet decoded so far
     for row in taken:
         segment = int(cost.first[row])
-        reached[segment] = max(reached.get(segment, -1), int(cost.packet_of_row[row]))
+        reached[segment] = max(reached.get(segment, -1), int(cost.last[row]))
     edges = np.linspace(time[0], time[-1], slots + 1)
     middles = (edges[:-1] + edges[1:]) / 2
     half = (edges[1] - edges[0]) / 2 * tolerance
@@ -162,7 +163,7 @@ def _cheap(video: Candidates, slots: int, tolerance: float, name: str, taken: It
         ahead = _further(cost, rows, reached)
         best = int(rows[np.lexsort((np.abs(time[rows] - middle), ahead))[0]])
         segment = int(cost.first[best])
-        reached[segment] = max(reached.get(segment, -1), int(cost.packet_of_row[best]))
+        reached[segment] = max(reached.get(segment, -1), int(cost.last[best]))
         reasons.setdefault(best, (name, 0.0))
     return reasons
 
@@ -176,7 +177,7 @@ def _further(cost: DecodeCost, rows: NDArray[np.int64], reached: dict[int, int])
             own = first == segment
             done = cost.before[reached[segment] + 1] - cost.before[segment]
             # behind what is reached nothing but a left out packet has to be decoded
-            ahead[own] = np.maximum(ahead[own] - done, cost.droppable[cost.packet_of_row[rows[own]]])
+            ahead[own] = np.maximum(ahead[own] - done, cost.droppable[cost.last[rows[own]]])
     return ahead
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.container.decode_cost import droppable
+from codecmeta.container.decode_cost import droppable, second_fields
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Damage, Segment, linear_segment, plan_segments
@@ -95,6 +95,7 @@ def pictures_of(
     wanted, last, only = set(rows), rows[-1], None
     if not segment.linear:
         needed = packets.display_order[list(rows)]
+        needed += second_fields(packets)[needed]
         only = ~droppable(packets)
         only[needed] = True
         segment = replace(segment, stop=int(needed.max()) + 1)

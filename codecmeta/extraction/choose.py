@@ -64,7 +64,7 @@ def choose_frames(
 
     source: a video, a cache of one, a `Probe` or a `Metadata`. A path to a video is best: the order of its packets and
     their headers tell more than a frame table. policy: "uniform": evenly spread in time, both ends included, as `read`
-    takes them. "keyframes": evenly among the keyframes; where there are too few, cheap frames fill the largest gaps.
+    takes them. "keyframes": evenly among the keyframes; where there are too few, the largest gaps are halved.
     "cheap": from each equal slot of time the frame that costs the fewest packets beyond those already decoded.
     "events": a quarter as "cheap", the rest behind what changes, found from packet sizes, and from bits (or residual)
     per block where a `Metadata` has them for all frames; no gap is longer than (1 + tolerance) / max(2, frames // 4) of
