@@ -22,9 +22,9 @@ class Adapter(ABC):
     """Where one loaded model keeps what strategies touch.
 
     video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
-    last visual token that carry no picture. keep_ids: whether position ids of kept tokens are preserved by default.
-    preferences: the checkpoint's own, see `Strategy`.
-    gapless: whether they can be numbered without gaps at all (not where they are rows and columns). pictures: sampled
+    last visual token that carry no picture. one_piece: whether nothing may stand between the placeholders of a video.
+    keep_ids: whether position ids of kept tokens are preserved by default. preferences: the checkpoint's own, see
+    `Strategy`. gapless: whether they can be numbered without gaps at all (not where they are rows and columns). pictures: sampled
     pictures per temporal position.
     inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
     vision: modules whose run is timed, first and last.
@@ -33,6 +33,7 @@ class Adapter(ABC):
     video_token: int
     image_token: int
     separators: ClassVar[int] = 0
+    one_piece: ClassVar[bool] = True
     keep_ids: bool
     preferences: Mapping[str, Any]
     gapless: ClassVar[bool] = True

@@ -116,7 +116,8 @@ class Call:
 def parameters(module: nn.Module) -> tuple[str, ...]:
     """Names of what a module's forward takes, in order."""
     own = vars(module).get("forward")
-    return _named(own) if own is not None else _parameters_of_class(type(module))
+    cls: Any = type(module)
+    return _named(own) if own is not None else _parameters_of_class(cls)
 
 
 @lru_cache(maxsize=256)
