@@ -90,6 +90,12 @@ class Clip:
     seconds: dict[str, float]
     text_pictures: NDArray[np.uint8] | None = None
 
+    @property
+    def times(self) -> list[float]:
+        """When each picture is shown, seconds."""
+        times: list[float] = self.meta.frames.time[self.rows].tolist()
+        return times
+
 
 @dataclass(frozen=True)
 class Said:

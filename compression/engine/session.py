@@ -186,7 +186,7 @@ class Session:
         add(self.adapter.inner.register_forward_pre_hook(self._before_inner, with_kwargs=True))
         self._inside = self.strategy.inside(len(self.adapter.layers))
         if self._inside is not None:
-            check_layers(language_model, self.adapter.layers, self._inside, sets=not self.adapter.gapless)
+            check_layers(self.adapter, self._inside)
             for handle in hook_layers(self.adapter.layers, self._inside, self):
                 add(handle)
         add(language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True))
@@ -332,6 +332,10 @@ class Session:
         if not self.keep_ids:
             positions = positions - (keep - torch.arange(len(keep), device=keep.device))
         mask = None if mask is None else mask[:, keep]
+        if call.get("deepstack") is not None:  # a token takes the rows of its own place, merged or not
+            slots = torch.as_tensor(reduced.slots, device=keep.device)
+            rows = [features[slots] for features in call["deepstack"]]
+            call.put(visual_mask=call["visual_mask"][:, keep], deepstack=rows)
         return call.put(embeddings=embeddings, positions=positions, mask=mask)
 
     def _pass_whole(self, columns: Tensor, call: names.Call) -> names.Call:
