@@ -113,7 +113,7 @@ class Memory:
     """What the vision encoder made of one clip, for methods that leave it alone or merge the same patches."""
 
     def __init__(self) -> None:
-        self._seen: dict[Any, Tensor] = {}
+        self._seen: dict[Any, tuple[Tensor, Any]] = {}
 
     def recall(self, session: Session, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The inputs, without pixels where the session can do with what was seen before."""
@@ -121,9 +121,9 @@ class Memory:
         if key is None:
             return inputs
         if key not in self._seen:
-            session.remember = lambda video: self._seen.__setitem__(key, video)
+            session.remember = lambda *made: self._seen.__setitem__(key, made)
             return inputs
-        session.recall(self._seen[key])
+        session.recall(*self._seen[key])
         return {name: value for name, value in inputs.items() if name != names.PIXELS}
 
 

@@ -117,7 +117,7 @@ class Session:
         self._prefilling = False
         self._handles: list[RemovableHandle] = []
         self._recalled: Tensor | None = None
-        self.remember: Callable[[Tensor], None] | None = None
+        self.remember: Callable[[Tensor, Any], None] | None = None
 
     @property
     def tokens_full(self) -> int:
@@ -147,17 +147,18 @@ class Session:
 
     def encoding(self) -> tuple[Any, ...] | None:
         """What the tokens that the vision encoder makes of a clip depend on beside the clip: a key. None where the
-        encoder has to run: for the plan, or for more than its tokens."""
+        encoder has to run: for the plan, or for its attention."""
         plan, strategy = self.plan, self.strategy
-        if plan is None or strategy.needs_pictures or strategy.needs_patches or strategy.needs_vision_attention:
+        if plan is None or strategy.needs_pictures or strategy.needs_vision_attention:
             return None
         if plan.regions is None:
             return ()
         return plan.regions.tobytes(), getattr(strategy, "pos", ""), getattr(strategy, "proportional", "")
 
-    def recall(self, video: Tensor) -> None:
-        """Let the next prompt, which must come without pixels, have these tokens, which were given to `remember`."""
-        self._recalled, self._encoded = video, True
+    def recall(self, video: Tensor, patches: Tensor) -> None:
+        """Let the next prompt, which must come without pixels, have what was given to `remember`: the tokens, and what
+        the projector made of the patches."""
+        self._recalled, self._patches, self._encoded = video, patches, True
 
     def attach(self, model: nn.Module) -> None:
         """Hook into the model; plan already, where the number of pictures is known."""
@@ -238,7 +239,7 @@ class Session:
         if self._packing is not None and self.fired[PACKING]:  # not where the encoder's output is remembered
             check_fired(self.fired, {PACKING: self._packed_hooks})
         self._packing = None
-        self._patches = output if self.strategy.needs_patches else None
+        self._patches = output if self.strategy.needs_patches or self.remember else None
         self.seconds["vision"] = self._now() - self._started
 
     def _see(self, attention: Tensor) -> None:
@@ -290,7 +291,7 @@ class Session:
         if self._recalled is not None:
             embeddings[0, columns] = self._recalled
         elif self.remember is not None:
-            self.remember(embeddings[0, columns])
+            self.remember(embeddings[0, columns], self._patches)
         if plan.slots is None and self._inside is None:
             return call
         check_prompt(self.adapter, self._inside is not None, ids, places, cache, call, full)
