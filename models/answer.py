@@ -110,6 +110,12 @@ class Clip:
     text_pictures: NDArray[np.uint8] | None = None
     choice: Choice | None = None
 
+    @property
+    def times(self) -> list[float]:
+        """When each picture is shown, seconds."""
+        times: list[float] = self.meta.frames.time[self.rows].tolist()
+        return times
+
 
 @dataclass(frozen=True)
 class Said:
@@ -127,7 +133,7 @@ class Memory:
     """What the vision encoder made of one clip, for methods that leave it alone or merge the same patches."""
 
     def __init__(self) -> None:
-        self._seen: dict[Any, Tensor] = {}
+        self._seen: dict[Any, tuple[Tensor, Any]] = {}
 
     def recall(self, session: Session, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The inputs, without pixels where the session can do with what was seen before."""
@@ -135,9 +141,9 @@ class Memory:
         if key is None:
             return inputs
         if key not in self._seen:
-            session.remember = lambda video: self._seen.__setitem__(key, video)
+            session.remember = lambda *made: self._seen.__setitem__(key, made)
             return inputs
-        session.recall(self._seen[key])
+        session.recall(*self._seen[key])
         return {name: value for name, value in inputs.items() if name != names.PIXELS}
 
 

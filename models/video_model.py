@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -88,7 +89,7 @@ class VideoModel:
         )
         seconds = dict(clip.seconds)
         shown = perf_counter()
-        inputs = self.inputs(clip.pictures, question)
+        inputs = self.inputs(clip.pictures, question, clip.times)
         ready = perf_counter()
         seconds["preprocess"] = seconds.pop("transform") + ready - shown
         if text_model and isinstance(chosen, Metok):
@@ -171,14 +172,18 @@ class VideoModel:
         best = np.reshape(scores, (-1, self.adapter.pictures)).max(axis=1)
         return replace(metok, frame_scores=tuple(best.tolist()))
 
-    def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
-        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
+    def inputs(
+        self, pictures: NDArray[np.uint8], question: str, times: Sequence[float] | None = None
+    ) -> dict[str, Tensor]:
+        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors. times:
+        seconds, when each picture is shown, for models whose prompts say so."""
         video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
         placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         prompt = self.prompt(question)
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
-        prompt = prompt.replace(placeholder, placeholder * placeholders)
+        token = self.tokenizer.convert_ids_to_tokens
+        prompt = prompt.replace(placeholder, self.adapter.placeholders(placeholders, times, token))
         ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
         video[names.PIXELS] = video[names.PIXELS].to(self.model.dtype)
         types = names.token_types(self.model, ids, self.adapter.video_token)
