@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from codecmeta.codecs.protocol import headers_of
 from codecmeta.codecs.table import codec_of
+from codecmeta.container.opening import open_file
 from codecmeta.errors import VideoError
 from codecmeta.record.metadata import UNKNOWN, I
 
 NO_PTS = -(2**63)
-_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""Titles and the like in another encoding than UTF-8 are no reason to refuse a video (PyAV 19 sees to it itself)."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +68,8 @@ def open_video(path: Path, stream: int | None = None) -> Iterator[tuple[Any, Any
     Raises VideoError, naming the file, when FFmpeg cannot open it or the stream is not there; an FFmpeg error inside
     the block becomes a VideoError too.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise VideoError(f"{path}: {what}; pass the path of a video file")
-    try:
-        with av.open(str(path), **_TAGS) as container:
-            yield container, _choose(container, path, stream)
-    except av.FFmpegError as error:
-        raise VideoError(
-            f"{path}: FFmpeg cannot read this file ({error.strerror}); is it complete and a video?"
-        ) from error
+    with open_file(path) as container:
+        yield container, _choose(container, path, stream)
 
 
 def _choose(container: Any, path: Path, stream: int | None) -> Any:

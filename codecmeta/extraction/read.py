@@ -14,7 +14,7 @@ from codecmeta.extraction.job import Stages
 from codecmeta.extraction.scan import scan
 from codecmeta.record.metadata import Metadata
 from codecmeta.record.parts import Collector
-from codecmeta.record.selection import Selection
+from codecmeta.record.selection import Selection, selection_of
 
 
 def extract(
@@ -70,11 +70,10 @@ def read(
     """
     collector = Collector()
     stages = Stages()
-    selection = frames if isinstance(frames, int) else tuple(float(one) for one in frames)
     found = scan(
         Path(path),
         collector,
-        frames=selection,
+        frames=selection_of(frames),
         jobs=jobs,
         stream=stream,
         transform=transform or _identity,
