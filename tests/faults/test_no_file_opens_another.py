@@ -71,7 +71,8 @@ def test_a_pattern_of_names_is_a_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["2024-05-01T12:30:45.mp4", "http:x.mp4", "concat:other.mp4|other.mp4", "subfile,,start,0,end,9,,:other.mp4"]
+    "name",
+    ["2024-05-01T12:30:45.mp4", "http:x.mp4", "concat:other.mp4|other.mp4", "subfile,,start,0,end,9,,:other.mp4"],
 )
 def test_a_name_is_a_path_whatever_it_looks_like(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
