@@ -216,7 +216,7 @@ def against_pictures(
 
     try:
         _, theirs = decoded(path, index, keep)
-    except ValueError:
+    except (ValueError, OSError):
         return remarks  # FFmpeg's scaler refuses the colours; nobody to compare with
     size = frames[0]["size"]
     for name, ours in (("read", pictures), ("read_pictures", read_pictures(path, meta, rows))):

@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"codecmeta.errors", "codecmeta.version", "codecmeta.compiling", "codecmeta.locks"},
     {"codecmeta.record"},
-    {"codecmeta.codecs.headers"},
+    {"codecmeta.codecs.syntax"},
+    {"codecmeta.codecs.look"},
     {"codecmeta.codecs.table"},
     {"codecmeta.codecs.protocol"},
-    {"codecmeta.codecs.syntax"},
     {"codecmeta.codecs.h264"},
     {"codecmeta.cache", "codecmeta.container", "codecmeta.decisions"},
     {"codecmeta.decoding"},

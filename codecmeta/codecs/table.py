@@ -7,10 +7,20 @@ Vectors and quantisers: the call sites of `ff_print_debug_info2` in libavcodec, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from codecmeta.codecs.headers import mpeg2_type, mpeg4_type, vp8_hidden
+from codecmeta.codecs.look import (
+    Look,
+    av1_look,
+    flv1_look,
+    h263_look,
+    hevc_look,
+    intra_look,
+    mpeg2_look,
+    mpeg4_look,
+    vp8_look,
+    vp9_look,
+)
 
 _LINEAR = "twice the quantiser scale where the codec's is linear"
 
@@ -25,8 +35,10 @@ class Codec:
     before it gives the last frame of this one together with its tables. many_references: a vector may refer to more
     than one picture on its side. fresh: it learns from a stream how far it reorders, so that every segment gets a
     decoder of its own. full_tables: a frame without a vector table has no vectors; elsewhere that may also be a
-    frame that was flushed out without them. picture_type, hidden: what a packet says of itself. parser: the folder
-    beside this file whose `stream` module reads the bitstream.
+    frame that was flushed out without them. look: what a packet says of itself; without it, and without a parser, only a
+    decoder can tell. parser: the folder beside this file whose `stream` module reads the bitstream. reorders: frames
+    may be displayed in another order than they are sent; order_by_types: B pictures before the I or P picture sent
+    before them, and no other. oriented: a stream may say by itself how it is turned.
     """
 
     vectors: bool = False
@@ -37,31 +49,42 @@ class Codec:
     many_references: bool = False
     fresh: bool = False
     full_tables: bool = False
-    picture_type: Callable[[Any], int] | None = None
-    hidden: Callable[[Any], bool] | None = None
+    look: Callable[[bytes, bytes], Look] | None = None
     parser: str = ""
+    reorders: bool = True
+    order_by_types: bool = False
+    oriented: bool = False
 
 
 _EXPORTS = {"vectors": True, "pushed": 1}
 _MPEG = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR)
-_MPEG2 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, picture_type=mpeg2_type)
+_MPEG2 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, look=mpeg2_look, order_by_types=True)
 _H263 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False)
+_INTRA = Codec(look=intra_look, reorders=False)
 
 CODECS: dict[str, Codec] = {
-    "h264": Codec(vectors=True, qp=True, many_references=True, fresh=True, full_tables=True, parser="h264"),
+    "h264": Codec(
+        vectors=True, qp=True, many_references=True, fresh=True, full_tables=True, parser="h264", oriented=True
+    ),
+    "hevc": Codec(look=hevc_look, oriented=True),
     "mpeg1video": _MPEG2,
     "mpeg2video": _MPEG2,
-    "mpeg4": Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False, picture_type=mpeg4_type),
-    **dict.fromkeys(("h263", "h263p", "flv1", "wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"), _H263),
+    "mpeg4": Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False, look=mpeg4_look, order_by_types=True),
+    **dict.fromkeys(("h263", "h263p"), replace(_H263, look=h263_look)),
+    "flv1": replace(_H263, look=flv1_look, reorders=False),
+    **dict.fromkeys(("wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"), _H263),
     **dict.fromkeys(("wmv3", "vc1", "rv10", "rv20", "rv30", "rv40"), _MPEG),
     "h261": Codec(**_EXPORTS),
     "snow": Codec(**_EXPORTS),
-    "vp8": Codec(hidden=vp8_hidden),
-    "vp9": Codec(qp=True, qp_note="VP9 quantiser index, 0 to 255"),
+    "vp8": Codec(look=vp8_look, reorders=False),
+    "vp9": Codec(qp=True, qp_note="VP9 quantiser index, 0 to 255", look=vp9_look, reorders=False),
+    "av1": Codec(look=av1_look, reorders=False),
+    **dict.fromkeys(("mjpeg", "prores", "dnxhd", "rawvideo", "v210", "jpeg2000", "dvvideo", "cfhd", "hap"), _INTRA),
+    **dict.fromkeys(("huffyuv", "ffvhuff", "utvideo", "png", "webp", "qoi", "jpegls", "jpegxl", "ffvhuff"), _INTRA),
 }
 """By FFmpeg's canonical codec name."""
 
-_DECODERS = {"libvpx": "vp8", "libvpx-vp9": "vp9"}
+_DECODERS = {"libvpx": "vp8", "libvpx-vp9": "vp9", "libdav1d": "av1", "libaom-av1": "av1", "h263i": "h263"}
 
 
 def codec_of(name: str) -> Codec:

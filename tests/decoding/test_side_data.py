@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from codecmeta.decoding import side_data
+from codecmeta.container import side_data
+from codecmeta.decoding import exported
 from tests.support.clips import pan, write_clip
 from tests.support.fault_files import fault_file
 
@@ -40,8 +41,8 @@ def test_frames_are_freed_without_the_garbage_collector(clip: Path) -> None:
     before, count = alive(), 0
     try:
         for frame in frames_of(clip):
-            assert side_data.exported_qp(frame) is not None
-            side_data.exported_vectors(frame)
+            assert exported.exported_qp(frame) is not None
+            exported.exported_vectors(frame)
             side_data.display_matrix(frame)
             count += 1
         del frame
@@ -53,7 +54,7 @@ def test_frames_are_freed_without_the_garbage_collector(clip: Path) -> None:
 def test_values_are_those_of_pyav(clip: Path) -> None:
     for frame in frames_of(clip):
         theirs = frame.side_data.get("MOTION_VECTORS")
-        ours = side_data.exported_vectors(frame)
+        ours = exported.exported_vectors(frame)
         if theirs is None:
             assert ours is None
             continue
@@ -65,5 +66,5 @@ def test_values_are_those_of_pyav(clip: Path) -> None:
 def test_an_unknown_kind_is_not_fatal() -> None:
     """FFmpeg gives this picture's frame a kind (EXIF) that PyAV 18 has no name for."""
     frame = next(frames_of(fault_file("colors_hdr_srgb.avif")))
-    assert side_data.exported_vectors(frame) is None
+    assert exported.exported_vectors(frame) is None
     assert side_data.display_matrix(frame) is None

@@ -70,4 +70,3 @@ def test_bits_behind_the_end(bits: int, complete: bool, stream: tuple[bytes, lis
         other = parser.parse(with_tail(packet, bits))
         assert other is not None and (not other.errors) == complete, (bits, other.errors)
         assert np.array_equal(other.bits, whole.bits)
-

@@ -74,7 +74,6 @@ from codecmeta.codecs.syntax.jit import (
     pointer,
 )
 
-
 FLUSHED_BITS = 8
 """How many bits an encoder may have left behind the bit that ends a CABAC slice: x264 fills the byte with ones and
 zeros, others write the seven bits that their arithmetic coder still holds (codILow has ten, 9.3.4.5), then a stop bit of

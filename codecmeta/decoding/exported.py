@@ -1,29 +1,15 @@
-"""What FFmpeg hands out beside a decoded frame: motion vectors, quantisers, the display matrix."""
+"""Motion vectors and quantisers that FFmpeg's decoders export with a frame."""
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 import numpy as np
-from av.sidedata.sidedata import SideDataContainer
 from numpy.typing import NDArray
 
+from codecmeta.container.side_data import side_data
 from codecmeta.record.display import QpBlocks
 from codecmeta.record.metadata import VECTOR
-
-
-def side_data(frame: Any, name: str) -> Any:
-    """One kind of side data of a PyAV frame, by its name there; None where the frame has none.
-
-    Not by `frame.side_data`: that is kept in the frame and holds the frame, so that only the garbage collector could
-    free it, and a film of 4K pictures fills the memory before it runs. PyAV cannot list the side data of a frame that
-    has a kind it has no name for (that of a newer FFmpeg): then nothing is known of it, which is no reason to stop.
-    """
-    try:
-        return SideDataContainer(frame).get(name)
-    except ValueError:
-        return None
 
 
 def exported_vectors(frame: Any) -> NDArray[np.void] | None:
@@ -52,20 +38,3 @@ def exported_qp(frame: Any) -> QpBlocks | None:
     base = int(np.frombuffer(raw[28:32], np.int32)[0])
     blocks = np.frombuffer(raw[offset : offset + count * size], np.int32).reshape(count, size // 4)[:, :5].copy()
     return QpBlocks(base, blocks)
-
-
-def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """The nine numbers of AV_FRAME_DATA_DISPLAYMATRIX, which stands for the container's matrix as for orientations in
-    the stream; where PyAV cannot list the frame's side data, the turn alone that it gives of it."""
-    matrix = side_data(frame, "DISPLAYMATRIX")
-    if matrix is not None:
-        return struct.unpack("=9i", bytes(matrix)[:36])
-    return _TURNS.get(-round(frame.rotation / 90) * 90 % 360)
-
-
-_F, _U = 1 << 16, 1 << 30
-_TURNS = {
-    90: (0, _F, 0, -_F, 0, 0, 0, 0, _U),
-    180: (-_F, 0, 0, 0, -_F, 0, 0, 0, _U),
-    270: (0, -_F, 0, _F, 0, 0, 0, 0, _U),
-}
