@@ -4,8 +4,8 @@ The file (MUST unless marked MAY be absent; a group that the codec cannot fill i
 
     /            attributes format="codecmeta", format_version=1, codecmeta_version, ffmpeg_version, codec, profile,
                  pixel_format, width, height (displayed), rotation, MAY: mirrored (1), stream_index, crop, time_base,
-                 average_rate, duration_seconds, source_name, source_bytes, source_mtime_ns, source_sha256 (of the size, the first
-                 and the last MiB), settings (JSON), capability (JSON)
+                 average_rate, duration_seconds, source_name, source_bytes, source_mtime_ns, source_sha256 (of the size,
+                 the first and the last MiB), settings (JSON), capability (JSON)
     /frames      one row per displayed frame: pts, time, picture_type, keyframe, packet_bytes, gop, corrupt
     /gops        start, stop, packet_bytes_mean
     /motion      MAY: frame, indptr, vectors; the vectors of frame[i] are rows indptr[i]:indptr[i + 1], those into the

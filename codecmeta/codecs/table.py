@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from codecmeta.codecs.look import (
     Look,
@@ -35,8 +36,8 @@ class Codec:
     before it gives the last frame of this one together with its tables. many_references: a vector may refer to more
     than one picture on its side. fresh: it learns from a stream how far it reorders, so that every segment gets a
     decoder of its own. full_tables: a frame without a vector table has no vectors; elsewhere that may also be a
-    frame that was flushed out without them. look: what a packet says of itself; without it, and without a parser, only a
-    decoder can tell. parser: the folder beside this file whose `stream` module reads the bitstream. reorders: frames
+    frame that was flushed out without them. look: what a packet says of itself; without it, and without a parser, only
+    a decoder can tell. parser: the folder beside this file whose `stream` module reads the bitstream. reorders: frames
     may be displayed in another order than they are sent; order_by_types: B pictures before the I or P picture sent
     before them, and no other. oriented: a stream may say by itself how it is turned.
     """
@@ -56,7 +57,7 @@ class Codec:
     oriented: bool = False
 
 
-_EXPORTS = {"vectors": True, "pushed": 1}
+_EXPORTS: dict[str, Any] = {"vectors": True, "pushed": 1}
 _MPEG = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR)
 _MPEG2 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, look=mpeg2_look, order_by_types=True)
 _H263 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False)
@@ -80,7 +81,7 @@ CODECS: dict[str, Codec] = {
     "vp9": Codec(qp=True, qp_note="VP9 quantiser index, 0 to 255", look=vp9_look, reorders=False),
     "av1": Codec(look=av1_look, reorders=False),
     **dict.fromkeys(("mjpeg", "prores", "dnxhd", "rawvideo", "v210", "jpeg2000", "dvvideo", "cfhd", "hap"), _INTRA),
-    **dict.fromkeys(("huffyuv", "ffvhuff", "utvideo", "png", "webp", "qoi", "jpegls", "jpegxl", "ffvhuff"), _INTRA),
+    **dict.fromkeys(("huffyuv", "ffvhuff", "utvideo", "png", "webp", "qoi", "jpegls", "jpegxl"), _INTRA),
 }
 """By FFmpeg's canonical codec name."""
 

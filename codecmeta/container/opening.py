@@ -19,8 +19,8 @@ import av
 from codecmeta.errors import VideoError
 
 FORMATS = (
-    "mov mp4 matroska webm avi asf asf_o flv live_flv kux mpeg mpegts mpegtsraw mpegvideo ogg ivf nut rm swf dv mxf gxf "
-    "wtv nuv amv mpjpeg yuv4mpegpipe gif apng webp_pipe webp_anim mjpeg mjpeg_2000 "
+    "mov mp4 matroska webm avi asf asf_o flv live_flv kux mpeg mpegts mpegtsraw mpegvideo ogg ivf nut rm swf dv mxf "
+    "gxf wtv nuv amv mpjpeg yuv4mpegpipe gif apng webp_pipe webp_anim mjpeg mjpeg_2000 "
     "pva nsv ivr mp3 aac wav flac h261 h263 h264 hevc vvc evc obu av1 m4v vc1 vc1test cavsvideo avs2 avs3 dirac dnxhd"
 ).split()
 """FFmpeg's demuxers that read one file and nothing else: containers, and elementary streams."""

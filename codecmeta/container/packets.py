@@ -194,6 +194,8 @@ def _doubts(table: PacketTable, codec: Codec) -> Iterator[str]:
         yield "the decoder's configuration changes in the middle"
     pts = table.pts[table.shown]
     if NO_PTS in pts or len(np.unique(pts)) < len(pts):
+        if codec.reorders and not table.ordered:
+            yield "not every frame has a usable time stamp of its own"
         return
     first = int(np.flatnonzero(table.key)[0]) if table.key.any() else 0
     if table.shown[first] and pts.min() < table.pts[first]:

@@ -1,7 +1,7 @@
 """From a file to what its container knows: stream facts, frame table, GoPs, without decoding.
 
-The one picture that is decoded is the first keyframe of an mp4, mov or mkv file, and of H.264 and HEVC in any file: only a
-decoded frame carries the orientation and the size that FFmpeg derives from container and stream.
+The one picture that is decoded is the first keyframe of an mp4, mov or mkv file, and of H.264 and HEVC in any file:
+only a decoded frame carries the orientation and the size that FFmpeg derives from container and stream.
 """
 
 from __future__ import annotations

@@ -33,9 +33,9 @@ class Segment:
 def plan_segments(packets: PacketTable, codec: str) -> list[Segment]:
     """Split a stream at its keyframes: one segment per GoP, or a single linear one.
 
-    Linear are streams without usable time stamps (rows are only known after decoding) and those with a keyframe of which
-    the codec's own bits do not say that decoding may start there: containers flag recovery points of intra-refresh
-    streams, and some every packet. So is a stream of whose keyframes none is shown (cut by an edit list).
+    Linear are streams without usable time stamps (rows are only known after decoding) and those with a keyframe of
+    which the codec's own bits do not say that decoding may start there: containers flag recovery points of
+    intra-refresh streams, and some every packet. So is a stream of whose keyframes none is shown (cut by an edit list).
     """
     if not packets.timed or not (packets.key & packets.shown).any() or not packets.starts[packets.key].all():
         return [linear_segment(packets)]

@@ -7,6 +7,8 @@ from typing import Any
 
 from av.sidedata.sidedata import SideDataContainer
 
+_CONTAINER: Any = SideDataContainer  # its type hints do not say that it is made of a frame
+
 
 def side_data(frame: Any, name: str) -> Any:
     """One kind of side data of a PyAV frame, by its name there; None where the frame has none.
@@ -16,7 +18,7 @@ def side_data(frame: Any, name: str) -> Any:
     has a kind it has no name for (that of a newer FFmpeg): then nothing is known of it, which is no reason to stop.
     """
     try:
-        return SideDataContainer(frame).get(name)
+        return _CONTAINER(frame).get(name)
     except ValueError:
         return None
 

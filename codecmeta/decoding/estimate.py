@@ -36,9 +36,9 @@ _MOST_PENDING = 16  # the largest picture buffer of H.264; a stream with more B-
 
 @dataclass(frozen=True)
 class LumaFrame:
-    """One decoded frame on its way through the estimator. picture: its luma, uint8 (height, width), or the decoded frame
-    itself, from which luma is taken if somebody needs it. vectors: dtype VECTOR in pixels of that picture, or None where
-    they are not known. wanted: False for a frame that is only a reference of others."""
+    """One decoded frame on its way through the estimator. picture: its luma, uint8 (height, width), or the decoded
+    frame itself, from which luma is taken if somebody needs it. vectors: dtype VECTOR in pixels of that picture, or
+    None where they are not known. wanted: False for a frame that is only a reference of others."""
 
     row: int
     picture_type: int

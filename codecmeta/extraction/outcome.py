@@ -47,7 +47,7 @@ class Outcome:
         lost = int(job.packets.shown.sum()) - len(np.unique(self.order))
         note = f"; {lost} of {len(job.packets)} packets gave no frame" if lost > 0 else ""
         if job.packets.doubt:
-            note = f"; rows as decoded from the start, because of {job.packets.doubt}" + note
+            note = f"; rows as decoded from the start: {job.packets.doubt}" + note
         elif not job.packets.timed:
             note = "; not every frame has a usable time stamp of its own: rows in display order as decoded" + note
         capability = dict(job.probe.capability)

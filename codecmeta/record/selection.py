@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,8 @@ def selection_of(frames: Any) -> Selection:
     """What was asked for, in plain types. Raises ValueError unless it is "all", "keyframes", a positive whole number
     or some finite times in seconds (a sequence or an array of them)."""
     if isinstance(frames, str):
-        if frames == "all" or frames == "keyframes":
-            return frames
+        if frames in ("all", "keyframes"):
+            return cast(Selection, frames)
     elif isinstance(frames, Integral) and not isinstance(frames, bool):
         if int(frames) > 0:
             return int(frames)

@@ -76,8 +76,8 @@ from codecmeta.codecs.syntax.jit import (
 
 FLUSHED_BITS = 8
 """How many bits an encoder may have left behind the bit that ends a CABAC slice: x264 fills the byte with ones and
-zeros, others write the seven bits that their arithmetic coder still holds (codILow has ten, 9.3.4.5), then a stop bit of
-their own. A decoder that obeys the standard has ended before."""
+zeros, others write the seven bits that their arithmetic coder still holds (codILow has ten, 9.3.4.5), then a stop bit
+of their own. A decoder that obeys the standard has ended before."""
 
 
 @kernel(VOID(I64P, U8P), inline=True)
