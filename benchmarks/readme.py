@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rare_tables import choose_speed_table, rare_strata_table, rare_table
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -194,11 +196,15 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "signals": ("signals.json", signals_table),
     "cost": ("cost.json", cost_table),
     "stages": ("stages_cpu.json", stages_table),
+    "rare": ("rare.json", rare_table),
+    "rare_strata": ("rare.json", rare_strata_table),
+    "choose_speed": ("choose_speed.json", choose_speed_table),
 }
 PAGES = {
     "README.md": ("extract", "cache", "events", "small_model", "methods"),
     "docs/comparison.md": ("variants", "strata", "oracle", "signals"),
     "docs/savings.md": ("cost", "stages"),
+    "docs/frames.md": ("rare", "rare_strata", "choose_speed"),
 }
 
 
