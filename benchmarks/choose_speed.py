@@ -1,6 +1,6 @@
 """How long choosing takes, by itself: made-up packet tables of ten minutes and of two hours, 64 frames of each.
 
-    python benchmarks/choose_speed.py --json benchmarks/results/choose_speed.json
+    python -m benchmarks.choose_speed --json benchmarks/results/choose_speed.json
 
 The tables have B pictures in B-pyramids, a keyframe every 250, and random sizes, which is the worst case: everything
 could be an event. The best of several calls counts; the first compiles.
@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from codecmeta.container import PacketTable, frame_tables  # noqa: E402
-from codecmeta.decisions.choose import POLICIES, choose_frames  # noqa: E402
-from codecmeta.decisions.packet_facts import PacketFacts  # noqa: E402
-from codecmeta.metadata import B, I, P, Probe, Stream  # noqa: E402
+from codecmeta.container.packets import PacketTable
+from codecmeta.container.tables import frame_tables
+from codecmeta.decisions.choose import POLICIES
+from codecmeta.extraction.choose import choose_frames
+from codecmeta.record.metadata import B, I, P, Probe, Stream
 
 RATE = 30
 GOP = 250
@@ -29,7 +27,7 @@ FRAMES = 64
 CALLS = 15
 
 
-def made_up(packets: int) -> tuple[Probe, PacketTable, PacketFacts]:
+def made_up(packets: int) -> tuple[Probe, PacketTable]:
     """A stream of closed GoPs: a keyframe, then P B(referred to) B B, the P displayed last."""
     rng = np.random.default_rng(0)
     place = np.arange(packets) % GOP
@@ -50,11 +48,13 @@ def made_up(packets: int) -> tuple[Probe, PacketTable, PacketFacts]:
         kind,
         (np.cumsum(key) - 1).astype(np.int32),
         np.full(packets, -1, np.int64),
+        (kind != B) | (part == 1),
+        np.zeros(packets, np.uint8),
+        np.ones(packets, np.uint8),
     )
     stream = Stream("h264", "High", "yuv420p", 1280, 720, 0, (1, RATE), (RATE, 1), packets / RATE, 0)
     frames, gops = frame_tables(table, table.display_order, stream)
-    facts = PacketFacts((kind != B) | (part == 1), np.zeros(packets, np.uint8), np.ones(packets, np.uint8))
-    return Probe(Path("made-up.mp4"), stream, frames, gops, {}), table, facts
+    return Probe(Path("made-up.mp4"), stream, frames, gops, {}), table
 
 
 def main() -> None:
@@ -64,12 +64,12 @@ def main() -> None:
     options = parser.parse_args()
     found = []
     for packets in (18_000, 2 * 3600 * RATE):
-        probe, table, facts = made_up(packets)
+        probe, table = made_up(packets)
         for policy in POLICIES[:-1]:
             wall, processor = [], []
             for _ in range(CALLS):
                 start = perf_counter(), process_time()
-                choose_frames(probe, FRAMES, policy=policy, packets=table, facts=facts)
+                choose_frames(probe, FRAMES, policy=policy, packets=table)
                 wall.append(perf_counter() - start[0])
                 processor.append(process_time() - start[1])
             found.append(
@@ -77,7 +77,7 @@ def main() -> None:
             )
             print(found[-1])
     if options.json:
-        command = "python benchmarks/choose_speed.py"
+        command = "python -m benchmarks.choose_speed"
         options.json.write_text(json.dumps({"command": command, "frames": FRAMES, "calls": found}, indent=1) + "\n")
 
 

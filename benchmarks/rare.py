@@ -1,6 +1,6 @@
 """Is what is there for a few seconds of a long video seen at all? Frames chosen in several ways, and what they cost.
 
-    python benchmarks/rare.py test clips/ --clips 56 --json benchmarks/results/rare.json
+    python -m benchmarks.rare test clips/ --clips 56 --json benchmarks/results/rare.json
 
 Clips of `rare_clips.py`. For each way of choosing 8, 16 and 32 frames: the share of clips in which a chosen frame shows
 the rare object, the packets a decoder is fed, and, at 16 frames, which the built-in model was made for, its answers to
@@ -30,16 +30,14 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
-
-from rare_clips import RATE, TEST, TUNING, Clip, make_clip  # noqa: E402
-
-import codecmeta.models  # noqa: E402
-from codecmeta.container import open_video, probe_with_packets  # noqa: E402
-from codecmeta.decisions.choose import choose_frames  # noqa: E402
-from codecmeta.decisions.decode_cost import decode_cost  # noqa: E402
-from codecmeta.decisions.packet_facts import packet_facts  # noqa: E402
-from codecmeta.extraction import extract, sample_rows  # noqa: E402
+import codecmeta.models
+from benchmarks.rare_clips import RATE, TEST, TUNING, Clip, make_clip
+from codecmeta.container.decode_cost import decode_cost
+from codecmeta.container.packets import open_video
+from codecmeta.container.probe import probe_with_packets
+from codecmeta.extraction.choose import choose_frames
+from codecmeta.extraction.read import extract
+from codecmeta.record.selection import sample_rows
 
 FRAMES = (8, 16, 32)
 ANSWERED = 16
@@ -58,10 +56,9 @@ def measure(number: int, split: int, folder: Path) -> dict[str, Any]:
     model = _model()
     start = process_time()
     probe, packets = probe_with_packets(path)
-    facts = packet_facts(probe, packets)
     probing = process_time() - start
     time = probe.frames.time
-    cost = decode_cost(probe.frames, probe.stream, packets, facts)
+    cost = decode_cost(probe.frames, probe.stream, packets)
     start = process_time()
     pictures, thumbnails = _decode_all(path)
     whole = process_time() - start
@@ -83,7 +80,7 @@ def measure(number: int, split: int, folder: Path) -> dict[str, Any]:
             else:
                 source = meta if policy == BLOCKS and meta is not None else probe
                 name: Any = "events" if policy == BLOCKS else policy
-                choice = choose_frames(source, count, policy=name, packets=packets, facts=facts)
+                choice = choose_frames(source, count, policy=name, packets=packets)
                 rows, fed, before = choice.rows, choice.packets_to_decode, probing
                 before += extracting if policy == BLOCKS else 0.0
             choosing = process_time() - start
@@ -262,7 +259,7 @@ def main() -> None:
     summary = summarise([one for one in results if one["number"] < options.clips])
     print(table(summary))
     if options.json:
-        command = f"python benchmarks/rare.py {options.split} clips/ --clips {options.clips}"
+        command = f"python -m benchmarks.rare {options.split} clips/ --clips {options.clips}"
         rows = sum(one["rows"] for one in results)
         found = {"command": command, "clips": options.clips, "frames": rows, "rate": RATE, "strata": summary}
         options.json.write_text(json.dumps(found, indent=1) + "\n")

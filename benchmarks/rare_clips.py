@@ -16,7 +16,6 @@ wheel, which for the same pictures may differ slightly between runs.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -28,12 +27,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
-
-from heldout import BACKDROPS, Backdrop, _draw_objects  # noqa: E402
-
-from codecmeta.models.small.questions import Question, all_questions  # noqa: E402
-from codecmeta.models.small.scenes import Scene, draw_objects  # noqa: E402
+from benchmarks.heldout import BACKDROPS, Backdrop, _draw_objects
+from codecmeta.models.small.world.questions import Question, all_questions
+from codecmeta.models.small.world.scenes import Scene, draw_objects
 
 os.environ.setdefault("SVT_LOG", "1")  # errors only
 

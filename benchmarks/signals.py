@@ -1,6 +1,6 @@
 """Does the codec see what matters? Signals of encoded clips against the objects and motion that are known to be there.
 
-    python benchmarks/signals.py --json benchmarks/results/signals.json --figure docs/signals.png
+    python -m benchmarks.signals --json benchmarks/results/signals.json --figure docs/signals.png
 
 The clips are those of the tuning split of benchmarks/heldout.py, encoded in many ways. On 16 frames of each, spread as
 a model samples them, every signal gets a value per cell of 16x16 pixels, and is compared with three truths:
@@ -31,16 +31,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from heldout import TUNING, Clip, make_clip  # noqa: E402
-
 import codecmeta  # noqa: E402
-from codecmeta import extraction  # noqa: E402
-from codecmeta.bitstream import NotParsed  # noqa: E402
-from codecmeta.metadata import Maps, Metadata  # noqa: E402
+from benchmarks.heldout import TUNING, Clip, make_clip  # noqa: E402
+from codecmeta.codecs.protocol import Refused  # noqa: E402
+from codecmeta.extraction import by_parser  # noqa: E402
 from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
-from codecmeta.models.small.scenes import object_map  # noqa: E402
+from codecmeta.models.small.world.scenes import object_map  # noqa: E402
+from codecmeta.record.metadata import Maps, Metadata  # noqa: E402
+from codecmeta.record.selection import sample_rows  # noqa: E402
 
 FRAMES, CELL = 16, 16
 
@@ -73,7 +71,7 @@ def signals_of(path: Path, grid: tuple[int, int], rows: NDArray[np.int64]) -> di
         found["bits"] = codecmeta.patch_density(meta, rows, grid, signal="bits")
         found["quantiser"] = energy_of(replace(meta, residual=meta.qp), rows, grid)
         found["motion vectors"] = vector_lengths(meta, rows, grid)
-        with patch.object(extraction, "Bitstream", side_effect=NotParsed("asked not to")):
+        with patch.object(by_parser, "Reader", side_effect=Refused("asked not to")):
             meta = codecmeta.extract(path, frames=FRAMES)
     found["estimated residual"] = energy_of(meta, rows, grid)
     time = meta.frames.time
@@ -167,7 +165,7 @@ def spearman(values: NDArray[Any], truth: NDArray[Any]) -> float:
 def compare(clip: Clip, path: Path) -> Iterator[dict[str, Any]]:
     """One row per sampled frame and signal."""
     probe = codecmeta.probe(path)
-    rows, types = extraction.sample_rows(probe.frames.time, FRAMES), probe.frames.picture_type
+    rows, types = sample_rows(probe.frames.time, FRAMES), probe.frames.picture_type
     grid = (max(1, round(clip.height / CELL)), max(1, round(clip.width / CELL)))
     truth = truth_of(clip, rows, grid)
     for name, values in signals_of(path, grid, rows).items():
@@ -218,7 +216,7 @@ def main() -> None:
     strata = sorted({(name, value) for row in rows for name, value in row["strata"].items()})
     result = {
         "what": __doc__.splitlines()[0],
-        "command": f"python benchmarks/signals.py --clips {options.clips} --seed {options.seed}",
+        "command": f"python -m benchmarks.signals --clips {options.clips} --seed {options.seed}",
         "split": {"generator": "benchmarks/heldout.py", "seed": options.seed, "clips": options.clips},
         "signals": SIGNALS,
         "all": summarise(rows),

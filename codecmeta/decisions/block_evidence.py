@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.decisions.packet_events import KEY, NEIGHBOURHOOD, frames_per_second, running_median
-from codecmeta.metadata import Maps, Metadata
+from codecmeta.record.metadata import Maps, Metadata
 
 CELLS = (6, 8)
 STRONGEST = 4

@@ -1,33 +1,24 @@
-"""Which frames of a video to look at, decided before a picture is decoded.
-
-    choice = choose_frames("film.mp4", 32)
-    choice.rows, choice.times, choice.why         # what to decode, and why
-    meta, rows, pictures = codecmeta.read("film.mp4", choice.times)
+"""Which frames to look at: policies over the packet table, and what their choice costs to decode. No file is opened.
 
 Frames that are evenly spread in time miss what is short. The packet table, which costs nothing, says where something
-happens (`codecmeta.decisions.packet_events`) and what each frame costs to decode (`codecmeta.decisions.decode_cost`).
+happens (`packet_events`) and what each frame costs to decode (`container.decode_cost`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from time import perf_counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.cache import load
-from codecmeta.container import PacketTable, probe_with_packets
+from codecmeta.container.decode_cost import DecodeCost, predicted_seconds
+from codecmeta.container.packets import PacketTable
 from codecmeta.decisions.block_evidence import block_evidence
-from codecmeta.decisions.decode_cost import DecodeCost, decode_cost, predicted_seconds
 from codecmeta.decisions.packet_events import find_events, frames_per_second, outstanding, picture_kinds
-from codecmeta.decisions.packet_facts import PacketFacts, packet_facts
-from codecmeta.extraction import read, sample_rows
-from codecmeta.metadata import Frames, Metadata, Probe, Stream
+from codecmeta.record.metadata import Frames, Metadata, Probe, Stream
+from codecmeta.record.selection import sample_rows
 
 Policy = Literal["uniform", "keyframes", "cheap", "events", "query"]
 POLICIES: tuple[Policy, ...] = ("uniform", "keyframes", "cheap", "events", "query")
@@ -50,13 +41,6 @@ SETTLED = 0.5
 ENDING = 0.5
 """Deviations by which more must go on before a moment than after it to take it for an end."""
 
-CACHE_SUFFIX = ".h5"
-
-SCORED_SIDE = 448
-"""Pictures for a scorer are shrunk, by whole numbers, to not less than this on their shorter side."""
-
-Scorer = Callable[[list[NDArray[np.uint8]], str], Iterable[float]]
-
 
 @dataclass(frozen=True, repr=False)
 class Choice:
@@ -66,7 +50,8 @@ class Choice:
     middle of a long one, for want of others), "floor" (even spread of `events`), "event" or "query". score: float64,
     strength of the event or score of the query, 0 for others. packets_to_decode: packets a decoder is fed for these
     frames. exact_cost: whether the order of the stream is known, else that number is an estimate. predicted_seconds: to
-    decode them in one thread and turn them into RGB, roughly.
+    decode them in one thread and turn them into RGB, roughly. tables: of the file that was opened for the choice, so
+    that reading the frames need not open it for them again.
     """
 
     policy: Policy
@@ -77,9 +62,24 @@ class Choice:
     packets_to_decode: int
     exact_cost: bool
     predicted_seconds: float
+    tables: tuple[Probe, PacketTable] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Policy, cost, and a list of frames with row, time, why and score, ready for JSON."""
+        rows = zip(self.rows.tolist(), self.times.tolist(), self.why, self.score.tolist(), strict=True)
+        return {
+            "policy": self.policy,
+            "packets_to_decode": self.packets_to_decode,
+            "exact_cost": self.exact_cost,
+            "predicted_seconds": round(self.predicted_seconds, 4),
+            "frames": [
+                {"row": row, "time": round(time, 6), "why": why, "score": round(score, 4)}
+                for row, time, why, score in rows
+            ],
+        }
 
     def __repr__(self) -> str:
         reasons = {name: self.why.count(name) for name in dict.fromkeys(self.why)}
@@ -95,103 +95,22 @@ class Choice:
         return "\n".join([head, *lines])
 
 
-def choose_frames(
-    source: str | PathLike[str] | Probe | Metadata,
-    frames: int,
-    *,
-    policy: Policy = "events",
-    tolerance: float = TOLERANCE,
-    question: str | None = None,
-    scorer: Any = None,
-    candidates: int | None = None,
-    packets: PacketTable | None = None,
-    facts: PacketFacts | None = None,
-    seconds: dict[str, float] | None = None,
-) -> Choice:
-    """Choose `frames` frames of a video; fewer only where it has fewer.
-
-    >>> choose_frames("film.mp4", 16)
-    16 frames by events (12 event, 4 floor): 2,121 packets to decode, about 3.75 s
-    ...
-
-    source: a video, a cache of one, a `Probe` or a `Metadata`. A path to a video is best: the order of its packets and
-    their headers tell more than a frame table. policy: "uniform": evenly spread in time, both ends included, as `read`
-    takes them. "keyframes": evenly among the keyframes; where there are too few, the largest gaps are halved.
-    "cheap": from each equal slot of time the frame that costs the fewest packets beyond those already decoded.
-    "events": a quarter as "cheap", the rest behind what changes, found from packet sizes, and from bits (or residual)
-    per block where a `Metadata` has them for all frames; no gap is longer than (1 + tolerance) / max(2, frames // 4) of
-    the video. "query": `candidates` frames (default 8 per frame) proposed by "events" are decoded, `scorer` says how
-    well each fits `question`, and the best are taken that are not too near to better ones.
-
-    tolerance: the part of a slot, 0 to 1, in which "cheap" may look. scorer: what `load_text_image` gives, or any
-    function from (pictures, question) to one number per picture. packets, facts: of a `Probe`, where they are at hand.
-    seconds: receives what "probe", "choose", "decode" and "score" took.
-
-    Everything but "query" is a function of the tables alone, takes about a microsecond per frame of the video, and is
-    the same on every call. Raises VideoError or CacheError for what cannot be read, ValueError for what makes no sense.
-    """
-    _check(frames, policy, tolerance, question, scorer, candidates)
-    spent = {} if seconds is None else seconds
-    start = perf_counter()
-    video = _open(source, packets, facts)
-    spent["probe"] = perf_counter() - start
-    start = perf_counter()
-    frames = min(frames, len(video.frames))
-    if policy == "query":
-        return _by_query(video, frames, question or "", scorer, candidates or 8 * frames, tolerance, spent)
-    reasons = _choose(video, frames, policy, tolerance)
-    spent["choose"] = perf_counter() - start
-    return _choice(video, policy, reasons)
-
-
-def _check(
-    frames: int, policy: str, tolerance: float, question: str | None, scorer: Any, candidates: int | None
-) -> None:
-    if isinstance(frames, bool) or not isinstance(frames, (int, np.integer)) or frames < 1:
-        raise ValueError(f"frames={frames!r}: expected a whole number of at least 1")
-    if policy not in POLICIES:
-        raise ValueError(f"policy={policy!r}: expected one of {', '.join(POLICIES)}")
-    if not 0 <= tolerance <= 1:
-        raise ValueError(f"tolerance={tolerance}: expected a part of a slot, from 0 to 1")
-    if policy == "query" and (not question or scorer is None):
-        raise ValueError('policy="query" needs a question and a scorer, such as codecmeta.models.load_text_image(...)')
-    if candidates is not None and candidates < frames:
-        raise ValueError(f"candidates={candidates}: expected at least as many as frames ({frames})")
-
-
 @dataclass(frozen=True)
-class _Video:
-    """What a source tells: its tables, and what decoding costs."""
+class Candidates:
+    """The frames that may be chosen: what a source tells of them, and what decoding costs."""
 
-    path: Path
     stream: Stream
     frames: Frames
     packets: PacketTable | None
-    facts: PacketFacts | None
     meta: Metadata | None
     cost: DecodeCost
-
-
-def _open(source: Any, packets: PacketTable | None, facts: PacketFacts | None) -> _Video:
-    if isinstance(source, (str, PathLike)):
-        path = Path(source)
-        if path.suffix == CACHE_SUFFIX:
-            source = load(path)
-        else:
-            source, packets = probe_with_packets(path)
-            facts = packet_facts(source, packets)
-    if not isinstance(source, (Probe, Metadata)):
-        raise ValueError(f"source is a {type(source).__name__}; expected a path, a Probe or a Metadata")
-    meta = source if isinstance(source, Metadata) else None
-    cost = decode_cost(source.frames, source.stream, packets, facts)
-    return _Video(source.path, source.stream, source.frames, packets, facts, meta, cost)
 
 
 Reasons = dict[int, tuple[str, float]]
 """Chosen rows, and for each why it was chosen and with which score."""
 
 
-def _choose(video: _Video, frames: int, policy: Policy, tolerance: float) -> Reasons:
+def reasons_of(video: Candidates, frames: int, policy: Policy, tolerance: float) -> Reasons:
     time = video.frames.time
     if policy == "uniform":
         reasons: Reasons = {int(row): ("uniform", 0.0) for row in sample_rows(time, frames)}
@@ -221,7 +140,7 @@ def _spread(time: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     return chosen
 
 
-def _cheap(video: _Video, slots: int, tolerance: float, name: str, taken: Iterable[int] = ()) -> Reasons:
+def _cheap(video: Candidates, slots: int, tolerance: float, name: str, taken: Iterable[int] = ()) -> Reasons:
     """From each equal slot of time the frame that costs least beyond what is decoded anyway, nearer to its middle first
     where several cost the same. A slot without frames gives none. taken: rows that are decoded anyway."""
     time, cost = video.frames.time, video.cost
@@ -262,7 +181,7 @@ def _further(cost: DecodeCost, rows: NDArray[np.int64], reached: dict[int, int])
     return ahead
 
 
-def _fill(reasons: Reasons, video: _Video, frames: int, name: str) -> None:
+def _fill(reasons: Reasons, video: Candidates, frames: int, name: str) -> None:
     """Add frames in the middle of the longest gaps until there are enough."""
     time = video.frames.time
     while len(reasons) < frames:
@@ -277,10 +196,10 @@ def _fill(reasons: Reasons, video: _Video, frames: int, name: str) -> None:
         reasons[int(low + np.abs(time[low:high] - middle).argmin())] = (name, 0.0)
 
 
-def _by_events(video: _Video, frames: int, tolerance: float) -> Reasons:
+def _by_events(video: Candidates, frames: int, tolerance: float) -> Reasons:
     floor = min(frames, max(2, round(FLOOR_SHARE * frames)))
     time = video.frames.time
-    score = activity(video.frames, video.packets, video.facts, video.meta)
+    score = activity(video.frames, video.packets, video.meta)
     found = find_events(score, time, 4 * frames)
     found = found[found[:, 2] >= LEAST]
     shown = _shown_later(video)
@@ -294,11 +213,9 @@ def _by_events(video: _Video, frames: int, tolerance: float) -> Reasons:
     return reasons
 
 
-def activity(
-    frames: Frames, packets: PacketTable | None, facts: PacketFacts | None, meta: Metadata | None
-) -> NDArray[np.float64]:
+def activity(frames: Frames, packets: PacketTable | None, meta: Metadata | None) -> NDArray[np.float64]:
     """float64 (n,): by how many deviations each picture stands out, from everything that the source has."""
-    kinds = picture_kinds(frames, packets, facts)
+    kinds = picture_kinds(frames, packets)
     score = outstanding(frames, kinds)
     inside = None if meta is None else block_evidence(meta, kinds)
     return score if inside is None else (score + inside) / np.sqrt(2)
@@ -320,13 +237,13 @@ def _shares(found: NDArray[np.float64], time: NDArray[np.float64], frames: int) 
     return [(event, int(number)) for event, number in enumerate(given) if number]
 
 
-def _shown_later(video: _Video) -> NDArray[np.int64]:
+def _shown_later(video: Candidates) -> NDArray[np.int64]:
     """int64 (n,): the row at which what a packet holds is shown: its own, but for hidden frames (AV1, VP9), which are
     shown at the latest when as many come again."""
     rows = np.arange(len(video.frames))
-    if video.facts is None or video.packets is None or video.facts.coded.max() < 2:
+    if video.packets is None or video.packets.coded.max() < 2:
         return rows
-    coded = video.facts.coded[video.packets.display_order]
+    coded = video.packets.coded[video.packets.display_order]
     shown = rows.copy()
     for row in np.flatnonzero(coded > 1).tolist():
         again = np.flatnonzero(coded[row + 1 : row + 65] >= coded[row])
@@ -372,39 +289,7 @@ def _mean_of(total: NDArray[np.float64], first: int, stop: int) -> float:
     return float((total[stop] - total[first]) / (stop - first)) if stop > first else 0.0
 
 
-def _by_query(
-    video: _Video, frames: int, question: str, scorer: Any, candidates: int, tolerance: float, spent: dict[str, float]
-) -> Choice:
-    start = perf_counter()
-    proposed = _choose(video, min(candidates, len(video.frames)), "events", tolerance)
-    rows = np.array(sorted(proposed))
-    spent["choose"] = perf_counter() - start
-    start = perf_counter()
-    _, rows, pictures = read(
-        video.path, video.frames.time[rows].tolist(), transform=_shrunk, stream=video.stream.stream_index
-    )
-    spent["decode"] = perf_counter() - start
-    start = perf_counter()
-    scores = np.array(list(getattr(scorer, "scores", scorer)(pictures, question)), np.float64)
-    spent["score"] = perf_counter() - start
-    if scores.shape != (len(pictures),) or not np.isfinite(scores).all():
-        raise ValueError(f"the scorer gave {scores.shape} for {len(pictures)} pictures; expected one number for each")
-    best = _diverse(scores, video.frames.time[rows], min(frames, len(rows)))
-    chosen = _choice(video, "query", {int(rows[one]): ("query", float(scores[one])) for one in best})
-    packets = video.cost.count(rows)  # all candidates were decoded
-    return Choice(
-        chosen.policy,
-        chosen.rows,
-        chosen.times,
-        chosen.why,
-        chosen.score,
-        packets,
-        chosen.exact_cost,
-        predicted_seconds(video.stream, packets, len(rows)),
-    )
-
-
-def _diverse(scores: NDArray[np.float64], time: NDArray[np.float64], count: int) -> list[int]:
+def diverse(scores: NDArray[np.float64], time: NDArray[np.float64], count: int) -> list[int]:
     """The best, none nearer in time to a better one than half of the even distance; where that leaves too few, the
     distance is halved, and so on."""
     order = np.argsort(-scores, kind="stable").tolist()
@@ -418,17 +303,7 @@ def _diverse(scores: NDArray[np.float64], time: NDArray[np.float64], count: int)
     return chosen
 
 
-def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture, means of whole blocks of pixels where it is far larger than a text-image model looks at."""
-    factor = min(picture.shape[:2]) // SCORED_SIDE
-    if factor < 2:
-        return picture
-    height, width = (side // factor for side in picture.shape[:2])
-    blocks = picture[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
-    return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
-
-
-def _choice(video: _Video, policy: Policy, reasons: Reasons) -> Choice:
+def choice_of(video: Candidates, policy: Policy, reasons: Reasons) -> Choice:
     rows = np.array(sorted(reasons), np.int64)
     packets = video.cost.count(rows)
     return Choice(

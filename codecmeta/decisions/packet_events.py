@@ -10,17 +10,14 @@ how the sum of independent noise grows. Runs in microseconds per frame; nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from codecmeta.container import PacketTable, probe_with_packets
-from codecmeta.decisions.packet_facts import PacketFacts, packet_facts
-from codecmeta.events import _off_clock, change_scores
-from codecmeta.metadata import B, Frames, I, Metadata, Probe
+from codecmeta.container.packets import PacketTable
+from codecmeta.decisions.events import off_clock
+from codecmeta.record.metadata import B, Frames, I
 
 NEIGHBOURHOOD = 60.0
 """Seconds around a picture in which its own kind says what is usual."""
@@ -58,30 +55,15 @@ class PacketEvent:
     cut: bool
 
 
-def packet_events(
-    source: str | PathLike[str] | Probe | Metadata, *, most: int = 64, least: float = 3.0
+def events_of(
+    frames: Frames, change: NDArray[np.floating], kinds: NDArray[np.int64], *, most: int, least: float
 ) -> list[PacketEvent]:
-    """The events of a video in order of time, from packet sizes alone.
-
-    >>> [(one.start, one.strength) for one in packet_events("clip.mp4")]
-    [(35.5, 6.0)]
-
-    source: a path (best: stream order and packet headers help), a `Probe` or a `Metadata`. most: the strongest so
-    many. least: weaker ones are left out. What ends is an event too, so one thing that comes and goes may be two.
-
-    Raises VideoError for what cannot be read, ValueError for limits that make no sense.
-    """
-    if most < 1 or not least >= 0:
-        raise ValueError(f"most={most}, least={least}: expected at least one event and a strength of 0 or more")
-    packets = facts = None
-    if isinstance(source, (str, PathLike)):
-        source, packets = probe_with_packets(Path(source))
-        facts = packet_facts(source, packets)
-    kinds = picture_kinds(source.frames, packets, facts)
-    time = source.frames.time
-    found = find_events(outstanding(source.frames, kinds), time, most)
+    """The events of a frame table in order of time. change: float (n - 1,), `change_scores` of all frames, which tell
+    cuts. kinds: of `picture_kinds`. most, least: as for `codecmeta.packet_events`."""
+    time = frames.time
+    found = find_events(outstanding(frames, kinds), time, most)
     found = found[found[:, 2] >= least]
-    change = np.append(0.0, change_scores(source, np.arange(len(time))))
+    change = np.append(0.0, change)
     events = []
     for first, length, strength in found[np.argsort(found[:, 0], kind="stable")].tolist():
         first, last = int(first), int(first + length) - 1
@@ -91,9 +73,7 @@ def packet_events(
     return events
 
 
-def picture_kinds(
-    frames: Frames, packets: PacketTable | None = None, facts: PacketFacts | None = None
-) -> NDArray[np.int64]:
+def picture_kinds(frames: Frames, packets: PacketTable | None = None) -> NDArray[np.int64]:
     """int64 (n,): pictures with the same number play the same part in the stream and can be compared by size.
 
     With the packet table the part follows from stream order: an anchor is displayed behind all pictures sent before
@@ -104,17 +84,17 @@ def picture_kinds(
     key = frames.keyframe | (frames.picture_type == I)
     if key.mean() > 0.9:  # all-intra
         return np.full(len(frames), ANCHOR)
-    if facts is not None and packets is not None and facts.coded.max() > 1:
+    if packets is not None and packets.coded.max() > 1:
         order = packets.display_order
-        empty = (facts.coded[order] == 1) & (packets.size[order] <= TWO_FRAMES)
-        return np.where(key, KEY, np.where(empty, UNREFERRED, UNREFERRED + facts.coded[order].astype(np.int64)))
+        empty = (packets.coded[order] == 1) & (packets.size[order] <= TWO_FRAMES)
+        return np.where(key, KEY, np.where(empty, UNREFERRED, UNREFERRED + packets.coded[order].astype(np.int64)))
     if packets is None or not packets.timed:
         return np.where(key, KEY, np.where(frames.picture_type == B, REFERRED, ANCHOR))
     order = packets.display_order
     sent = np.argsort(order, kind="stable")  # rows in stream order
     anchor = np.zeros(len(frames), bool)
     anchor[sent] = sent >= np.maximum.accumulate(sent)
-    referred = np.ones(len(frames), bool) if facts is None else facts.reference[order]
+    referred = packets.reference[order]
     return np.where(key, KEY, np.where(anchor, ANCHOR, np.where(referred, REFERRED, UNREFERRED)))
 
 
@@ -137,7 +117,7 @@ def outstanding(frames: Frames, kinds: NDArray[np.int64]) -> NDArray[np.float64]
         result[rows] = away / (spread + FLOOR)
     keys = np.flatnonzero(frames.keyframe)
     if len(keys) > 1 and kinds[keys[0]] == KEY:
-        result[keys[1:]] = CLIP[1] * (_off_clock(keys) >= 1)
+        result[keys[1:]] = CLIP[1] * (off_clock(keys) >= 1)
     return np.clip(result, *CLIP)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import av
@@ -11,18 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from codecmeta import extract, probe  # noqa: E402
-from codecmeta.container import probe_with_packets  # noqa: E402
-from codecmeta.decisions.choose import POLICIES, choose_frames  # noqa: E402
-from codecmeta.decisions.decode_cost import decode_cost  # noqa: E402
-from codecmeta.decisions.packet_events import packet_events, running_median  # noqa: E402
-from codecmeta.decisions.packet_facts import packet_facts  # noqa: E402
-from codecmeta.extraction import sample_rows  # noqa: E402
-
-from clips import pan, real_clip, texture, write_clip  # noqa: E402
-from synthetic import make_metadata  # noqa: E402
+from codecmeta import extract, probe
+from codecmeta.container.decode_cost import decode_cost
+from codecmeta.container.probe import probe_with_packets
+from codecmeta.decisions.choose import POLICIES
+from codecmeta.decisions.packet_events import running_median
+from codecmeta.extraction.choose import choose_frames, packet_events
+from codecmeta.record.selection import sample_rows
+from tests.support.clips import pan, real_clip, texture, write_clip
+from tests.support.synthetic import make_metadata
 
 TABLE_POLICIES = [one for one in POLICIES if one != "query"]
 SIZE = (96, 64)
@@ -227,7 +223,7 @@ def test_packets_to_decode_are_enough_and_give_the_same_pictures(name: str, poli
     path = real_clip(name)
     choice = choose_frames(path, 6, policy=policy)  # type: ignore[arg-type]
     found, packets = probe_with_packets(path)
-    cost = decode_cost(found.frames, found.stream, packets, packet_facts(found, packets))
+    cost = decode_cost(found.frames, found.stream, packets)
     fed, pictures = fed_and_decoded(path, found.stream.stream_index, cost.passes(choice.rows))
     assert fed == choice.packets_to_decode
     _, everything = fed_and_decoded(path, found.stream.stream_index, [np.arange(len(packets))])
@@ -240,9 +236,8 @@ def test_pictures_nothing_refers_to_are_left_out(tmp_path: Path) -> None:
     options = {"preset": "veryfast", "threads": "1", "bf": "3", "x264-params": "b-adapt=0:b-pyramid=none:scenecut=0"}
     path = write_clip(tmp_path / "clip.mp4", pan(41, SIZE, (1, 0)), "libx264", options, rate=10)
     found, packets = probe_with_packets(path)
-    facts = packet_facts(found, packets)
-    assert (facts.reference == (packets.picture_type != ord("B"))).all()
-    cost = decode_cost(found.frames, found.stream, packets, facts)
+    assert (packets.reference == (packets.picture_type != ord("B"))).all()
+    cost = decode_cost(found.frames, found.stream, packets)
     assert cost.count(np.array([40])) == 11  # I and ten P
     assert cost.count(np.array([38])) == 12  # the B picture itself in addition
 
