@@ -309,7 +309,6 @@ def test_realised_tokens_are_those_of_the_plan_and_of_the_cache(model):
             tiny.generate(model, tiny.llava_inputs(), new=1)
             handle.remove()
         assert [session.tokens_kept + tiny.BEFORE + tiny.AFTER + 1] == entered  # and the token that ends the video
-        assert session.counts.sum() == session.tokens_kept
         assert session.kv_bytes == (session.tokens_kept + tiny.BEFORE + tiny.AFTER + 1) * per_token
         assert session.layer_tokens == [session.tokens_kept] * 4
         if session.plan.exact:
