@@ -42,7 +42,7 @@ class Codec:
     parser: str = ""
 
 
-_EXPORTS = {"vectors": True, "pushed": 1}
+_EXPORTS: dict[str, Any] = {"vectors": True, "pushed": 1}
 _MPEG = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR)
 _MPEG2 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, picture_type=mpeg2_type)
 _H263 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False)

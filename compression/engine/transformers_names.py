@@ -6,10 +6,10 @@ not found is a `ContractError`: "not there" and "called otherwise" look alike, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import lru_cache
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -116,7 +116,9 @@ class Call:
 def parameters(module: nn.Module) -> tuple[str, ...]:
     """Names of what a module's forward takes, in order."""
     own = vars(module).get("forward")
-    return _named(own) if own is not None else _parameters_of_class(type(module))
+    if own is not None:
+        return _named(own)
+    return _parameters_of_class(cast(Hashable, type(module)))  # torch's stubs hide that classes are hashable
 
 
 @lru_cache(maxsize=256)
