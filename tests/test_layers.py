@@ -11,13 +11,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = [
     {"codecmeta.errors", "codecmeta.version", "codecmeta.compiling", "codecmeta.locks"},
-    {"codecmeta.record"},
-    {"codecmeta.codecs.headers"},
+    {"codecmeta.record", "codecmeta.codecs.syntax"},
+    {"codecmeta.codecs.headers", "codecmeta.codecs.packet_facts"},
     {"codecmeta.codecs.table"},
     {"codecmeta.codecs.protocol"},
-    {"codecmeta.codecs.syntax"},
     {"codecmeta.codecs.h264"},
-    {"codecmeta.cache", "codecmeta.container", "codecmeta.decisions"},
+    {"codecmeta.cache", "codecmeta.container"},
+    {"codecmeta.decisions"},
     {"codecmeta.decoding"},
     {"codecmeta.extraction"},
     {"codecmeta.corpus", "codecmeta.view"},

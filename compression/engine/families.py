@@ -26,6 +26,7 @@ FAMILIES: dict[str, Family] = {
     "LlavaOnevisionForConditionalGeneration": Family("LlavaOnevision", "llava_onevision", "LLaVA-OneVision"),
     "Qwen2VLForConditionalGeneration": Family("Qwen2VL", "qwen2_vl", "Qwen2-VL"),
     "Qwen2_5_VLForConditionalGeneration": Family("Qwen25VL", "qwen2_vl", "Qwen2.5-VL"),
+    "Qwen3VLForConditionalGeneration": Family("Qwen3VL", "qwen3_vl", "Qwen3-VL"),
 }
 """Class of a transformers model -> row. A new model is one adapter file and one row here."""
 

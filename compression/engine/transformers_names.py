@@ -6,10 +6,10 @@ not found is a `ContractError`: "not there" and "called otherwise" look alike, a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from inspect import Parameter, signature
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "segment_ends": ("cu_seqlens",),
     "longest_segment": ("max_seqlen",),
     "token_types": (TOKEN_TYPES,),
+    "visual_mask": ("visual_pos_masks",),
+    "deepstack": ("deepstack_visual_embeds",),
 }
 """What an argument is -> how it is spelled, newest first."""
 
@@ -50,6 +52,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "query projection": ("q_proj",),
     "key projection": ("k_proj",),
     "joint projection": ("qkv",),
+    "query norm": ("q_norm",),
+    "key norm": ("k_norm",),
     "heads": ("num_heads",),
     "head width": ("head_dim",),
     "scale": ("scaling", "scale"),
@@ -116,9 +120,8 @@ class Call:
 def parameters(module: nn.Module) -> tuple[str, ...]:
     """Names of what a module's forward takes, in order."""
     own = vars(module).get("forward")
-    if own is not None:
-        return _named(own)
-    return _parameters_of_class(cast(Hashable, type(module)))  # torch's stubs hide that classes are hashable
+    cls: Any = type(module)
+    return _named(own) if own is not None else _parameters_of_class(cls)
 
 
 @lru_cache(maxsize=256)
@@ -166,6 +169,11 @@ def part(owner: Any, what: str) -> Any:
     raise ContractError(
         f"the {what} of {type(owner).__name__} as {' or '.join(ATTRIBUTES[what])}", "it has nothing of that name"
     )
+
+
+def has(owner: Any, what: str) -> bool:
+    """Whether it has this part; for parts that not every model has."""
+    return any(hasattr(owner, name) for name in ATTRIBUTES[what])
 
 
 def call(module: nn.Module, **values: Any) -> Any:
