@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Family:
     """cls: name of the adapter's class. module: where it is, in `codecmeta.models.adapters`. label: what people call
-    the model, for the README and help texts."""
+    the model, for docs/methods.md and help texts."""
 
     cls: str
     module: str
