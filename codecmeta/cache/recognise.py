@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +50,26 @@ def kept(cache: str | Path, video: str | Path, settings: dict[str, Any]) -> Writ
         return None
     summary = summary or _summary_of(Path(cache))
     if summary.settings != settings:
+        made, wanted = _what_differs(summary.settings, settings)
         raise CacheError(
-            f"{cache}: made with {json.dumps(summary.settings)}, asked for {json.dumps(settings)}; "
-            "overwrite it or choose another name"
+            f"{cache}: made with {made}, asked for {wanted}; --overwrite (overwrite=True) replaces it, another -o "
+            "keeps both"
         )
     _check_source(summary, cache, video)
+    return _written(cache, summary)
+
+
+def intact(cache: str | Path, video: str | Path) -> Written | None:
+    """What a whole cache holds, with whatever settings and of whatever version of its video; None where there is none.
+    """
+    try:
+        summary = read_summary(cache) or _summary_of(Path(cache))
+    except (OSError, CacheError):
+        return None
+    return _written(cache, summary)
+
+
+def _written(cache: str | Path, summary: Summary) -> Written:
     return Written(
         Path(cache),
         summary.cache_bytes,
@@ -65,6 +79,28 @@ def kept(cache: str | Path, video: str | Path, settings: dict[str, Any]) -> Writ
         summary.capability,
         skipped=True,
     )
+
+
+def _what_differs(made: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, str]:
+    """Two settings in words, reduced to what differs. Details that follow from the frames are not said."""
+    names = [name for name in {**made, **wanted} if made.get(name) != wanted.get(name)]
+    if "frames" in names and all(one.get("details") == (one.get("frames") != "all") for one in (made, wanted)):
+        names = [name for name in names if name != "details"]
+    return _in_words(made, names), _in_words(wanted, names)
+
+
+def _in_words(settings: dict[str, Any], names: list[str]) -> str:
+    """Settings as the options that ask for them."""
+    words = []
+    for name in names:
+        value = settings.get(name)
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list):
+            words.append(f"{len(value)} chosen {name}")
+        else:
+            words.append(f"no --{name}" if value is None else f"--{name} {value}")
+    return " ".join(words)
 
 
 def check_video(cache: Path, video: Path) -> None:

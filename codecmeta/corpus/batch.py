@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
 
-from codecmeta.cache.recognise import Written, asked, kept
+from codecmeta.cache.recognise import Written, asked, intact, kept
 from codecmeta.cache.unfinished import remove_abandoned
 from codecmeta.corpus.index import Row
 from codecmeta.corpus.inputs import Task
@@ -122,5 +123,9 @@ def _row(task: Task, written: Written, seconds: float) -> Row:
 
 
 def _failed(task: Task, reason: str, seconds: float) -> Row:
+    """What was asked for is not there; where an earlier cache is and stays, the row says what is in it."""
+    there = intact(task.cache, task.path)
+    if there is not None:
+        return replace(_row(task, there, 0.0), status="failed", reason=reason, seconds=round(seconds, 4))
     size = os.path.getsize(task.path) if os.path.isfile(task.path) else 0
     return Row(task.path, task.key, task.cache, "failed", reason, round(seconds, 4), source_bytes=size)

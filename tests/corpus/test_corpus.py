@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,12 +195,36 @@ def test_what_is_finished_is_recognised_without_reading_it(
 
 def test_other_settings_fail_that_file_and_name_both(folder: Path, tmp_path: Path) -> None:
     call(folder / "a.mp4", folder / "b.mp4", "-o", tmp_path / "out", "--frames", 2)
+    before = read_rows((tmp_path / "out/index.jsonl").read_bytes().splitlines())
     done = call(folder, "-o", tmp_path / "out", "--frames", "keyframes", "--json")
     rows = {one["key"]: one for one in map(json.loads, done.stdout.splitlines())}
     assert done.exit_code == 1 and rows["deep/er/c.mp4"]["status"] == "done"
+    after = read_rows((tmp_path / "out/index.jsonl").read_bytes().splitlines())
     for key in ("a.mp4", "b.mp4"):
-        assert '"frames": 2' in rows[key]["reason"] and '"frames": "keyframes"' in rows[key]["reason"]
+        assert rows[key]["status"] == "failed"
+        said = rows[key]["reason"].split(": ", 1)[1]
+        assert said.startswith("made with --frames 2, asked for --frames keyframes; --overwrite")
+        assert after[key].status == "skipped" and after[key].reason == rows[key]["reason"]
+        assert replace(after[key], status="done", reason="") == before[key]
     assert re.search(r"\n +2  cache: made with", done.stderr)  # one group of the summary
+    assert list(Corpus(tmp_path / "out")) == ["a.mp4", "b.mp4", "deep/er/c.mp4"]
+    again = call(folder / "a.mp4", "-o", tmp_path / "out", "--frames", 2, "--no-details")
+    assert "made with --details, asked for --no-details;" in again.stderr and "frames" not in again.stderr
+
+
+def test_a_failure_does_not_take_good_data_out_of_the_index(folder: Path, tmp_path: Path) -> None:
+    """A video that is gone or damaged, also for --overwrite, costs nothing that was read before."""
+    out = tmp_path / "out"
+    call(folder, "-o", out, "--frames", 2)
+    cache = (out / "a.codecmeta.h5").read_bytes()
+    (folder / "a.mp4").write_bytes(b"no video any more")
+    (folder / "b.mp4").unlink()
+    done = call(folder / "a.mp4", folder / "b.mp4", "-o", out, "--frames", 2, "--overwrite")
+    assert done.exit_code == 1 and done.stderr.count("failed: ") == 2
+    corpus = Corpus(out)
+    assert list(corpus) == ["a.mp4", "b.mp4", "deep/er/c.mp4"] and not corpus.failed
+    assert {key: row.frames for key, row in corpus.rows.items()} == dict.fromkeys(corpus, 6)
+    assert (out / "a.codecmeta.h5").read_bytes() == cache
 
 
 def test_a_cache_without_a_summary_is_recognised_too(folder: Path, tmp_path: Path) -> None:
