@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,8 @@ def evaluate(
     """Answer every question in DATASET with every method, and compare each with the plain model on the same questions.
 
     DATASET has one JSON object per line: {"video", "question", "answer"}, optionally "options" to choose from, "type"
-    and "strata". Exit code 0: all answered; 1: failed, what was answered so far is kept; 2: wrong usage.
+    and "strata". A line or a video that cannot be asked is named with its reason, and the others are compared. Exit
+    code 0: all answered; 1: some or all failed, what was answered is kept; 2: wrong usage.
     """
     from codecmeta.cli.run import libraries
 
@@ -86,16 +89,16 @@ def evaluate(
 
     try:
         settings = evaluation.make_settings(methods, budgets, seeds or (0, 1, 2), options)
-        rows = evaluation.read_dataset(dataset)
+        rows, bad = evaluation.read_dataset(dataset)
         for file in (out, markdown, plot):
             if file is not None:
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
         loaded = models.load(model, device)
-        belongs = identity(dataset, loaded, frames, max_new_tokens)
+        belongs = identity(loaded, frames, max_new_tokens)
         answers = evaluation.Answers(kept, belongs)
         try:
-            evaluation.evaluate(
+            bad += evaluation.evaluate(
                 loaded,
                 rows,
                 settings,
@@ -109,13 +112,22 @@ def evaluate(
             answers.close()
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from error
+    bad.sort(key=lambda row: row.line)
+    lost = {row.line for row in bad}
+    rows = [row for row in rows if row.line not in lost]
+    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
     result = {
         "command": _command(),
         "note": note,
-        "dataset": {"name": dataset.name, **belongs},
+        "dataset": {"name": dataset.name, "dataset_sha256": digest, **belongs},
+        "failed": [asdict(row) for row in bad],
         **evaluation.summarise_replies(rows, settings, answers.replies),
     }
     _write(result, as_json, out, markdown, plot)
+    for row in bad:
+        click.echo(f"failed: {dataset}, line {row.line}: {row.reason}", err=True)
+    if bad:
+        sys.exit(1)
 
 
 def _write(result: dict[str, Any], as_json: bool, out: Path | None, markdown: Path | None, plot: Path | None) -> None:

@@ -26,10 +26,11 @@ class Setting:
 
     @property
     def keys(self) -> list[str]:
-        """Name of each strategy in a file of answers: label, budget, seed."""
-        budget = "" if self.budget is None else f" @{self.budget:g}"
-        seeds = [f" #{values['seed']}" if len(self.strategies) > 1 else "" for values in map(asdict, self.strategies)]
-        return [f"{self.label}{budget}{seed}" for seed in seeds]
+        """Name of each strategy in a file of answers: the method and every option that is set, by whatever way."""
+        return [
+            " ".join([one.name, *(f"{name}={value}" for name, value in asdict(one).items() if value is not None)])
+            for one in self.strategies
+        ]
 
     @property
     def options(self) -> dict[str, Any]:
