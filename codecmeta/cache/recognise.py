@@ -11,7 +11,7 @@ from codecmeta.cache.store import SUFFIX, load, opened
 from codecmeta.cache.user_block import Summary, read_summary
 from codecmeta.cache.writer import fingerprint, levels
 from codecmeta.errors import CacheError
-from codecmeta.record.selection import Selection
+from codecmeta.record.selection import Selection, as_setting
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Written:
 def asked(frames: Selection, details: bool | None, stream: int | None) -> dict[str, Any]:
     """The settings that a cache file records, as it reads them back."""
     details = frames != "all" if details is None else details
-    return {"frames": list(frames) if isinstance(frames, tuple) else frames, "details": details, "stream": stream}
+    return {"frames": as_setting(frames), "details": details, "stream": stream}
 
 
 def default_cache_path(video: Path) -> Path:
@@ -60,8 +60,7 @@ def kept(cache: str | Path, video: str | Path, settings: dict[str, Any]) -> Writ
 
 
 def intact(cache: str | Path, video: str | Path) -> Written | None:
-    """What a whole cache holds, with whatever settings and of whatever version of its video; None where there is none.
-    """
+    """What a whole cache holds, with whatever settings and of whatever version of its video; None without one."""
     try:
         summary = read_summary(cache) or _summary_of(Path(cache))
     except (OSError, CacheError):
@@ -96,8 +95,8 @@ def _in_words(settings: dict[str, Any], names: list[str]) -> str:
         value = settings.get(name)
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(value, list):
-            words.append(f"{len(value)} chosen {name}")
+        elif isinstance(value, (list, dict)):
+            words.append(f"{len(value)} times" if isinstance(value, list) else f"{len(value['rows'])} rows")
         else:
             words.append(f"no --{name}" if value is None else f"--{name} {value}")
     return " ".join(words)

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from codecmeta.cache.recognise import Written, asked, intact, kept
 from codecmeta.cache.unfinished import remove_abandoned
@@ -18,13 +18,13 @@ from codecmeta.corpus.workers import isolated_map
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.to_file import extract_to_file
 from codecmeta.extraction.warm_up import warm_up
-from codecmeta.record.selection import Selection, check_selection
+from codecmeta.record.selection import check_jobs, selected
 
 
 def extract_many(
     tasks: Sequence[Task],
     *,
-    frames: Selection = "all",
+    frames: Literal["all", "keyframes"] | int = "all",
     details: bool | None = None,
     stream: int | None = None,
     overwrite: bool = False,
@@ -46,13 +46,14 @@ def extract_many(
     What killed runs have left unfinished in the folders of the caches is removed first. However the iterator ends,
     there are only complete caches, and the same call goes on from there.
     """
-    check_selection(frames, jobs)
+    check_jobs(jobs)
+    selection = selected(frames)
     for folder in sorted({os.path.dirname(task.cache) or "." for task in tasks}):
         remove_abandoned(folder)
     options: dict[str, Any] = {"frames": frames, "details": details, "stream": stream, "overwrite": overwrite}
     rest: list[Task] = []
     for task in tasks:
-        row = None if overwrite else _finished_row(task, asked(frames, details, stream))
+        row = None if overwrite else _finished_row(task, asked(selection, details, stream))
         if row is None:
             rest.append(task)
         else:

@@ -17,7 +17,7 @@ from codecmeta.extraction import by_decoder, by_parser
 from codecmeta.extraction.job import Job, Stages, Transform
 from codecmeta.extraction.outcome import Outcome
 from codecmeta.record.parts import Found, Sink
-from codecmeta.record.selection import Selection, check_selection
+from codecmeta.record.selection import Selection, check_jobs
 
 _DAMAGED = "the file is damaged, and shows what its decoder makes of it"
 
@@ -35,7 +35,7 @@ def scan(
 ) -> Found:
     """Read what a selection needs and give it to a sink in display order; returns the tables and how signals came
     about."""
-    check_selection(frames, jobs)
+    check_jobs(jobs)
     job = Job.begin(path, frames, details, jobs, stream, transform, stages or Stages())
     start = perf_counter()
     try:
