@@ -88,6 +88,8 @@ def evaluate(
     from codecmeta.models.evaluation.runner import identity
 
     try:
+        if note and not (out or as_json):
+            raise ValueError("option note has no effect (it needs --out or --json)")
         settings = evaluation.make_settings(methods, budgets, seeds or (0, 1, 2), options)
         rows, bad = evaluation.read_dataset(dataset)
         for file in (out, markdown, plot):

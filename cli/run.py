@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def run(
     try:
         compression, models = libraries()
         strategy = compression.make(method, budget=budget, options=_pairs(options))
+        check_usage(question, method, compare, text_model, _pairs(options))
         if text_model is not None:
             models.scorable(strategy)
         if not video.exists():
@@ -141,9 +143,21 @@ def _page(video: Path, answers: list[Any]) -> str:
     return page(view, Report(answer.question, [one.as_dict() for one in answers]))
 
 
+def check_usage(question: str, method: str, compare: bool, text_model: str | None, options: dict[str, str]) -> None:
+    """Raise ValueError for an empty question, and for what was asked for and would change nothing."""
+    if not question.strip():
+        raise ValueError("the question is empty; ask something about the video")
+    if compare and method == "none":
+        raise ValueError("option compare has no effect (it compares with method none, which is the method)")
+    for name in ("combine", "use_full_prompt"):
+        if name in options and text_model is None:
+            raise ValueError(f"method {method!r}: option {name} has no effect (it needs --text-model)")
+
+
 def libraries() -> tuple[Any, Any]:
     """The strategies and the models; both need the extra that a plain install does not bring."""
     try:
+        _check_torchvision()
         import transformers
 
         from codecmeta import compression, models
@@ -155,6 +169,20 @@ def libraries() -> tuple[Any, Any]:
             f'this command needs {error.name}, which is not installed: pip install "codecmeta[models]"'
         ) from error
     return compression, models
+
+
+def _check_torchvision() -> None:
+    """transformers imports torchvision where there is one, and fails far away where it does not fit torch."""
+    if find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise click.ClickException(
+            f"torchvision is installed and cannot be imported ({said[0]}); it is not needed: pip uninstall "
+            "torchvision, or install the version that fits this torch"
+        ) from error
 
 
 def _pairs(options: tuple[str, ...]) -> dict[str, str]:

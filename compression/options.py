@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+Effects = Mapping[str, tuple[str, Callable[[Any], object]]]
+"""Options that count only beside others: name -> (what they need, in words; whether a strategy has it)."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """ "; did you mean X?" where a known name is like the given one, else "".
+
+    >>> did_you_mean("metmo", ["metom", "metok"])
+    "; did you mean 'metom'?"
+    """
+    close = get_close_matches(given.lower(), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def without_effect(strategy: Any, names: Iterable[str]) -> dict[str, str]:
+    """Of these options of a strategy those that change nothing as it is, and what they need to."""
+    effects: Effects = strategy.effects
+    return {name: effects[name][0] for name in names if name in effects and not effects[name][1](strategy)}
 
 
 def parse_options(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -21,7 +41,9 @@ def parse_options(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for name, text in texts.items():
         if name not in known:
-            raise ValueError(f"method {cls.name!r} has no option {name!r}; it has: {', '.join(known)}")  # type: ignore[attr-defined]
+            raise ValueError(
+                f"method {cls.name!r} has no option {name!r}{did_you_mean(name, known)}; it has: {', '.join(known)}"
+            )  # type: ignore[attr-defined]
         try:
             values[name] = _parse(hints[name], text)
         except ValueError:

@@ -69,6 +69,8 @@ class VideoModel:
         Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
         ValueError for what the method cannot do.
         """
+        if not question.strip():
+            raise ValueError("the question is empty; ask something about the video")
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
         covered = (replace(scorable(chosen), frame_scores=()) if text_model else chosen).needs_metadata

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.compression.inside import Inside
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, require
 from codecmeta.decisions.budget import gop_weights
@@ -76,6 +77,14 @@ class Metok(Strategy):
 
     name: ClassVar[str] = "metok"
     needs_patches: ClassVar[bool] = True
+    effects: ClassVar[Effects] = {
+        "key_frames": ("beta left out", lambda own: own.beta is None),
+        "other_strides": ("nonkey_uniform left out", lambda own: own.nonkey_uniform is None),
+        "codec_weight": ("boundaries=features", lambda own: own.boundaries == "features"),
+        "ratio": ("prune=true and quotas left out", lambda own: own.prune and own.quotas is None),
+        "quotas": ("prune=true", lambda own: own.prune),
+        "layers": ("prune=true or forget=true", lambda own: own.prune or own.forget),
+    }
 
     n_events: int = 5
     boundaries: Literal["features", "codec"] = "features"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any
 
-from codecmeta.compression.options import parse_options
+from codecmeta.compression.options import did_you_mean, parse_options, without_effect
 from codecmeta.compression.strategy import Strategy
 
 
@@ -75,14 +75,19 @@ def make(
     Metom(keep_ids=None, budget=0.3, ...)
 
     budget: share of visual tokens that may enter the language model, None for the method's own default. options: as
-    texts, from a command line. values: as values. Raises ValueError for unknown names and unfit values.
+    texts, from a command line. values: as values. Raises ValueError for unknown names, unfit values,
+    and options that change nothing as the others are set.
     """
     if name not in METHODS:
-        raise ValueError(f"no method {name!r}; there are: {', '.join(METHODS)}")
+        raise ValueError(f"no method {name!r}{did_you_mean(name, METHODS)}; there are: {', '.join(METHODS)}")
     cls = METHODS[name]
     values |= parse_options(cls, options or {})
-    if budget is not None and name != "none":
+    if budget is not None:
         if "budget" not in {field.name for field in fields(cls)}:
-            raise ValueError(f"method {name!r} has no budget: how many tokens it keeps is an outcome")
+            why = "it keeps everything" if name == "none" else "how many tokens it keeps is an outcome"
+            raise ValueError(f"method {name!r}: option budget has no effect ({why})")
         values["budget"] = budget
-    return cls(**values)
+    made = cls(**values)
+    for option, needed in without_effect(made, values).items():
+        raise ValueError(f"method {name!r}: option {option} has no effect (it needs {needed})")
+    return made

@@ -313,6 +313,13 @@ def test_the_json_says_everything_and_the_table_is_drawn(call, tmp_path):
         (("--method", "magic"), "no method 'magic'"),
         (("--method", "uniform mode=diagonal"), "expected temporal or spatial"),
         (("--method", "uniform", "--set", "speed=9"), "none of the methods has an option 'speed'"),
+        (("--method", "metok", "--budget", "0.3"), "method 'metok': option budget has no effect"),
+        (("--method", "metom", "--set", "tau=2"), "option tau has no effect on any of the methods"),
+        (
+            ("--method", "metom tau=2"),
+            "method 'metom': option tau has no effect (it needs rpm=true and",
+        ),
+        (("--method", "uniform", "--note", "x"), "option note has no effect (it needs --out or --json)"),
         (("--method", "uniform", "--out", "/nowhere/r.json"), "there is no folder /nowhere"),
     ],
 )
