@@ -64,9 +64,8 @@ def make_settings(
     known = {name for text in methods for name in _names(text.split()[0] if text.split() else "")}
     if unknown := set(common) - known:
         raise ValueError(f"none of the methods has an option {sorted(unknown)[0]!r}")
-    if budgets and not any("budget" in _names(text.split()[0]) and " budget=" not in text for text in methods):
+    if budgets and not any("budget" in _names(text.split()[0]) for text in methods):
         make(methods[0].split()[0], budget=budgets[0])  # says why it has none
-        raise ValueError("option --budget has no effect: every method has a budget of its own")
     used: set[str] = set()
     settings = [Setting(REFERENCE, None, (make(REFERENCE),))]
     for text in methods:
