@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from codecmeta.cli.outputs import check_output, write_output
+from codecmeta.cli.failure import Failed
+from codecmeta.cli.outputs import by_format, check_output, write_output
 from codecmeta.errors import CacheError, VideoError
 
 
@@ -45,10 +46,13 @@ from codecmeta.errors import CacheError, VideoError
     help="An option of all methods that have it; may be repeated.",
 )
 @click.option(
+    "-o",
+    "--output",
     "--out",
+    "out",
     type=click.Path(path_type=Path),
-    help="Where the JSON goes. Answers are kept beside it (NAME.answers.jsonl) as they come; the same command goes on "
-    "from there, also with more methods.",
+    help="Where the JSON goes (NAME.json). Answers are kept beside it (NAME.answers.jsonl) as they come; "
+    "the same command goes on from there, also with more methods.",
 )
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the table to this file too.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against tokens and time (PNG).")
@@ -89,11 +93,12 @@ def evaluate(
 
     try:
         if note and not (out or as_json):
-            raise ValueError("option note has no effect (it needs --out or --json)")
+            raise ValueError("option note has no effect (it needs --output or --json)")
         settings = evaluation.make_settings(methods, budgets, seeds or (0, 1, 2), options)
         rows, bad = evaluation.read_dataset(dataset)
-        for file in (out, markdown, plot):
+        for file, suffix in ((out, ".json"), (markdown, ".md"), (plot, ".png")):
             if file is not None:
+                by_format((file,), (suffix,))
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
         loaded = models.load(model, device)
@@ -113,7 +118,7 @@ def evaluate(
         finally:
             answers.close()
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise Failed(error) from error
     bad.sort(key=lambda row: row.line)
     lost = {row.line for row in bad}
     rows = [row for row in rows if row.line not in lost]

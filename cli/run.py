@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
+from codecmeta.cli.failure import Failed, failures
 from codecmeta.cli.method_list import methods_epilog
-from codecmeta.cli.outputs import check_output, write_output
+from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.errors import CacheError, VideoError
 
 
@@ -57,6 +58,7 @@ from codecmeta.errors import CacheError, VideoError
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with the answer and what was kept, too.")
+@output_option(".html, .json or .txt")
 def run(
     video: Path,
     question: str,
@@ -73,6 +75,7 @@ def run(
     cache: Path | None,
     as_json: bool,
     html: Path | None,
+    outputs: tuple[Path, ...],
 ) -> None:
     """Answer QUESTION about VIDEO with a video language model that reads fewer tokens.
 
@@ -86,8 +89,9 @@ def run(
             models.scorable(strategy)
         if not video.exists():
             raise VideoError(f"{video}: no such file")
-        if html is not None:
-            check_output(html, video, *([] if cache is None else [cache]))
+        files = by_format(outputs, (".html", ".json", ".txt"), **{".html": html})
+        for file in files.values():
+            check_output(file, video, *([] if cache is None else [cache]))
         loaded = models.load(model, device)
         text = None if text_model is None else models.load_text_image(text_model, device)
         _warn(model, question)
@@ -101,23 +105,20 @@ def run(
                 text.forget()
         answers = [ask(**one, max_new_tokens=max_new_tokens) for one in each]
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
-    if as_json:
-        row = {"video": str(video), **answers[0].as_dict()}
-        if compare:
-            row["plain"] = answers[-1].as_dict()
-        click.echo(json.dumps(row))
-    else:
-        for answer in answers:
-            click.echo(f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text)
-        click.echo()
-        click.echo(_table(answers))
-    if html is not None:
-        try:
-            write_output(html, _page(video, answers).encode())
-        except (VideoError, ValueError) as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
-        click.echo(f"wrote {html}", err=True)
+        raise Failed(error) from error
+    row = {"video": str(video), **answers[0].as_dict()}
+    if compare:
+        row["plain"] = answers[-1].as_dict()
+    texts = {".json": lambda: json.dumps(row), ".txt": lambda: _text(answers), ".html": lambda: _page(video, answers)}
+    click.echo(texts[".json" if as_json else ".txt"]())
+    with failures():
+        write_outputs(files, {suffix: lambda text=text: text().encode() for suffix, text in texts.items()})
+
+
+def _text(answers: list[Any]) -> str:
+    """The answers, then what they cost."""
+    said = [f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text for answer in answers]
+    return "\n".join([*said, "", _table(answers)])
 
 
 def _page(video: Path, answers: list[Any]) -> str:
@@ -165,7 +166,7 @@ def libraries() -> tuple[Any, Any]:
         transformers.utils.logging.disable_progress_bar()
         transformers.logging.set_verbosity_error()
     except ModuleNotFoundError as error:
-        raise click.ClickException(
+        raise Failed(
             f'this command needs {error.name}, which is not installed: pip install "codecmeta[models]"'
         ) from error
     return compression, models
@@ -179,7 +180,7 @@ def _check_torchvision() -> None:
         import torchvision  # noqa: F401
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
-        raise click.ClickException(
+        raise Failed(
             f"torchvision is installed and cannot be imported ({said[0]}); it is not needed: pip uninstall "
             "torchvision, or install the version that fits this torch"
         ) from error

@@ -102,6 +102,15 @@ def _in_words(settings: dict[str, Any], names: list[str]) -> str:
     return " ".join(words)
 
 
+def is_of(cache: str | Path, video: str | Path) -> bool:
+    """Whether there is a cache that was made from this very video, with whatever settings."""
+    try:
+        _check_source(read_summary(cache) or _summary_of(Path(cache)), cache, video)
+    except (OSError, CacheError):
+        return False
+    return True
+
+
 def check_video(cache: Path, video: Path) -> None:
     """Raise CacheError unless the cache was made from this very video, whatever its name."""
     _check_source(_summary_of(cache), cache, video)

@@ -44,6 +44,15 @@ def test_json_is_one_object_with_the_promised_fields(call):
     assert set(stages.split()) == set(row["seconds"])
 
 
+def test_the_same_goes_into_files(call, tmp_path):
+    files = [tmp_path / name for name in ("a.json", "a.txt", "a.html")]
+    result = call(*(part for one in files for part in ("-o", str(one))))
+    assert result.exit_code == 0, result.output
+    assert files[1].read_text() == result.stdout and "<html" in files[2].read_text()
+    assert json.loads(files[0].read_text())["answer"] == result.stdout.splitlines()[0]
+    assert "ends in .xml" in call("-o", str(tmp_path / "a.xml")).stderr
+
+
 def test_compare_runs_the_plain_model_too(call):
     result = call("--compare")
     assert result.stdout.startswith("metom: ")
@@ -75,7 +84,7 @@ def test_failures_are_one_clear_line_and_exit_code_1(call, arguments, reason):
 
 def test_an_empty_question_is_no_question(call, model, clip):  # noqa: F811
     result = call(question=" \n")
-    assert result.exit_code == 1 and result.stderr == "Error: the question is empty; ask something about the video\n"
+    assert result.exit_code == 1 and result.stderr == "failed: the question is empty; ask something about the video\n"
     with pytest.raises(ValueError, match="is empty"):
         model.ask(clip, "")
 

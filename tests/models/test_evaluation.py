@@ -319,7 +319,7 @@ def test_the_json_says_everything_and_the_table_is_drawn(call, tmp_path):
             ("--method", "metom tau=2"),
             "method 'metom': option tau has no effect (it needs rpm=true and",
         ),
-        (("--method", "uniform", "--note", "x"), "option note has no effect (it needs --out or --json)"),
+        (("--method", "uniform", "--note", "x"), "option note has no effect (it needs --output or --json)"),
         (("--method", "uniform", "--out", "/nowhere/r.json"), "there is no folder /nowhere"),
     ],
 )
