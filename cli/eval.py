@@ -16,7 +16,7 @@ from codecmeta.cli.outputs import by_format, check_output, write_output
 from codecmeta.errors import CacheError, VideoError
 
 
-@click.command("eval")
+@click.command("eval", short_help="Compare methods on questions about videos.")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option(
     "--method",

@@ -71,7 +71,7 @@ class Bytes(click.ParamType):
         return size
 
 
-@click.command()
+@click.command(short_help="Cache the codec metadata of videos.")
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-o",

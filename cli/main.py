@@ -7,6 +7,7 @@ import click
 from codecmeta.cli.eval import evaluate
 from codecmeta.cli.extract import extract
 from codecmeta.cli.failure import Interruptible
+from codecmeta.cli.methods import methods
 from codecmeta.cli.run import run
 from codecmeta.cli.show import show
 from codecmeta.version import __version__
@@ -20,5 +21,5 @@ def main() -> None:
     """Read what the video codec already knows, and make video language models fast with it."""
 
 
-for _command in (evaluate, extract, run, show):
+for _command in (evaluate, extract, methods, run, show):
     main.add_command(_command)

@@ -16,7 +16,7 @@ from codecmeta.cli.outputs import by_format, check_output, output_option, write_
 from codecmeta.errors import CacheError, VideoError
 
 
-@click.command(epilog=methods_epilog())
+@click.command(short_help="Answer a question about a video with fewer tokens.", epilog=methods_epilog())
 @click.argument("video", type=click.Path(path_type=Path))
 @click.argument("question")
 @click.option(

@@ -20,7 +20,7 @@ from codecmeta.record.facts import summarise
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: would command the terminal
 
 
-@click.command()
+@click.command(short_help="Summarise a video or a cache, also as picture or page.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--png", type=click.Path(path_type=Path), help="Draw density, budgets and the timeline into this file.")

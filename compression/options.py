@@ -47,7 +47,7 @@ def parse_options(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[name] = _parse(hints[name], text)
         except ValueError:
-            raise ValueError(f"option {name}={text}: expected {_describe(hints[name])}") from None
+            raise ValueError(f"option {name}={text}: expected {describe_hint(hints[name])}") from None
     return values
 
 
@@ -55,7 +55,7 @@ def check_literals(instance: Any) -> None:
     """Raise ValueError where a field that has a closed list of values holds another one."""
     for name, hint in get_type_hints(type(instance)).items():
         if get_origin(hint) is Literal and getattr(instance, name) not in get_args(hint):
-            raise ValueError(f"{name} must be {_describe(hint)}; got {getattr(instance, name)!r}")
+            raise ValueError(f"{name} must be {describe_hint(hint)}; got {getattr(instance, name)!r}")
 
 
 def _parse(hint: Any, text: str) -> Any:
@@ -86,14 +86,15 @@ def _parse(hint: Any, text: str) -> Any:
     return hint(text)
 
 
-def _describe(hint: Any) -> str:
+def describe_hint(hint: Any) -> str:
+    """Which values a type takes, in words."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(_describe(choice) for choice in get_args(hint))
+        return " or ".join(describe_hint(choice) for choice in get_args(hint))
     if origin is Literal:
         return " or ".join(str(value) for value in get_args(hint))
     if origin is tuple:
-        return f"a comma-separated list of {_describe(get_args(hint)[0])}"
+        return f"a comma-separated list of {describe_hint(get_args(hint)[0])}"
     if hint is type(None):
         return "none"
     return {bool: "true or false", int: "a whole number", float: "a number"}.get(

@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
 
-from codecmeta.compression.engine.families import FAMILIES
+from codecmeta.compression.engine.families import supported
 from codecmeta.models.checkpoints import chat_template_of, check_device, first_line, settings_of
 from codecmeta.models.hub import found
 from codecmeta.models.preprocessing import Preprocessing
@@ -77,10 +77,10 @@ def _builtin_folder() -> Path:
 
 def _model_class(config: Any) -> Any:
     """The transformers class of a checkpoint, if there is an adapter for it."""
-    names = [name for name in config.architectures or () if name in FAMILIES]
+    names = [name for name in config.architectures or () if name in supported()]
     if not names:
         raise ValueError(
             f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
-            f"supported are: {', '.join(sorted(FAMILIES))}"
+            f"supported are: {', '.join(supported())}"
         )
     return getattr(transformers, names[0])

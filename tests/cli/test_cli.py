@@ -152,3 +152,9 @@ def test_ctrl_c_ends_every_command_with_130(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("codecmeta.cli.show.probe", interrupted)
     done = call("show", folder / "a.mp4")
     assert done.exit_code == 130 and done.stderr == "interrupted\n" and not done.stdout
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_help_is_never_cut(width: int) -> None:
+    shown = CliRunner().invoke(main, ["--help"], terminal_width=width).stdout
+    assert "..." not in shown.replace("[ARGS]...", "")

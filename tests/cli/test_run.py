@@ -143,7 +143,7 @@ def test_a_cache_that_does_not_fit_is_refused_and_both_sides_are_named(call, cli
 
 
 def test_a_page_never_takes_the_place_of_the_cache(call, clip, tmp_path):  # noqa: F811
-    cache = tmp_path / "metadata"
+    cache = tmp_path / "metadata.html"
     extract_to_file(clip, cache, frames=16)
     before = cache.read_bytes()
     result = call("--cache", str(cache), "--html", str(cache))

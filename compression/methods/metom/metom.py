@@ -45,6 +45,8 @@ class Metom(Strategy):
     attention and depends on the question. The paper prints neither tau nor tau_tem, the minimum per frame, nor MATM's
     layers and percentage; the defaults here are choices, to be calibrated per model.
 
+    rpm, btm, matm: switch a stage off or on.
+
     budget: rho, share of visual tokens that may enter the language model (BTM's M_v = rho T N). Merging over time can
     only lower it. 1.0 switches BTM off.
 
