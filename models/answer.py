@@ -90,6 +90,12 @@ class Clip:
     seconds: dict[str, float]
     text_pictures: NDArray[np.uint8] | None = None
 
+    @property
+    def seconds_apart(self) -> float | None:
+        """Mean distance of the pictures in time, None where there is but one."""
+        times = self.meta.frames.time[np.unique(self.rows)]
+        return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
+
 
 @dataclass(frozen=True)
 class Said:

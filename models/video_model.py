@@ -77,7 +77,7 @@ class VideoModel:
         clip = self.clip(video, frames, jobs=jobs, meta=meta, covered=covered, text_model=text_model)
         seconds = dict(clip.seconds)
         shown = perf_counter()
-        inputs = self.inputs(clip.pictures, question)
+        inputs = self.inputs(clip.pictures, question, seconds=clip.seconds_apart)
         ready = perf_counter()
         seconds["preprocess"] = seconds.pop("transform") + ready - shown
         if text_model:
@@ -148,8 +148,9 @@ class VideoModel:
         best = np.reshape(scores, (-1, self.adapter.pictures)).max(axis=1)
         return replace(metok, frame_scores=tuple(best.tolist()))
 
-    def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
-        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
+    def inputs(self, pictures: NDArray[np.uint8], question: str, *, seconds: float | None = None) -> dict[str, Tensor]:
+        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors. seconds:
+        between two pictures, for models that place them in time (Qwen2.5-VL)."""
         video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
         placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         prompt = self.prompt(question)
@@ -159,7 +160,8 @@ class VideoModel:
         ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
         video[names.PIXELS] = video[names.PIXELS].to(self.model.dtype)
         types = names.token_types(self.model, ids, self.adapter.video_token)
-        inputs = {names.IDS: ids, names.MASK: torch.ones_like(ids), **types, **video}
+        step = names.grid_seconds(self.model, None if seconds is None else seconds * self.adapter.pictures)
+        inputs = {names.IDS: ids, names.MASK: torch.ones_like(ids), **types, **step, **video}
         return {name: value.to(self.model.device) for name, value in inputs.items()}
 
     def _answer(
