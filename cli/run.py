@@ -94,7 +94,6 @@ def run(
             check_output(file, video, *([] if cache is None else [cache]))
         loaded = models.load(model, device)
         text = None if text_model is None else models.load_text_image(text_model, device)
-        _warn(model, question)
         strategies = [strategy, compression.Plain()] if compare and method != "none" else [strategy]
         ask = partial(loaded.ask, video, question, frames=frames, jobs=jobs, meta=cache)
         each = [{"strategy": one, "text_model": text if one is strategy else None} for one in strategies]
@@ -118,7 +117,8 @@ def run(
 def _text(answers: list[Any]) -> str:
     """The answers, then what they cost."""
     said = [f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text for answer in answers]
-    return "\n".join([*said, "", _table(answers)])
+    note = [f"Note: {answers[0].note}."] if answers[0].note else []
+    return "\n".join([*said, *note, "", _table(answers)])
 
 
 def _page(video: Path, answers: list[Any]) -> str:
@@ -197,23 +197,14 @@ def _pairs(options: tuple[str, ...]) -> dict[str, str]:
     return pairs
 
 
-def _warn(model: str, question: str) -> None:
-    """Say so where the built-in model cannot know the answer."""
-    if model != "small":
-        return
-    from codecmeta.models.small.scope import outside_training
-
-    reason = outside_training(question)
-    if reason:
-        click.echo(f"Note: the built-in model cannot be trusted here: {reason}. See --model for others.", err=True)
-
-
 def _table(answers: list[Any]) -> str:
     """One column per answer: tokens full and kept, bytes, and the seconds of every stage."""
     lines = [["", *(answer.method for answer in answers)]]
     lines.append(["frames", *(str(answer.frames) for answer in answers)])
     for title, name in (("tokens, full", "tokens_full"), ("tokens, kept", "tokens_kept")):
         lines.append([title, *(f"{getattr(answer, name):,}" for answer in answers)])
+    lines.append(["kept of all", *(f"{answer.share_kept:.1%}" for answer in answers)])
+    lines.append(["budget", *("none" if one.budget is None else f"{one.budget:.1%}" for one in answers)])
     lines.append(["encoder tokens, full", *(f"{answer.encoder_full:,}" for answer in answers)])
     lines.append(["encoder tokens, kept", *(f"{answer.encoder_tokens:,}" for answer in answers)])
     lines.append(["KV cache, bytes", *(f"{answer.kv_bytes:,}" for answer in answers)])

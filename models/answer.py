@@ -35,7 +35,7 @@ class Answer:
     of the plain model. tokens_kept: those that entered the language model. tokens_llm_mean: visual tokens per layer,
     averaged. encoder_full, encoder_tokens: the same inside the vision encoder. kv_bytes: key-value cache after the
     prompt, measured. query_agnostic: whether a method that is made to look at the question before the language model
-    did without (METok where no text-image model has scored the frames).
+    did without (METok where no text-image model has scored the frames). note: what has to be known beside the answer.
 
     seconds: probe (packet table), decode (pictures), metadata (what the codec's signals cost beyond decoding),
     preprocess (resizing, normalising, tokenising), vision (encoder and projector), strategy (planning and reducing, and
@@ -58,12 +58,18 @@ class Answer:
     query_agnostic: bool
     seconds: dict[str, float]
     plan: Plan | None = field(repr=False, compare=False)
+    note: str = ""
     trace: Trace | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def share_kept(self) -> float:
+        """Visual tokens that entered the language model / those of the plain model: what became of the budget."""
+        return self.tokens_kept / self.tokens_full
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the plan and the trace, ready for JSON; `text` is called `answer`."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
-        return {"answer": values.pop("text"), **values}
+        return {"answer": values.pop("text"), **values, "share_kept": round(self.share_kept, 4)}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -29,17 +30,25 @@ from codecmeta.record.selection import sample_rows
 class VideoModel:
     """A model with its tokenizer, preprocessing and prompt format. Made by `codecmeta.models.load`.
 
-    model: the stock transformers model, unchanged. name: what it was loaded as.
+    model: the stock transformers model, unchanged. name: what it was loaded as. note: question -> what has to be known
+    beside the answer.
     """
 
     def __init__(
-        self, name: str, model: nn.Module, tokenizer: Any, preprocessing: Preprocessing, chat_template: str
+        self,
+        name: str,
+        model: nn.Module,
+        tokenizer: Any,
+        preprocessing: Preprocessing,
+        chat_template: str,
+        note: Callable[[str], str] | None = None,
     ) -> None:
         self.name = name
         self.model: Any = model
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
         self.chat_template = chat_template
+        self.note = note
         self.adapter = adapter_for(model)
 
     def ask(
@@ -191,6 +200,7 @@ class VideoModel:
             query_agnostic=strategy.query_agnostic,
             seconds={name: round(seconds[name], 6) for name in STAGES},
             plan=session.plan,
+            note="" if self.note is None else self.note(question),
             trace=Trace(meta, rows, session.counts, session.kept),
         )
 
