@@ -62,6 +62,7 @@ class VideoModel:
         max_new_tokens: int = 64,
         meta: Metadata | str | PathLike[str] | None = None,
         text_model: TextImage | None = None,
+        clip: Clip | None = None,
     ) -> Answer:
         """Answer a question about a video file.
 
@@ -73,7 +74,8 @@ class VideoModel:
         same time. max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's
         metadata or its cache file, where they were extracted before; only the pictures are then read from the video.
         text_model: from `codecmeta.models.load_text_image`, tells METok how well each frame fits the question; its time
-        counts as the strategy's.
+        counts as the strategy's. clip: what `clip` read of this video before, for several methods or questions; what
+        reading took then counts in every answer.
 
         Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
         ValueError for what the method cannot do.
@@ -83,12 +85,14 @@ class VideoModel:
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
         covered = (replace(scorable(chosen), frame_scores=()) if text_model else chosen).needs_metadata
-        clip = self.clip(video, frames, jobs=jobs, meta=meta, covered=covered, text_model=text_model)
+        shared = clip is not None
+        clip = clip or self.clip(video, frames, jobs=jobs, meta=meta, covered=covered, text_model=text_model)
         seconds = dict(clip.seconds)
         shown = perf_counter()
         inputs = self.inputs(clip.pictures, question, seconds=clip.seconds_apart)
         ready = perf_counter()
-        seconds["preprocess"] = seconds.pop("transform") + ready - shown
+        resized = seconds.pop("transform")
+        seconds["preprocess"] = resized + ready - shown
         if text_model:
             chosen = self.scored(chosen, clip, question, text_model)
         scoring = perf_counter() - ready
@@ -96,8 +100,11 @@ class VideoModel:
         session = said.session
         seconds |= session.seconds
         seconds["strategy"] += scoring
-        seconds["first_token"] = said.first_token_at - start
-        seconds["total"] = perf_counter() - start
+        if shared and not session.strategy.needs_metadata:
+            seconds["metadata"] = 0.0  # read for another method
+        before = sum(seconds[name] for name in ("probe", "decode", "metadata")) + resized if shared else 0.0
+        seconds["first_token"] = before + said.first_token_at - start
+        seconds["total"] = before + perf_counter() - start
         return self._answer(said.text, question, chosen, session, seconds, clip.meta, clip.rows)
 
     def clip(

@@ -28,7 +28,8 @@ def test_the_answer_comes_first_then_what_it_cost(call):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[1] == "" and lines[2].split() == ["metom"]
-    table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[3:]}
+    table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[3:-1]}
+    assert lines[-1].startswith("waited ") and "loading the model" in lines[-1]
     assert table["tokens, full"] == "256" and 0 < int(table["tokens, kept"]) <= 128
     assert table["kept of all"] == f"{int(table['tokens, kept']) / 256:.1%}" and table["budget"] == "50.0%"
     assert float(table["seconds, total"]) >= float(table["seconds until the first token"]) > 0
@@ -60,6 +61,23 @@ def test_compare_runs_the_plain_model_too(call):
     assert [line for line in result.stdout.splitlines() if "tokens, kept" in line][0].split()[-1] == "256"
     row = json.loads(call("--compare", "--json").stdout)
     assert row["plain"]["tokens_kept"] == row["tokens_full"] == 256 > row["tokens_kept"]
+
+
+def test_the_video_is_decoded_once_whatever_is_compared(call, monkeypatch):
+    import codecmeta as package
+
+    reads, real = [], package.read
+    monkeypatch.setattr(package, "read", lambda *one, **more: reads.append(1) or real(*one, **more))
+    row = json.loads(call("--compare", "--json").stdout)
+    assert len(reads) == 1
+    plain = row["plain"]
+    for stage in ("probe", "decode"):
+        assert row["seconds"][stage] == plain["seconds"][stage] > 0
+    for one in (row["seconds"], plain["seconds"]):
+        stages = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill")
+        assert one["total"] >= one["first_token"] >= 0.9 * sum(one[stage] for stage in stages)
+    waited = row["waited"]
+    assert waited["all"] >= waited["imports"] + waited["model"] + waited["kernels"] + row["seconds"]["decode"] - 0.01
 
 
 @pytest.mark.parametrize(
