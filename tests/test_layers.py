@@ -26,6 +26,7 @@ FLOORS = [
     {"codecmeta.compression.engine", "codecmeta.compression.methods", "codecmeta.compression"},
     {"codecmeta.models"},
     {"codecmeta.cli"},
+    {"codecmeta.__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TOP = {
