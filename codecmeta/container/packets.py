@@ -37,10 +37,14 @@ class PacketTable:
     for packets that FFmpeg decodes but never displays (hidden VP8 frames, mp4 edit lists, second fields). picture_type:
     uint8, ASCII or 0. gop: int32, a keyframe packet opens a GoP. extradata: the codec's, as the container has it.
     position: int64, where FFmpeg says the packet lies in the file, -1 unknown; what lies there is the packet only in
-    containers that do not split or wrap it. starts: bool, the codec's own bits say that decoding may start there.
-    order: int64, ascending in display order by what the bitstream says, NO_PTS where it does not. changes: packets that
-    bring another configuration of the decoder, and which. decode_times: the container's pts say when to decode.
-    doubt: why only a decoder can tell which packets are shown, and in which order; "" where that is known.
+    containers that do not split or wrap it. reference: bool, False where the standard says that no other picture of its
+    layer refers to this one (H.264 nal_ref_idc 0; HEVC sub-layer non-reference types, H.265 table 7-1; B pictures of
+    MPEG-1, 2 and 4), True where that is not known; a VP8, VP9 or AV1 frame always hands its vectors and probabilities
+    on. layer: uint8, TemporalId (HEVC), else 0. coded: uint8, frames coded inside the packet (VP9 superframes, AV1
+    temporal units), else 1. starts: bool, the codec's own bits say that decoding may start there. order: int64,
+    ascending in display order by what the bitstream says, NO_PTS where it does not. changes: packets that bring another
+    configuration of the decoder, and which. decode_times: the container's pts say when to decode. doubt: why only a
+    decoder can tell which packets are shown, and in which order; "" where that is known.
     """
 
     pts: NDArray[np.int64]
@@ -51,6 +55,9 @@ class PacketTable:
     picture_type: NDArray[np.uint8]
     gop: NDArray[np.int32]
     position: NDArray[np.int64]
+    reference: NDArray[np.bool_]
+    layer: NDArray[np.uint8]
+    coded: NDArray[np.uint8]
     extradata: bytes
     starts: NDArray[np.bool_]
     order: NDArray[np.int64]
@@ -115,13 +122,15 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
     """All packets of the stream as a table, and the first few from its first keyframe on."""
     # one growing array per column: a hundred thousand tuples of numbers take six times the memory
     pts, dts, size, position, order = (array("q") for _ in range(5))
-    key, shown, types, starts = (array("B") for _ in range(4))
+    key, shown, types, starts, reference, layer, coded = (array("B") for _ in range(7))
     first: list[Any] = []
     doubts: dict[str, None] = {}
     changes: dict[int, bytes] = {}
     name = video.codec_context.codec.canonical_name
+    codec = codec_of(name)
     extradata = bytes(video.codec_context.extradata or b"")
     look_at = _look_of(name, extradata)
+    facts = codec.facts(extradata) if codec.facts is not None else None
     last_pts, open_field = None, False
     for packet in demux(container, video):
         if packet.has_sidedata("new_extradata"):
@@ -142,9 +151,13 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
         size.append(packet.size)
         key.append(packet.is_keyframe)
         shown.append(bool(look.frames) and not packet.is_discard and not second_field)
-        types.append(look.picture_type or (I if packet.is_keyframe else UNKNOWN))
+        types.append(kind := look.picture_type or (I if packet.is_keyframe else UNKNOWN))
         starts.append(look.starts)
         order.append(NO_PTS if look.order is None else (look.order[0] << 40) + look.order[1])
+        referred, its_layer, inside = facts(packet) if facts is not None else (kind != B or codec.b_references, 0, 1)
+        reference.append(referred)
+        layer.append(its_layer)
+        coded.append(inside)
         position.append(-1 if packet.pos is None else packet.pos)
         last_pts = packet.pts
         if len(first) < _FIRST_PACKETS and (first or packet.is_keyframe):
@@ -162,6 +175,9 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
         np.array(types, np.uint8),
         gop,
         np.array(position, np.int64),
+        np.array(reference, bool),
+        np.array(layer, np.uint8),
+        np.array(coded, np.uint8),
         bytes(video.codec_context.extradata or b""),
         np.array(starts, bool),
         _order_by_types(np.array(types, np.uint8)) if codec_of(name).order_by_types else np.array(order, np.int64),

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from codecmeta.compression import Metok, Metom, Plain, apply
-from codecmeta.compression.engine.inside import attention_received, attention_rows
+from codecmeta.compression.engine.attention import attention_received, attention_rows
 from codecmeta.compression.measure import memory as measured
 from codecmeta.compression.measure.memory import PeakMemory
 from tests.support import tiny
