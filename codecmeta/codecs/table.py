@@ -41,9 +41,9 @@ class Codec:
     decoder can tell. reorders: frames may be displayed in another order than they are sent; order_by_types: B pictures
     before the I or P picture sent before them, and no other. oriented: a stream may say by itself how it is turned.
     facts: from a stream's extradata to a reader of `packet_facts`. b_references: other pictures may refer to B
-    pictures. packed: two pictures may come in one packet and an empty one behind it. seconds_per_pixel: of decoding in one
-    thread, fitted to benchmarks/results/extract.json. parser: the folder beside this file whose `stream` module reads
-    the bitstream.
+    pictures. packed: two pictures may come in one packet and an empty one behind it. seconds_per_pixel: of decoding in
+    one thread, fitted to benchmarks/results/extract.json. parser: the folder beside this file whose `stream` module
+    reads the bitstream.
     """
 
     vectors: bool = False
