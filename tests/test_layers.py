@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = [
     {"codecmeta.errors", "codecmeta.version", "codecmeta.compiling", "codecmeta.locks"},
-    {"codecmeta.record", "codecmeta.codecs.syntax"},
-    {"codecmeta.codecs.headers", "codecmeta.codecs.packet_facts"},
+    {"codecmeta.record"},
+    {"codecmeta.codecs.syntax"},
+    {"codecmeta.codecs.look", "codecmeta.codecs.packet_facts"},
     {"codecmeta.codecs.table"},
     {"codecmeta.codecs.protocol"},
     {"codecmeta.codecs.h264"},

@@ -17,7 +17,7 @@ from codecmeta.extraction.job import Stages
 from codecmeta.extraction.scan import scan
 from codecmeta.record.metadata import Metadata, Probe
 from codecmeta.record.parts import Collector
-from codecmeta.record.selection import Selection
+from codecmeta.record.selection import Selection, selection_of
 
 
 def extract(
@@ -99,7 +99,7 @@ def _selected(frames: Any) -> tuple[Selection, tuple[Probe, PacketTable] | None]
     """A selection, and the tables of the file that come with a choice."""
     if isinstance(frames, Choice):
         return tuple(frames.times.tolist()), frames.tables
-    return (frames if isinstance(frames, (int, str)) else tuple(float(one) for one in frames)), None  # type: ignore
+    return selection_of(frames), None
 
 
 def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

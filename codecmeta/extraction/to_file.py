@@ -9,7 +9,7 @@ from codecmeta.cache.recognise import Written, asked, default_cache_path, kept
 from codecmeta.cache.writer import Writer, levels
 from codecmeta.errors import VideoError
 from codecmeta.extraction.scan import scan
-from codecmeta.record.selection import Selection, check_selection
+from codecmeta.record.selection import Selection, check_selection, selection_of
 
 
 def extract_to_file(
@@ -31,6 +31,7 @@ def extract_to_file(
     Raises VideoError for videos that cannot be read; then no file is left behind.
     """
     check_selection(frames, jobs)
+    frames = selection_of(frames)
     source = Path(video)
     target = Path(cache) if cache is not None else default_cache_path(source)
     settings = asked(frames, details, stream)
