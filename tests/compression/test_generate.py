@@ -448,9 +448,9 @@ def test_an_unsupported_class_lists_the_supported_ones():
 
 def test_strategies_from_text():
     made = make(
-        "metom", budget=0.3, options={"tau_mode": "target", "max_region": "none", "keep_ids": "yes", "q": "0.1"}
+        "metom", budget=0.3, options={"tau_mode": "target", "max_region": "none", "keep_ids": "yes", "share": "0.1"}
     )
-    assert made == Metom(budget=0.3, tau_mode="target", keep_ids=True, q=0.1)
+    assert made == Metom(budget=0.3, tau_mode="target", keep_ids=True, share=0.1)
     for options, reason in [
         ({"speed": "1"}, "no option 'speed'; it has"),
         ({"tau_mode": "x"}, "quantile or target or fixed"),

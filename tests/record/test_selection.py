@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import codecmeta
-from codecmeta.record.selection import sample_rows, selection_of
+from codecmeta.record.selection import sample_rows, selected
 from tests.support.clips import pan, write_clip
 
 
@@ -37,16 +37,23 @@ def test_a_gap_does_not_eat_the_sample() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"), [(np.int64(4), 4), (8, 8), ("all", "all"), ([0, 1.5], (0.0, 1.5)), (np.array([0.5]), (0.5,))]
+    ("given", "meant"),
+    [
+        ({"frames": np.int64(4)}, 4),
+        ({"frames": 8}, 8),
+        ({"frames": "all"}, "all"),
+        ({"times": [0, 1.5]}, (0.0, 1.5)),
+        ({"times": np.array([0.5])}, (0.5,)),
+    ],
 )
-def test_numbers_of_any_kind(given: Any, meant: Any) -> None:
-    assert selection_of(given) == meant and type(selection_of(given)) is type(meant)
+def test_numbers_of_any_kind(given: dict[str, Any], meant: Any) -> None:
+    assert selected(**given) == meant and type(selected(**given)) is type(meant)
 
 
-@pytest.mark.parametrize("given", ["8", "x", b"8", True, 0, -1, 1.5, [], ["1"], [np.nan], None])
+@pytest.mark.parametrize("given", ["8", "x", b"8", True, 0, -1, 1.5, [], ["1"], [np.nan]])
 def test_anything_else_is_one_clear_line(given: Any) -> None:
-    with pytest.raises(ValueError, match="expected .all., .keyframes., a positive whole number"):
-        selection_of(given)
+    with pytest.raises(ValueError, match="expected .all., .keyframes. or a positive number"):
+        selected(given)
 
 
 def test_more_frames_than_there_are(tmp_path: Any) -> None:
