@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -152,7 +154,11 @@ def run(
     }
     click.echo(texts[".json" if as_json else ".txt"]())
     with failures():
-        write_outputs(files, {suffix: lambda text=text: text().encode() for suffix, text in texts.items()})
+        write_outputs(files, {suffix: partial(_encoded, text) for suffix, text in texts.items()})
+
+
+def _encoded(text: Callable[[], str]) -> bytes:
+    return text().encode()
 
 
 def _text(answers: list[Any], waited: dict[str, float]) -> str:
@@ -226,7 +232,7 @@ def _check_torchvision() -> None:
     if find_spec("torchvision") is None:
         return
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise Failed(
