@@ -548,8 +548,14 @@ def _plan(sps: Sps, pps: Pps, count: int, rng: random.Random, features: set[str]
             ended = number > 0 and rng.random() < 0.3
             features.add({CRA: "CRA", BLA_N_LP: "BLA"}.get(kind, "IDR"))
             waiting = []
-            if kind in (CRA, BLA_N_LP):
-                poc = rng.randrange(1, largest) if number == 0 or ended or kind == BLA_N_LP else base + 1
+            if kind == CRA and number and not ended:
+                poc = base + 1
+            elif kind in (CRA, BLA_N_LP):  # FFmpeg takes a count that occurred before for the same picture
+                above = max((one.poc for one in pictures), default=0) + 1
+                if above >= largest:
+                    kind = IDR_N_LP
+                else:
+                    poc = rng.randrange(above, largest)
             picture = Picture(number, kind, poc, I, ended=ended)
             held = {}  # nothing of before is kept: none of the later pictures leads it
         else:

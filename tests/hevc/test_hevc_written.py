@@ -1,0 +1,34 @@
+"""Random legal streams whose content is known because it was written here: the parser reads back exactly that.
+
+Tiles, WPP, slices, dependent segments, PCM, lossless coding units, transform skip, sign hiding, delta QP, scaling
+lists, long-term references, weighted prediction, all partitions and sizes: hevc_writer.py. Thousands more, and the
+committed count: benchmarks/hevc_fuzz.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from hevc_compare import compare_stream
+from hevc_writer import write
+
+FEATURES = {
+    *("amp", "sao", "pcm", "monochrome", "vui", "tiles", "wpp", "transform_skip", "sign_data_hiding", "long-term"),
+    *("transquant_bypass", "cu_qp_delta_enabled", "dependent segment", "entry points", "weighted", "reordered"),
+    *("IDR", "CRA", "BLA", "CTB 16", "CTB 32", "CTB 64", "8 bit", "10 bit", "scaling default", "scaling sps"),
+    *("scaling pps", "scaling both"),
+}
+
+
+@pytest.mark.parametrize("first", range(0, 300, 50))
+def test_the_parser_reads_back_what_was_written(first):
+    counts, features = Counter(), set()
+    for seed in range(first, first + 50):
+        stream = write(seed)
+        features |= stream.features
+        counts += compare_stream(stream)
+    assert features == FEATURES
+    assert counts["pictures"] == 200 and counts["pictures equal to FFmpeg's"] > 160
+    assert counts["segments"] > 400 and counts["entry points"] > 100 and counts["levels"] > 50_000
