@@ -346,7 +346,7 @@ class PictureParser:
         self._size = size
         width, height = sps.width, sps.height
         stride = (width >> 2) + 2
-        plane = stride * ((height >> 2) + 1)
+        plane = stride * ((height >> 2) + 2)  # a row above and one below
         self.s[state.STRIDE], self.s[state.PLANE] = stride, plane
         self.s[state.CELLS_WIDE] = width + 15 >> 4
         eights = (width >> 3) * (height >> 3)
