@@ -1,6 +1,6 @@
 """What the methods save on paper: operations and cache of 7B models by the accountant, from their shapes alone.
 
-    python benchmarks/cost.py --json benchmarks/results/cost.json
+    python -m benchmarks.cost --json benchmarks/results/cost.json
 
 No model is built and nothing is timed. MeToM's counts follow from its budget (merging over time can only lower them).
 METok's depend on where a video's events are and which of them matter: means over random cuts and random frame scores,
@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
 from codecmeta.compression import Layout, Metok, Metom  # noqa: E402
-from codecmeta.compression.base import budget_tokens  # noqa: E402
-from codecmeta.compression.cost import TextModel, cache_size, prefill_flops  # noqa: E402
-from codecmeta.compression.metok import EventPruning, Pooling  # noqa: E402
+from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops  # noqa: E402
+from codecmeta.compression.methods.metok import EventPruning, Pooling  # noqa: E402
+from codecmeta.compression.strategy import budget_tokens  # noqa: E402
 
 TEXT, DRAWS, SEED = 60, 1000, 0
 """Text tokens of the prompt; how many random videos METok is averaged over."""
@@ -125,7 +123,7 @@ def main() -> None:
             values = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if isinstance(value, float))
             print(f"{name:20} {row['frames']:4d} {row['method']:18} {values}")
     if options.json:
-        command = f"python benchmarks/cost.py {' '.join(sys.argv[1:])}".strip()
+        command = f"python -m benchmarks.cost {' '.join(sys.argv[1:])}".strip()
         result = {
             "command": command,
             "text_tokens": TEXT,

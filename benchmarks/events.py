@@ -1,6 +1,6 @@
 """How often known cuts, fades and entrances are found from codec metadata, by encoder; beside packet sizes alone.
 
-    python benchmarks/events.py --json benchmarks/results/events.json --markdown benchmarks/results/events.md
+    python -m benchmarks.events --json benchmarks/results/events.json --markdown benchmarks/results/events.md
 
 Clips of 200 frames are made from seeds (tests/synthetic.py): textured scenes under a still, panning, zooming or shaking
 camera, with noise and moving objects; half of the cuts keep colours and brightness. Every clip is encoded in every way
@@ -26,13 +26,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "tests")]
-
-from codecmeta.events import ONE_EVENT, change_scores, event_boundaries  # noqa: E402
-from codecmeta.extraction import extract  # noqa: E402
-from codecmeta.metadata import Metadata, Probe  # noqa: E402
-
-from synthetic import Story, write_clip  # noqa: E402
+from codecmeta.decisions.events import ONE_EVENT, change_scores, event_boundaries  # noqa: E402
+from codecmeta.extraction.scan import extract  # noqa: E402
+from codecmeta.record.metadata import Metadata, Probe  # noqa: E402
+from tests.support.synthetic import Story, write_clip  # noqa: E402
 
 TUNING, HELD_OUT = range(6), range(100, 108)
 

@@ -1,6 +1,6 @@
 """What reading metadata costs beside decoding: frames per second, and the size of caches.
 
-    python benchmarks/extract.py [VIDEO...] [--minutes 10] [--rounds 5] --json benchmarks/results/extract.json
+    python -m benchmarks.extract [VIDEO...] [--minutes 10] [--rounds 5] --json benchmarks/results/extract.json
 
 Every way of reading is run once per round, the ways alternating, in one process and one thread; the medians count.
 Without VIDEO, two 1280x720 clips are encoded with x264 (medium, B-frames) and x265, and repeated to ten minutes by
@@ -25,9 +25,9 @@ import cv2
 import numpy as np
 
 import codecmeta
-from codecmeta.cache import extract_to_file
-from codecmeta.container import probe_with_packets
-from codecmeta.decoder import decode_segment, plan_segments
+from codecmeta.container.probe import probe_with_packets
+from codecmeta.decoding.decoder import decode_segment, plan_segments
+from codecmeta.extraction.to_file import extract_to_file
 
 
 def decode(path: Path) -> int:
@@ -207,7 +207,7 @@ def main() -> None:
             long = repeat(short, folder / f"long-{codec}.mp4", arguments.minutes)
             speed.append(measure(long, 1, {name: ways[name] for name in ("decode", "probe")}))
             sizes.append(cache_sizes(long, folder, [64]))
-    result = {"command": "python benchmarks/extract.py", "machine": machine(), "speed": speed, "cache": sizes}
+    result = {"command": "python -m benchmarks.extract", "machine": machine(), "speed": speed, "cache": sizes}
     arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -1,7 +1,7 @@
 """Damaged H.264 packets by the hundred thousand: the parser returns, in bounded time, and never reads outside.
 
-    CODECMETA_H264_ARRAYS=1 NUMBA_BOUNDSCHECK=1 python benchmarks/h264_fuzz.py --cases 200000 --digest checked.txt
-    python benchmarks/h264_fuzz.py --cases 200000 --digest plain.txt          # the pointer build, the same cases
+    CODECMETA_H264_ARRAYS=1 NUMBA_BOUNDSCHECK=1 python -m benchmarks.h264_fuzz --cases 200000 --digest checked.txt
+    python -m benchmarks.h264_fuzz --cases 200000 --digest plain.txt          # the pointer build, the same cases
     cmp checked.txt plain.txt
 
 The first build watches every index (an index error ends the run). A negative index is legal over arrays and would be
@@ -21,13 +21,11 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from codecmeta.h264.motion import motion_rows  # noqa: E402
-from codecmeta.h264.sequence import Sequence  # noqa: E402
-from codecmeta.h264.slice_header import Refused  # noqa: E402
-
-from h264_encodes import encode, ffmpeg  # noqa: E402
+from codecmeta.codecs.h264.motion_vectors import motion_rows  # noqa: E402
+from codecmeta.codecs.h264.sequence import Sequence  # noqa: E402
+from codecmeta.codecs.h264.slice_header import Refused  # noqa: E402
+from tests.support.h264_encodes import encode, ffmpeg  # noqa: E402
 
 SMALL = dict(size=(96, 80), frames=10)
 ENCODES = [

@@ -1,12 +1,12 @@
 """How fast H.264 is parsed, against FFmpeg decoding the same packets: CPU seconds, one thread, alternating, medians.
 
-    python benchmarks/h264_speed.py --clips runs/h264 --json benchmarks/results/h264_speed.json
+    python -m benchmarks.h264_speed --clips runs/h264 --json benchmarks/results/h264_speed.json
 
 The clips are encoded on the first run and kept in the folder. Those called natural are what a camera saw: real clips
 as they are, and mvx_mpeg4_part2.mp4 (1280x720) decoded and encoded again; they are left out, with a line on stderr,
 where the folder of real clips is absent (environment variable CODECMETA_CLIPS). "scan" is the sequential mode with
 everything read: vectors as FFmpeg's rows, QP, bits and residual energy. FFmpeg's vectors and QP are taken as arrays in
-the way `codecmeta.decoder` takes them. Every run opens the file again, on both sides.
+the way `codecmeta.decoding.decoder` takes them. Every run opens the file again, on both sides.
 """
 
 from __future__ import annotations
@@ -24,22 +24,20 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import av  # noqa: E402
 import numpy as np  # noqa: E402
 
 import codecmeta  # noqa: E402
-from codecmeta import decoder  # noqa: E402
-from codecmeta.bitstream import Bitstream  # noqa: E402
-from codecmeta.container import probe_with_packets  # noqa: E402
-from codecmeta.extraction import sample_rows  # noqa: E402
-from codecmeta.h264.motion import motion_rows  # noqa: E402
-from codecmeta.h264.picture import PictureParser  # noqa: E402
-from codecmeta.h264.sequence import Sequence  # noqa: E402
-
-from h264_encodes import CLIPS as CLIPS_FOLDER  # noqa: E402
-from h264_encodes import encode  # noqa: E402
+from codecmeta.codecs.h264.motion_vectors import motion_rows  # noqa: E402
+from codecmeta.codecs.h264.picture import PictureParser  # noqa: E402
+from codecmeta.codecs.h264.sequence import Sequence  # noqa: E402
+from codecmeta.container.probe import probe_with_packets  # noqa: E402
+from codecmeta.decoding import decoder  # noqa: E402
+from codecmeta.extraction.reader import Bitstream  # noqa: E402
+from codecmeta.record.selection import sample_rows  # noqa: E402
+from tests.support.h264_encodes import CLIPS as CLIPS_FOLDER  # noqa: E402
+from tests.support.h264_encodes import encode  # noqa: E402
 
 CLIPS = {
     "720p Main, no B": dict(options="profile=main crf=23 x264-params=bframes=0"),

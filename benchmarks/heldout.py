@@ -1,6 +1,6 @@
 """Clips and questions for evaluation that the built-in model's training cannot produce, from one seed.
 
-    python benchmarks/heldout.py OUT --clips 500 --seed 2        # OUT/dataset.jsonl and OUT/clips/
+    python -m benchmarks.heldout OUT --clips 500 --seed 2        # OUT/dataset.jsonl and OUT/clips/
 
 Objects, colours and wordings are those of the model's world (models/small), so every question has an answer that it was
 taught to give. Everything else differs from training: backgrounds, camera (pans twice as far, zooms, shakes), paths
@@ -31,10 +31,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from codecmeta.models.small.questions import Question, all_questions  # noqa: E402
-from codecmeta.models.small.scenes import (  # noqa: E402
+from codecmeta.models.small.world.questions import Question, all_questions  # noqa: E402
+from codecmeta.models.small.world.scenes import (  # noqa: E402
     COLOURS,
     DIRECTIONS,
     SHAPES,

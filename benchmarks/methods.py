@@ -1,7 +1,7 @@
 """Every method on held-out clips with the built-in model: accuracy, tokens and seconds.
 
-    python benchmarks/methods.py --clips-in heldout                 # makes missing clips first
-    python benchmarks/methods.py --clips-in heldout --clips 200     # a part, for a quick look
+    python -m benchmarks.methods --clips-in heldout                 # makes missing clips first
+    python -m benchmarks.methods --clips-in heldout --clips 200     # a part, for a quick look
 
 Writes benchmarks/results/methods.json and docs/methods.png. Answers are kept in the folder of the clips: stopped, the
 same command goes on where it was. Answers of the built-in model are one word, and one word is one token, so one token
@@ -20,11 +20,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT)]
 
-from heldout import TEST, TUNING  # noqa: E402
-from readme import VARIANTS  # noqa: E402
-
+from benchmarks.heldout import TEST, TUNING  # noqa: E402
+from benchmarks.readme import VARIANTS  # noqa: E402
 from codecmeta.cli import main as codecmeta  # noqa: E402
 from codecmeta.models.evaluation.plot import png  # noqa: E402
 
@@ -87,7 +85,7 @@ def main() -> None:
     arguments += [part for method in METHODS for part in ("--method", method)]
     codecmeta.main(arguments, standalone_mode=False)
     result = json.loads(answered.read_text())
-    result["command"] = f"python benchmarks/methods.py --clips-in FOLDER --clips {options.clips} --seed {options.seed}"
+    result["command"] = f"python -m benchmarks.methods --clips-in FOLDER --clips {options.clips} --seed {options.seed}"
     left_out = (*VARIANTS, *TOO_LOW)
     whole = [one for one in result["methods"] if not any(part in one["label"] for part in left_out)]
     options.figure.write_bytes(png({**result, "methods": whole}))

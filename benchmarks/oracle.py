@@ -1,6 +1,6 @@
 """What is it worth to know where the objects are? Selections by the truth about clips, with the built-in model.
 
-    python benchmarks/oracle.py --clips-in heldout --clips 120 --json benchmarks/results/oracle.json
+    python -m benchmarks.oracle --clips-in heldout --clips 120 --json benchmarks/results/oracle.json
 
 A method of token selection can at best know what matters. Here it does: every frame keeps the same number of tokens,
 those that show most of an object, most of what changed since the last sample, or least of any object; beside them
@@ -25,17 +25,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from heldout import TUNING, Clip, make_clip  # noqa: E402
-
 import codecmeta  # noqa: E402
+from benchmarks.heldout import TUNING, Clip, make_clip  # noqa: E402
 from codecmeta import models  # noqa: E402
 from codecmeta.compression import Plain, Plan, Strategy  # noqa: E402
 from codecmeta.models.evaluation.answering import Asked, answer_all  # noqa: E402
 from codecmeta.models.evaluation.dataset import Row, read_dataset  # noqa: E402
 from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
-from codecmeta.models.small.scenes import object_map  # noqa: E402
+from codecmeta.models.small.world.scenes import object_map  # noqa: E402
 
 BUDGETS = (0.5, 0.3, 0.2, 0.1)
 FRAMES, SIDE, PIXELS = 16, 4, 64
@@ -192,7 +189,7 @@ def main() -> None:
     h264 = [one for one in found if len(one[2]) > 1 + len(CHOICES) * len(BUDGETS)]
     result = {
         "what": " ".join(__doc__.split("\n\n")[0].split()),
-        "command": f"python benchmarks/oracle.py --clips-in FOLDER --clips {options.clips}",
+        "command": f"python -m benchmarks.oracle --clips-in FOLDER --clips {options.clips}",
         "split": {"generator": "benchmarks/heldout.py", "seed": TUNING, "clips": options.clips},
         "choices": CHOICES | CODEC,
         "all clips": summarise(found),

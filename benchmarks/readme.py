@@ -1,7 +1,7 @@
 """Draws the tables of README.md and of the pages in docs/ from the JSON under benchmarks/results.
 
-python benchmarks/readme.py             # rewrite what stands between the table markers
-python benchmarks/readme.py --check     # exit 1 if a page and the results disagree
+python -m benchmarks.readme             # rewrite what stands between the table markers
+python -m benchmarks.readme --check     # exit 1 if a page and the results disagree
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What goes wrong around a corpus, made to go wrong and counted: bad files, kills, long videos, many videos.
 
-    python benchmarks/reliability.py corpus          # 400 good clips, garbage, truncated, empty, a crash, a hang
-    python benchmarks/reliability.py kill            # kill -9 at 100 random moments of writing
-    python benchmarks/reliability.py memory          # a 2-hour video beside a 2-minute one
-    python benchmarks/reliability.py flat            # file descriptors and memory over 2,000 files
-    python benchmarks/reliability.py throughput      # 2 workers beside one: wants a quiet machine
+    python -m benchmarks.reliability corpus          # 400 good clips, garbage, truncated, empty, a crash, a hang
+    python -m benchmarks.reliability kill            # kill -9 at 100 random moments of writing
+    python -m benchmarks.reliability memory          # a 2-hour video beside a 2-minute one
+    python -m benchmarks.reliability flat            # file descriptors and memory over 2,000 files
+    python -m benchmarks.reliability throughput      # 2 workers beside one: wants a quiet machine
 
 Each writes its part of benchmarks/results/reliability.json. The faults are those of tests/faults.py.
 """
@@ -30,16 +30,14 @@ import av
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import codecmeta  # noqa: E402
-from codecmeta.batch import extract_many  # noqa: E402
-from codecmeta.cache import extract_to_file  # noqa: E402
-from codecmeta.index import read_rows  # noqa: E402
-from codecmeta.inputs import find_videos, plan  # noqa: E402
-
-import faults  # noqa: E402
-from clips import pan, write_clip  # noqa: E402
+from codecmeta.corpus.batch import extract_many  # noqa: E402
+from codecmeta.corpus.index import read_rows  # noqa: E402
+from codecmeta.corpus.inputs import find_videos, plan  # noqa: E402
+from codecmeta.extraction.to_file import extract_to_file  # noqa: E402
+from tests.support import faults  # noqa: E402
+from tests.support.clips import pan, write_clip  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "reliability.json"
 
@@ -98,7 +96,7 @@ def kill(work: Path, *, kills: int = 100, seed: int = 0) -> dict[str, Any]:
     write_clip(clip, pan(40, (96, 64), (2, 1)), options={"x264-params": "keyint=10"})
     random = np.random.default_rng(seed)
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["codecmeta.batch"])
+    processes.set_forkserver_preload(["codecmeta.corpus.batch"])
     broken = unfinished = 0
     for turn in range(kills):
         writer = processes.Process(target=write_for_ever, args=(clip, out, turn))
@@ -157,7 +155,7 @@ def repeated(source: Path, target: Path, seconds: float) -> None:
 
 
 _PEAK = (
-    "import sys, json; from pathlib import Path; from codecmeta.cache import extract_to_file\n"
+    "import sys, json; from pathlib import Path; from codecmeta.extraction.to_file import extract_to_file\n"
     "frames = sys.argv[3] if sys.argv[3] == 'all' else int(sys.argv[3])\n"
     "done = extract_to_file(sys.argv[1], sys.argv[2], frames=frames, overwrite=True)\n"
     "peak = int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
@@ -261,7 +259,7 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     part = parser.parse_args().part
     with tempfile.TemporaryDirectory(prefix="codecmeta_") as folder:
-        result = {"command": f"python benchmarks/reliability.py {part}", **PARTS[part](Path(folder))}
+        result = {"command": f"python -m benchmarks.reliability {part}", **PARTS[part](Path(folder))}
     print(json.dumps(result, indent=2))
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.write_text(json.dumps({**known, part: result}, indent=2) + "\n")

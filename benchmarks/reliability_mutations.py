@@ -1,6 +1,6 @@
 """Damaged videos by the thousand through probe and extract, each in an isolated worker with a deadline.
 
-    python benchmarks/reliability_mutations.py --cases 10000 --json benchmarks/results/reliability_mutations.json
+    python -m benchmarks.reliability_mutations --cases 10000 --json benchmarks/results/reliability_mutations.json
 
 Sources are clips of every container and codec that PyAV can write, and the real clips where they are; a case is made
 from its number and the seed alone. A case ends well if it is refused with one line or gives a cache that loads; what
@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import secrets
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,14 +24,12 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import codecmeta  # noqa: E402
-from codecmeta.cache import extract_to_file  # noqa: E402
-from codecmeta.compiling import warm_up  # noqa: E402
-from codecmeta.workers import isolated_map  # noqa: E402
-
-from clips import REAL_CLIPS, REAL_NAMES, pan, write_clip  # noqa: E402
+from codecmeta.corpus.workers import isolated_map  # noqa: E402
+from codecmeta.extraction.to_file import extract_to_file  # noqa: E402
+from codecmeta.extraction.warm_up import warm_up  # noqa: E402
+from tests.support.clips import REAL_CLIPS, REAL_NAMES, pan, write_clip  # noqa: E402
 
 FORMATS = [
     ("h264.mp4", "libx264", {"x264-params": "bframes=2:keyint=8"}),
@@ -190,7 +187,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     result = run(arguments.cases, arguments.work, seed=arguments.seed, jobs=arguments.jobs)
-    result["command"] = f"python benchmarks/reliability_mutations.py --cases {arguments.cases} --seed {arguments.seed}"
+    result["command"] = f"python -m benchmarks.reliability_mutations --cases {arguments.cases} --seed {arguments.seed}"
     text = json.dumps(result, indent=2) + "\n"
     print(text, end="")
     if arguments.json:

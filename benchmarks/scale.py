@@ -1,8 +1,8 @@
 """What extraction costs per hour of video, by codec and size, and what that makes of a million videos.
 
-    python benchmarks/scale.py               # measure, write results/scale.json, and redraw docs/scale.md
-    python benchmarks/scale.py --draw        # redraw docs/scale.md from the JSON
-    python benchmarks/scale.py --check       # exit 1 if docs/scale.md and the JSON disagree
+    python -m benchmarks.scale               # measure, write results/scale.json, and redraw docs/scale.md
+    python -m benchmarks.scale --draw        # redraw docs/scale.md from the JSON
+    python -m benchmarks.scale --check       # exit 1 if docs/scale.md and the JSON disagree
 
 Seconds are CPU seconds of one process, which other work on the machine changes little: the median of three runs for all
 frames, one run for 64.
@@ -21,17 +21,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from readme import table  # noqa: E402
-from reliability import repeated  # noqa: E402
-
-from codecmeta.batch import extract_many  # noqa: E402
-from codecmeta.cache import extract_to_file  # noqa: E402
-from codecmeta.compiling import warm_up  # noqa: E402
-from codecmeta.inputs import Task  # noqa: E402
-
-from clips import pan, write_clip  # noqa: E402
+from benchmarks.readme import table  # noqa: E402
+from benchmarks.reliability import repeated  # noqa: E402
+from codecmeta.corpus.batch import extract_many  # noqa: E402
+from codecmeta.corpus.inputs import Task  # noqa: E402
+from codecmeta.extraction.to_file import extract_to_file  # noqa: E402
+from codecmeta.extraction.warm_up import warm_up  # noqa: E402
+from tests.support.clips import pan, write_clip  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 PAGE = ROOT / "docs" / "scale.md"
@@ -68,7 +65,7 @@ def measure(work: Path) -> dict[str, Any]:
             )
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     return {
-        "command": "python benchmarks/scale.py",
+        "command": "python -m benchmarks.scale",
         "rows": rows,
         "worker_start_seconds": worker_start(work),
         "resume_microseconds": resume(work),
@@ -225,7 +222,7 @@ def main() -> None:
     page = PAGE.read_text()
     new = drawn(page, json.loads(RESULTS.read_text()))
     if arguments.check and new != page:
-        sys.exit("docs/scale.md differs from benchmarks/results/scale.json; run python benchmarks/scale.py --draw")
+        sys.exit("docs/scale.md differs from benchmarks/results/scale.json; run python -m benchmarks.scale --draw")
     PAGE.write_text(new)
 
 

@@ -1,6 +1,6 @@
 """Does the codec see what matters? Signals of encoded clips against the objects and motion that are known to be there.
 
-    python benchmarks/signals.py --json benchmarks/results/signals.json --figure docs/signals.png
+    python -m benchmarks.signals --json benchmarks/results/signals.json --figure docs/signals.png
 
 The clips are those of the tuning split of benchmarks/heldout.py, encoded in many ways. On 16 frames of each, spread as
 a model samples them, every signal gets a value per cell of 16x16 pixels, and is compared with three truths:
@@ -31,16 +31,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from heldout import TUNING, Clip, make_clip  # noqa: E402
-
 import codecmeta  # noqa: E402
-from codecmeta import extraction  # noqa: E402
-from codecmeta.bitstream import NotParsed  # noqa: E402
-from codecmeta.metadata import Maps, Metadata  # noqa: E402
+from benchmarks.heldout import TUNING, Clip, make_clip  # noqa: E402
+from codecmeta.extraction import scan as extraction  # noqa: E402
+from codecmeta.extraction.reader import NotParsed  # noqa: E402
 from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
-from codecmeta.models.small.scenes import object_map  # noqa: E402
+from codecmeta.models.small.world.scenes import object_map  # noqa: E402
+from codecmeta.record.metadata import Maps, Metadata  # noqa: E402
 
 FRAMES, CELL = 16, 16
 
@@ -218,7 +215,7 @@ def main() -> None:
     strata = sorted({(name, value) for row in rows for name, value in row["strata"].items()})
     result = {
         "what": __doc__.splitlines()[0],
-        "command": f"python benchmarks/signals.py --clips {options.clips} --seed {options.seed}",
+        "command": f"python -m benchmarks.signals --clips {options.clips} --seed {options.seed}",
         "split": {"generator": "benchmarks/heldout.py", "seed": options.seed, "clips": options.clips},
         "signals": SIGNALS,
         "all": summarise(rows),

@@ -1,7 +1,7 @@
 """Seconds of every stage from a file to the first tokens, with and without fewer tokens.
 
-    python benchmarks/stages.py --json benchmarks/results/stages_cpu.json
-    python benchmarks/stages.py --device cuda --json benchmarks/results/stages_cuda.json
+    python -m benchmarks.stages --json benchmarks/results/stages_cpu.json
+    python -m benchmarks.stages --device cuda --json benchmarks/results/stages_cuda.json
 
 Methods alternate within a round, the first round is not counted, medians are reported; the clock waits for the device.
 `small` is the built-in model. All others have random weights, made on the device: stages, cache and operations do not
@@ -32,15 +32,13 @@ import torch
 import transformers
 from transformers import initialization
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
 import codecmeta  # noqa: E402
 from codecmeta.compression import Metok, Metom, Plain, Strategy, adapter_for, apply  # noqa: E402
-from codecmeta.compression.cost import TextModel, prefill_flops  # noqa: E402
-from codecmeta.compression.memory import PeakMemory  # noqa: E402
+from codecmeta.compression.measure.cost import TextModel, prefill_flops  # noqa: E402
+from codecmeta.compression.measure.memory import PeakMemory  # noqa: E402
 from codecmeta.models.loading import load  # noqa: E402
 from codecmeta.models.preprocessing import Preprocessing  # noqa: E402
-from codecmeta.models.small.encoding import Encoder, write_clip  # noqa: E402
+from codecmeta.models.small.world.encoding import Encoder, write_clip  # noqa: E402
 
 PROMPT, NEW = 60, 9
 """Text tokens of the prompt, and tokens that are generated."""
@@ -335,7 +333,7 @@ def environment(device: str) -> dict[str, Any]:
     """The command, the machine and the versions."""
     cuda = device.startswith("cuda")
     return {
-        "command": f"python benchmarks/stages.py {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python -m benchmarks.stages {' '.join(sys.argv[1:])}".strip(),
         "machine": {
             "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
             "processors": os.cpu_count(),

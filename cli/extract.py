@@ -12,11 +12,11 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from codecmeta.batch import extract_many
 from codecmeta.cli.summary import Summary
-from codecmeta.index import IndexWriter, Row, index_path
-from codecmeta.inputs import Layout, Task, find_videos, plan, read_manifest
-from codecmeta.workers import memory_share
+from codecmeta.corpus.batch import extract_many
+from codecmeta.corpus.index import IndexWriter, Row, index_path
+from codecmeta.corpus.inputs import Layout, Task, find_videos, plan, read_manifest
+from codecmeta.corpus.workers import memory_share
 
 _TIMEOUT = 3600.0  # seconds for one of many videos, where nothing else is asked for
 _SAY_EVERY = 60.0  # seconds between two lines of progress in a log file

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from codecmeta.cache import SUFFIX
-from codecmeta.inputs import VIDEO_SUFFIXES
+from codecmeta.cache.store import SUFFIX
+from codecmeta.corpus.inputs import VIDEO_SUFFIXES
 
 
 def check_output(output: Path, *inputs: Path) -> None:

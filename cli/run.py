@@ -120,10 +120,10 @@ def run(
 
 def _page(video: Path, answers: list[Any]) -> str:
     """The page of the first answer, with the plain model's beside it."""
-    from codecmeta.overview import overview_of_run  # OpenCV, needed for this only
-    from codecmeta.page import Report, page
-    from codecmeta.panels import shrunk
-    from codecmeta.pictures import read_pictures
+    from codecmeta.decoding.pictures import read_pictures
+    from codecmeta.view.overview import overview_of_run  # OpenCV, needed for this only
+    from codecmeta.view.page import Report, page
+    from codecmeta.view.panels import shrunk
 
     answer = answers[0]
     trace, layout = answer.trace, answer.plan.layout
@@ -172,7 +172,7 @@ def _warn(model: str, question: str) -> None:
     """Say so where the built-in model cannot know the answer."""
     if model != "small":
         return
-    from codecmeta.models.scope import outside_training
+    from codecmeta.models.small.scope import outside_training
 
     reason = outside_training(question)
     if reason:

@@ -11,11 +11,11 @@ from typing import Any
 import click
 import h5py
 
-from codecmeta.cache import load
+from codecmeta.cache.store import load
 from codecmeta.cli.outputs import check_output, write_output
-from codecmeta.container import probe
+from codecmeta.container.probe import probe
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.summary import summarise
+from codecmeta.record.facts import summarise
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: would command the terminal
 
@@ -47,7 +47,7 @@ def show(file: Path, as_json: bool, png: Path | None, html: Path | None) -> None
 
 def _draw(file: Path, png: Path | None, html: Path | None) -> None:
     """Both pictures from one overview."""
-    from codecmeta import draw, overview, page  # OpenCV, needed for this only
+    from codecmeta.view import draw, overview, page  # OpenCV, needed for this only
 
     view = overview.overview_of_file(file)
     if png is not None:

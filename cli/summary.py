@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from time import perf_counter
 
-from codecmeta.index import Row
+from codecmeta.corpus.index import Row
 
 _REASONS = 8
 _EXAMPLES = 2

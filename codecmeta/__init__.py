@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from codecmeta.version import __version__
 
 if TYPE_CHECKING:
-    from codecmeta.budget import frame_budgets, gop_weights
-    from codecmeta.cache import load
-    from codecmeta.container import probe
-    from codecmeta.corpus import Corpus
-    from codecmeta.density import merge_regions, patch_density
+    from codecmeta.cache.store import load
+    from codecmeta.container.probe import probe
+    from codecmeta.corpus.corpus import Corpus
+    from codecmeta.decisions.budget import frame_budgets, gop_weights
+    from codecmeta.decisions.density import merge_regions, patch_density
+    from codecmeta.decisions.events import change_scores, event_boundaries
+    from codecmeta.decisions.motion import motion_grid
     from codecmeta.errors import CacheError, VideoError
-    from codecmeta.events import change_scores, event_boundaries
-    from codecmeta.extraction import extract, read
-    from codecmeta.metadata import Metadata, Probe
-    from codecmeta.motion import motion_grid
+    from codecmeta.extraction.scan import extract, read
+    from codecmeta.record.metadata import Metadata, Probe
 
 _root = Path(__file__).resolve().parents[1]
 if (_root / "setup.cfg").exists():  # source checkout: cli/, compression/ and models/ sit beside this folder
@@ -28,21 +28,24 @@ if (_root / "setup.cfg").exists():  # source checkout: cli/, compression/ and mo
 
 _HOME = {
     "CacheError": "errors",
-    "Corpus": "corpus",
-    "Metadata": "metadata",
-    "Probe": "metadata",
+    "Corpus": "corpus.corpus",
+    "Metadata": "record.metadata",
+    "Probe": "record.metadata",
     "VideoError": "errors",
-    "change_scores": "events",
-    "event_boundaries": "events",
-    "extract": "extraction",
-    "frame_budgets": "budget",
-    "gop_weights": "budget",
-    "load": "cache",
-    "merge_regions": "density",
-    "motion_grid": "motion",
-    "patch_density": "density",
-    "probe": "container",
-    "read": "extraction",
+    "change_scores": "decisions.events",
+    "event_boundaries": "decisions.events",
+    "extract": "extraction.scan",
+    "frame_budgets": "decisions.budget",
+    "gop_weights": "decisions.budget",
+    "load": "cache.store",
+    "merge_regions": "decisions.density",
+    "motion_grid": "decisions.motion",
+    "patch_density": "decisions.density",
+    "probe": "container.probe",
+    "read": "extraction.scan",
+    "save": "cache.store",
+    "extract_to_file": "extraction.to_file",
+    "extract_many": "corpus.batch",
 }
 
 __all__ = [
@@ -63,6 +66,9 @@ __all__ = [
     "patch_density",
     "probe",
     "read",
+    "save",
+    "extract_to_file",
+    "extract_many",
 ]
 
 

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.models.small.questions import all_questions
-from codecmeta.models.small.scenes import Scene, frame_times, make_scene, render
+from codecmeta.models.small.world.questions import all_questions
+from codecmeta.models.small.world.scenes import Scene, frame_times, make_scene, render
 
 HERE = Path(__file__).resolve().parent
 RATE = 24

@@ -20,9 +20,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import codecmeta
-from codecmeta.batch import extract_many
-from codecmeta.index import IndexWriter, index_path
-from codecmeta.inputs import find_videos, plan
+from codecmeta.corpus.batch import extract_many
+from codecmeta.corpus.index import IndexWriter, index_path
+from codecmeta.corpus.inputs import find_videos, plan
 
 GRID, FRAMES, EPOCHS = (9, 16), 64, 6
 

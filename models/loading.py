@@ -12,7 +12,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file
 
-from codecmeta.compression.adapter import FAMILIES
+from codecmeta.compression.engine.adapter import FAMILIES
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.models.video_model import VideoModel
 

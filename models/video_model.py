@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import codecmeta
-from codecmeta.cache import check_video
+from codecmeta.cache.recognise import check_video
 from codecmeta.compression import Metok, Plain, Plan, Session, Strategy, adapter_for, apply, make
+from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.extraction import sample_rows
-from codecmeta.metadata import Metadata
 from codecmeta.models.preprocessing import Preprocessing
-from codecmeta.pictures import read_pictures
+from codecmeta.record.metadata import Metadata
+from codecmeta.record.selection import sample_rows
 
 if TYPE_CHECKING:
     from codecmeta.models.text_image import TextImage

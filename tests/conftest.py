@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+if find_spec("torch"):
+    from tests.support.asking import clip, folder, model, qwen_folder  # noqa: F401 (fixtures)
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -22,7 +22,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_importing_codecmeta_is_light() -> None:
     heavy = ("torch", "transformers", "cv2", "ray")
     done = run(
-        "import sys, codecmeta, codecmeta.extraction, codecmeta.density\n"
+        "import sys, codecmeta, codecmeta.extraction.scan, codecmeta.decisions.density\n"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     assert done.stdout.strip() == "[]", done.stderr

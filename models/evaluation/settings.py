@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from codecmeta.compression import Strategy, make
-from codecmeta.compression.methods import METHODS
+from codecmeta.compression.methods.registry import METHODS
 
 
 @dataclass(frozen=True)

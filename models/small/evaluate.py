@@ -25,11 +25,11 @@ from torch.nn import functional
 
 import codecmeta
 import codecmeta.models
-from codecmeta.compression.random_keep import RandomKeep
-from codecmeta.models.small.encoding import Encoder, draw_encoder, write_clip
+from codecmeta.compression.methods.random_keep import RandomKeep
 from codecmeta.models.small.model import FRAMES
-from codecmeta.models.small.questions import NUMBERS, TYPES, Question, all_questions
-from codecmeta.models.small.scenes import (
+from codecmeta.models.small.world.encoding import Encoder, draw_encoder, write_clip
+from codecmeta.models.small.world.questions import NUMBERS, TYPES, Question, all_questions
+from codecmeta.models.small.world.scenes import (
     COLOURS,
     DIRECTIONS,
     HELD_OUT,

@@ -8,8 +8,8 @@ from itertools import product
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from codecmeta.models.small.questions import NUMBERS, TEMPLATES
-from codecmeta.models.small.scenes import COLOURS, DIRECTIONS, SHAPES
+from codecmeta.models.small.world.questions import NUMBERS, TEMPLATES
+from codecmeta.models.small.world.scenes import COLOURS, DIRECTIONS, SHAPES
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 SPECIAL = (PAD, START, END, "<image>", "<video>")

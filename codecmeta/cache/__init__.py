@@ -1,0 +1,1 @@
+"""The record of a video as an HDF5 file."""

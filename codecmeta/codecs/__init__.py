@@ -1,0 +1,1 @@
+"""What the package knows of each codec: one table, and one parser per folder."""

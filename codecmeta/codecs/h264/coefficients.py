@@ -1,0 +1,419 @@
+"""Clauses 7.3.5.3, 9.3.3.1.3 and 8.5: residual data, as energy instead of samples.
+
+The inverse transforms are orthogonal, so the energy of a block's residual is the sum over its levels of level squared
+times a weight that depends on scaling list, qP and scan position: no transform is carried out, except the small ones
+of the DC levels of Intra_16x16 luma and of chroma, which spread one level over several blocks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import types
+
+from codecmeta.codecs.h264.cabac import SHIFT, bypass, decode_bin, decode_decision, refill
+from codecmeta.codecs.h264.cavlc import residual_block_cavlc
+from codecmeta.codecs.h264.parameter_sets import ScalingLists
+from codecmeta.codecs.h264.state import (
+    BAD_SYNTAX,
+    BYTE_END,
+    BYTE_POSITION,
+    CABAC,
+    CB_OFFSET,
+    COD_I_OFFSET,
+    COD_I_RANGE,
+    CR_OFFSET,
+    LEFT_WORD,
+    MB_X,
+    MB_Y,
+    N_CB,
+    N_CR,
+    N_LEFT,
+    N_LUMA,
+    N_POSITIONS,
+    N_TOP,
+    PIC_HEIGHT,
+    PIC_WIDTH,
+    QP,
+    QP_BD_OFFSET,
+    QP_BD_OFFSET_C,
+    SPARE_BITS,
+    STATUS,
+    T_LEVELS,
+    TOP_WORD,
+    TOTAL_COEFF,
+    W_AVAILABLE,
+    W_DC,
+)
+from codecmeta.codecs.h264.tables import table
+from codecmeta.codecs.syntax.jit import F32A, F32P, F64, I32P, I64, I64P, U8P, VOID, constant, kernel
+
+QPC = constant(table("QPc"), "int64")
+ZIGZAG = constant(table("zigzag_4x4"), "int64")
+CODED_BLOCK_FLAG = constant(table("ctxIdx_coded_block_flag"), "int64")
+SIGNIFICANT = constant(table("ctxIdx_significant_coeff_flag"), "int64")
+LAST = constant(table("ctxIdx_last_significant_coeff_flag"), "int64")
+ABS_LEVEL = constant(table("ctxIdx_coeff_abs_level_minus1"), "int64")
+# ctxIdxInc by levelListIdx in 8x8 blocks; in all others it is the index itself
+SIGNIFICANT_INC = constant([*table("ctxIdxInc_significant_coeff_flag_8x8"), 0][:64], "uint8")
+LAST_INC = constant([*table("ctxIdxInc_last_significant_coeff_flag_8x8"), 0][:64], "uint8")
+
+# ctxBlockCat (Table 9-42)
+LUMA_DC, LUMA_AC, LUMA_4X4, CHROMA_DC, CHROMA_AC, LUMA_8X8 = range(6)
+
+QP_COUNT = 64  # qP' of 0..51 and 12 more at 10 bits
+WEIGHTS_8X8 = 6 * QP_COUNT * 16  # where the 8x8 lists start in `w`
+
+
+def energy_weights(scaling_lists: ScalingLists) -> np.ndarray:
+    """The energy of a level of one in squared grey levels, by scaling list, qP' and position in the frame scan.
+
+    float32, flat: [6 lists][64 qP'][16 positions], then [intra Y, inter Y][64 qP'][64 positions]. From 8.5.12: a level
+    is scaled by LevelScale * 2^(qP / 6) / 16 (4x4) or / 64 (8x8), then transformed and divided by 64; the squared norms
+    of the basis functions are 4 and 5 / 2 per dimension, and 8, 578 / 64 and 5.
+    """
+    qp = np.arange(QP_COUNT)
+    doubling = (4.0 ** (qp // 6))[:, None] / 64.0**2
+    norm4, norm8 = np.array([4, 2.5, 4, 2.5]), np.array([8, 578 / 64, 5, 578 / 64] * 2)
+    parts = []
+    for lists, size, norm, unit in ((scaling_lists[:6], 4, norm4, 16.0), (scaling_lists[6:8], 8, norm8, 64.0)):
+        scan = np.array(table(f"zigzag_{size}x{size}"))
+        adjust = np.array(table(f"normAdjust{size}x{size}"), float)[qp % 6][:, scan] / unit
+        energy = np.outer(norm, norm).reshape(-1)[scan] * adjust**2 * doubling
+        parts += [energy * np.array(values, float) ** 2 for values in lists]
+    return np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
+
+
+@kernel(I64(I64P, U8P))
+def exp_golomb_0(s, d):
+    """The suffix of UEGk with k = 0 (9.3.2.3)."""
+    value, k = I64(0), I64(0)
+    while bypass(s, d):
+        value += I64(1) << k
+        k += 1
+        if k > 20:
+            s[STATUS] = BAD_SYNTAX
+            break
+    while k:
+        k -= 1
+        value += bypass(s, d) << k
+    return value
+
+
+@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64))
+def residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights, flags):
+    """residual_block_cabac() of 7.3.5.3.3 -> energy; TOTAL_COEFF in `s`.
+
+    flags: ctxIdxInc of the coded_block_flag, -1 where it is not sent. Levels of DC blocks (ctxBlockCat 0 and 3) go to
+    t[T_LEVELS + position] instead, and the energy is 0. The engine stays in registers, and is filled up once for each
+    pair of bins: those with 16 bits to spare need no second look.
+    """
+    codIRange, codIOffset, spare, position = s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION]
+    end = s[BYTE_END]
+    total = I64(0)
+    if flags >= 0:
+        binVal, codIRange, codIOffset, spare, position = decode_decision(
+            c, d, CODED_BLOCK_FLAG[ctxBlockCat] + flags, codIRange, codIOffset, spare, position, end
+        )
+        if not binVal:
+            s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = codIRange, codIOffset, spare, position
+            s[TOTAL_COEFF] = 0
+            return 0.0
+    significant, last = SIGNIFICANT[ctxBlockCat], LAST[ctxBlockCat]
+    eight = ctxBlockCat == LUMA_8X8
+    i = I64(0)
+    while i < maxNumCoeff - 1:
+        if spare < 16:
+            codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
+        inc = I64(SIGNIFICANT_INC[i]) if eight else i
+        binVal, codIRange, codIOffset, spare = decode_bin(c, significant + inc, codIRange, codIOffset, spare)
+        if binVal:
+            n[N_POSITIONS + total] = i
+            total += 1
+            inc = I64(LAST_INC[i]) if eight else i
+            binVal, codIRange, codIOffset, spare = decode_bin(c, last + inc, codIRange, codIOffset, spare)
+            if binVal:
+                break
+        i += 1
+    if i == maxNumCoeff - 1:  # no last_significant_coeff_flag: the last position is significant
+        n[N_POSITIONS + total] = i
+        total += 1
+    dc = ctxBlockCat == LUMA_DC or ctxBlockCat == CHROMA_DC
+    first = ABS_LEVEL[ctxBlockCat]
+    most = I64(3 if ctxBlockCat == CHROMA_DC else 4)
+    equal_1, greater_1 = I64(0), I64(0)  # numDecodAbsLevelEq1, numDecodAbsLevelGt1 of 9.3.3.1.3
+    energy = 0.0
+    for k in range(total):
+        at = I64(n[N_POSITIONS + total - 1 - k])
+        ctxIdx = first if greater_1 else first + min(4, 1 + equal_1)
+        level = I64(1)
+        if spare < 16:
+            codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
+        binVal, codIRange, codIOffset, spare = decode_bin(c, ctxIdx, codIRange, codIOffset, spare)
+        if binVal:
+            ctxIdx = first + 5 + min(most, greater_1)
+            greater_1 += 1
+            level = I64(2)
+            while level < 15:
+                if spare < 16:
+                    codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
+                binVal, codIRange, codIOffset, spare = decode_bin(c, ctxIdx, codIRange, codIOffset, spare)
+                if not binVal:
+                    break
+                level += 1
+            if level == 15:  # coeff_abs_level_minus1 has its suffix: UEG0, uCoff 14
+                s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = (
+                    codIRange,
+                    codIOffset,
+                    spare,
+                    position,
+                )
+                level += exp_golomb_0(s, d)
+                codIOffset, spare, position = s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION]
+        else:
+            equal_1 += 1
+        codIOffset <<= 1  # DecodeBypass of 9.3.3.2.3: coeff_sign_flag
+        spare -= 1
+        negative = I64(codIOffset >= codIRange << SHIFT)
+        codIOffset -= (codIRange << SHIFT) * negative
+        if dc:
+            t[T_LEVELS + at] = -level if negative else level
+        else:
+            energy += float(level * level) * w[weights + at]
+    if spare < 8:
+        codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
+    s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = codIRange, codIOffset, spare, position
+    s[TOTAL_COEFF] = total
+    return energy
+
+
+@kernel(I64(I64P, U8P, I64, I64), inline=True)
+def neighbouring_flags(s, n, at, intra):
+    """ctxIdxInc of coded_block_flag at grid position `at` (9.3.3.1.1.9): outside the slice counts as coded if intra."""
+    left, top = I64(n[at - 1]), I64(n[at - 8])
+    if not intra:
+        left, top = left & 63, top & 63
+    return (left != 0) + 2 * (top != 0)
+
+
+@kernel(I64(U8P, I64), inline=True)
+def predicted_total(n, at):
+    """nC of 9.2.1: the mean of nA and nB where both are available, the other one where one is, else 0."""
+    both = I64(n[at - 1]) + n[at - 8]
+    return (both + 1) >> 1 if both < 64 else both & 31
+
+
+@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, I64))
+def residual_block(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, at, intra, weights):
+    """One 4x4 block (ctxBlockCat 1, 2 or 4) at grid position `at` of `n` -> energy; total_coeff goes into the grid."""
+    if s[CABAC]:
+        flags = neighbouring_flags(s, n, at, intra)
+        energy = residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights, flags)
+    else:
+        energy = residual_block_cavlc(s, d, n, t, w, predicted_total(n, at), maxNumCoeff, weights, 1, 0)
+    n[at] = s[TOTAL_COEFF]
+    return energy
+
+
+@kernel(VOID(I64P, U8P))
+def load_neighbours(s, n):
+    """The totals left of and above the macroblock into the grid, zeros into the macroblock."""
+    top = N_TOP + 8 * s[MB_X]
+    for i in range(4):
+        n[N_LUMA - 8 + i] = n[top + i]
+        n[N_LUMA - 1 + 8 * i] = n[N_LEFT + i]
+        for j in range(4):
+            n[N_LUMA + 8 * i + j] = 0
+    for i in range(2):
+        n[N_CB - 8 + i], n[N_CR - 8 + i] = n[top + 4 + i], n[top + 6 + i]
+        n[N_CB - 1 + 8 * i], n[N_CR - 1 + 8 * i] = n[N_LEFT + 4 + i], n[N_LEFT + 6 + i]
+        for j in range(2):
+            n[N_CB + 8 * i + j] = 0
+            n[N_CR + 8 * i + j] = 0
+
+
+@kernel(VOID(I64P, U8P))
+def store_totals(s, n):
+    """The totals of the macroblock's last row and column, for the macroblocks below and to the right."""
+    top = N_TOP + 8 * s[MB_X]
+    for i in range(4):
+        n[top + i] = n[N_LUMA + 24 + i]
+        n[N_LEFT + i] = n[N_LUMA + 8 * i + 3]
+    for i in range(2):
+        n[top + 4 + i], n[top + 6 + i] = n[N_CB + 8 + i], n[N_CR + 8 + i]
+        n[N_LEFT + 4 + i], n[N_LEFT + 6 + i] = n[N_CB + 8 * i + 1], n[N_CR + 8 * i + 1]
+
+
+@kernel(VOID(I64P, U8P, I64), inline=True)
+def set_totals(s, n, value):
+    """The same total for every block of the macroblock: 0 where nothing is coded, 16 for I_PCM."""
+    top = N_TOP + 8 * s[MB_X]
+    for i in range(8):
+        n[top + i] = value
+        n[N_LEFT + i] = value
+
+
+@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64))
+def residual_8x8(s, c, d, n, t, w, at, weights):
+    """An 8x8 luma block: one CABAC block without coded_block_flag, or four interleaved CAVLC blocks (7.3.5.3.2)."""
+    if s[CABAC]:
+        energy = residual_block_cabac(s, c, d, n, t, w, LUMA_8X8, 64, weights, -1)
+        for i4 in range(4):
+            n[at + 8 * (i4 >> 1) + (i4 & 1)] = min(s[TOTAL_COEFF], 16)
+        return energy
+    energy = 0.0
+    for i4 in range(4):
+        block = at + 8 * (i4 >> 1) + (i4 & 1)
+        energy += residual_block_cavlc(s, d, n, t, w, predicted_total(n, block), 16, weights + i4, 4, 0)
+        n[block] = s[TOTAL_COEFF]
+    return energy
+
+
+@kernel(I64(I64, I64), inline=True)
+def hadamard(row, column):
+    """The matrix of (8-328): rows ++++, ++--, +--+, +-+-."""
+    return 1 - 2 * ((0b1010_0110_1100_0000 >> (4 * row + column)) & 1)
+
+
+@kernel(I64(I64P, I64, I64), inline=True)
+def dc_flags(s, bit, intra):
+    """ctxIdxInc of the coded_block_flag of a DC block, by the neighbours' words; outside the slice as `intra`."""
+    left = s[LEFT_WORD] >> bit & 1 if s[LEFT_WORD] & W_AVAILABLE else intra
+    top = s[TOP_WORD] >> bit & 1 if s[TOP_WORD] & W_AVAILABLE else intra
+    return left + 2 * top
+
+
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, F32P, I64, I64))
+def intra_16x16_dc(s, c, d, n, t, w, weights, e, origin, stride):
+    """Intra16x16DCLevel and its transform (8.5.10) -> coded_block_flag; each DC's energy goes to its block.
+
+    A transformed DC is scaled by LevelScale(0, 0) * 2^(qP / 6) / 64, a sixteenth in energy of a plain 4x4 block's.
+    """
+    for i in range(16):
+        t[T_LEVELS + i] = 0
+    if s[CABAC]:
+        residual_block_cabac(s, c, d, n, t, w, LUMA_DC, 16, 0, dc_flags(s, W_DC, 1))
+    else:
+        residual_block_cavlc(s, d, n, t, w, predicted_total(n, N_LUMA), 16, 0, 1, 1)
+    if s[TOTAL_COEFF] == 0:
+        return I64(0)
+    scale = w[weights] / 16.0
+    for row in range(4):  # 8.5.10: f = H c H, one output at a time; rows of H are sign patterns
+        for column in range(4):
+            value = I64(0)
+            for i in range(16):
+                level = I64(t[T_LEVELS + i])
+                if level:
+                    raster = ZIGZAG[i]
+                    value += hadamard(row, raster >> 2) * hadamard(raster & 3, column) * level
+            e[origin + row * stride + column] += float(value * value) * scale
+    return I64(1)
+
+
+@kernel(I64(I64P, I64), inline=True)
+def chroma_qp(s, offset):
+    """QP'c of 8.5.8: qPI = Clip3(-QpBdOffsetC, 51, QPY + offset) through Table 8-15."""
+    qPI = min(max(s[QP] + offset, -s[QP_BD_OFFSET_C]), 51)
+    return (QPC[qPI] if qPI >= 0 else qPI) + s[QP_BD_OFFSET_C]
+
+
+@kernel(I64(I64P, I64, I64))
+def chroma_weights(s, iCbCr, intra):
+    """Where the weights of a chroma block start in `w`: scaling list 1, 2 (intra) or 4, 5 (inter) at QP'c."""
+    qp = chroma_qp(s, s[CR_OFFSET] if iCbCr else s[CB_OFFSET])
+    return (((0 if intra else 3) + 1 + iCbCr) * QP_COUNT + qp) * 16
+
+
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, F32P))
+def residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e):
+    """Chroma DC and AC of 4:2:0 (7.3.5.3) -> coded_block_flag of the Cb and Cr DC blocks at their word bits.
+
+    A transformed chroma DC is scaled by LevelScale(0, 0) * 2^(qP / 6) / 32: a quarter of a plain block's energy.
+    """
+    flags = I64(0)
+    stride = 2 * s[PIC_WIDTH]
+    plane = 4 * s[PIC_HEIGHT] * stride
+    origin = 2 * plane + 2 * s[MB_Y] * stride + 2 * s[MB_X]
+    plane >>= 1
+    for iCbCr in range(2):
+        for i in range(4):
+            t[T_LEVELS + i] = 0
+        if s[CABAC]:
+            residual_block_cabac(s, c, d, n, t, w, CHROMA_DC, 4, 0, dc_flags(s, W_DC + 1 + iCbCr, intra))
+        else:
+            residual_block_cavlc(s, d, n, t, w, -1, 4, 0, 1, 1)
+        if s[TOTAL_COEFF]:
+            flags |= I64(1) << (W_DC + 1 + iCbCr)
+            scale = w[chroma_weights(s, iCbCr, intra)] / 4.0
+            a, b = I64(t[T_LEVELS]), I64(t[T_LEVELS + 1])
+            k, m = I64(t[T_LEVELS + 2]), I64(t[T_LEVELS + 3])
+            out = origin + iCbCr * plane
+            e[out] = float((a + b + k + m) ** 2) * scale
+            e[out + 1] = float((a - b + k - m) ** 2) * scale
+            e[out + stride] = float((a + b - k - m) ** 2) * scale
+            e[out + stride + 1] = float((a - b - k + m) ** 2) * scale
+    if coded_block_pattern >> 5:
+        for iCbCr in range(2):
+            weights = chroma_weights(s, iCbCr, intra) + 1
+            first = I64(N_CR if iCbCr else N_CB)
+            out = origin + iCbCr * plane
+            for i4 in range(4):
+                column, row = i4 & 1, i4 >> 1
+                energy = residual_block(s, c, d, n, t, w, CHROMA_AC, 15, first + 8 * row + column, intra, weights)
+                e[out + row * stride + column] += energy
+    return flags
+
+
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, F32P))
+def residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transform_size_8x8_flag, e):
+    """residual() of 7.3.5.3, luma then chroma, energies into `e` -> coded_block_flag of the three DC blocks << W_DC."""
+    load_neighbours(s, n)
+    flags = I64(0)
+    qp = s[QP] + s[QP_BD_OFFSET]
+    stride = 4 * s[PIC_WIDTH]
+    origin = 4 * s[MB_Y] * stride + 4 * s[MB_X]
+    luma = ((0 if intra else 3) * QP_COUNT + qp) * 16
+    if intra_16x16:
+        flags |= intra_16x16_dc(s, c, d, n, t, w, luma, e, origin, stride) << W_DC
+    for i8 in range(4):
+        if not coded_block_pattern >> i8 & 1:
+            continue
+        x, y = 2 * (i8 & 1), 2 * (i8 >> 1)
+        at = N_LUMA + 8 * y + x
+        out = origin + y * stride + x
+        if transform_size_8x8_flag:
+            energy = 0.25 * residual_8x8(s, c, d, n, t, w, at, WEIGHTS_8X8 + ((0 if intra else 1) * QP_COUNT + qp) * 64)
+            e[out] = energy
+            e[out + 1] = energy
+            e[out + stride] = energy
+            e[out + stride + 1] = energy
+        else:
+            for i4 in range(4):
+                column, row = i4 & 1, i4 >> 1
+                if intra_16x16:
+                    energy = residual_block(s, c, d, n, t, w, LUMA_AC, 15, at + 8 * row + column, intra, luma + 1)
+                else:
+                    energy = residual_block(s, c, d, n, t, w, LUMA_4X4, 16, at + 8 * row + column, intra, luma)
+                e[out + row * stride + column] += energy
+    if coded_block_pattern >> 4:
+        flags |= residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e)
+    store_totals(s, n)
+    return flags
+
+
+@kernel(VOID(F32A, I64, I64, F64, types.float32[:, ::1], types.float32[:, ::1]), entry=True)
+def block_rms(energy, luma_scale, chroma_scale, largest, luma, chroma):
+    """`Picture.energy` as root mean squares per 8x8 luma block, float32 (2 * rows, 2 * columns) each: divided by the
+    scales, `largest` at most; `chroma` over both planes."""
+    rows, columns = luma.shape
+    blue = 4 * rows * columns
+    red = blue + rows * columns
+    for y in range(rows):
+        for x in range(columns):
+            at = 4 * y * columns + 2 * x
+            below = at + 2 * columns
+            total = (energy[at] + energy[below]) + (energy[at + 1] + energy[below + 1])
+            luma[y, x] = min(math.sqrt(total / 64) / luma_scale, largest)
+            at = y * columns + x
+            chroma[y, x] = min(math.sqrt((energy[blue + at] + energy[red + at]) / 32) / chroma_scale, largest)

@@ -1,0 +1,285 @@
+"""One coded picture: its packet in, arrays per macroblock and per 4x4 block out.
+
+parser = PictureParser(stream.codec_context.extradata)
+picture = parser.parse(bytes(packet))
+picture.slice_type, picture.qp, picture.bits, picture.luma_energy
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codecmeta.codecs.h264 import state
+from codecmeta.codecs.h264.coefficients import energy_weights
+from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
+from codecmeta.codecs.h264.slice_data import slice_data
+from codecmeta.codecs.h264.slice_header import B, SliceHeader, parse_slice_header
+from codecmeta.codecs.syntax.bits import EndOfData
+from codecmeta.codecs.syntax.nal import (
+    SLICE_IDR,
+    SLICE_NON_IDR,
+    has_wrong_lengths,
+    nal_length_size_of,
+    nal_units,
+    rbsp_of,
+)
+
+PADDING = bytes(16)
+
+
+@dataclass
+class Picture:
+    """What one picture's packet says. Rows and columns count macroblocks or 4x4 blocks of the coded picture."""
+
+    sps: SPS
+    headers: list[SliceHeader]
+    macroblocks: np.ndarray  # int32 (4, rows * columns): flags (state.M_*), bits, QPY, slice number (-1: not parsed)
+    energy: np.ndarray  # float32, luma then Cb then Cr, 4x4 blocks
+    vectors: np.ndarray  # int32 (2, 4 * rows + 1, STRIDE): packed, one row above and one column before; set where used
+    references: np.ndarray  # int8 (2, rows * columns, 4): refIdx per 8x8 block, -1 not used
+    errors: list[str] = field(default_factory=list)
+    identity: int = -1  # number in decoding order; -1: parsed by random access
+    order: int = 0  # PicOrderCnt; 0: parsed by random access
+    lists: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(
+        default_factory=list
+    )  # [slice][list][refIdx]: identity, -1 for a missing picture; empty where frames were lost
+    vectors_exact: bool = True  # False: direct vectors, and what is predicted from them, are estimates
+
+    @property
+    def rows(self) -> int:
+        """Macroblock rows."""
+        return self.sps.frame_height_in_mbs
+
+    @property
+    def columns(self) -> int:
+        """Macroblock columns."""
+        return self.sps.pic_width_in_mbs
+
+    @property
+    def slice_type(self) -> str:
+        """'B' if any slice is B, else 'P' if any is P, else 'I'."""
+        types = {header.slice_type for header in self.headers}
+        return "B" if B in types else "P" if 0 in types else "I"
+
+    @property
+    def flags(self) -> np.ndarray:
+        """int32 (rows, columns): macroblock type bits, state.M_*."""
+        return self.macroblocks[0].reshape(self.rows, self.columns)
+
+    @property
+    def bits(self) -> np.ndarray:
+        """int32 (rows, columns): bits of each macroblock, 0 where not parsed."""
+        return self.macroblocks[1].reshape(self.rows, self.columns)
+
+    @property
+    def qp(self) -> np.ndarray:
+        """int32 (rows, columns): QPY, -QpBdOffset for I_PCM."""
+        return self.macroblocks[2].reshape(self.rows, self.columns)
+
+    @property
+    def parsed(self) -> np.ndarray:
+        """bool (rows, columns): macroblocks that were read; the others have no flags, bits, QP or energy."""
+        return (self.macroblocks[3] >= 0).reshape(self.rows, self.columns)
+
+    @property
+    def complete(self) -> bool:
+        """Every slice ended on its stop bit and every macroblock was read."""
+        return not self.errors and bool((self.macroblocks[3] >= 0).all())
+
+    def forget(self, macroblocks: slice) -> None:
+        """Turn these macroblocks (raster order) into ones that were not parsed: no flags, bits, QP or energy."""
+        self.macroblocks[:3, macroblocks] = 0
+        self.macroblocks[3, macroblocks] = -1
+        at = np.arange(self.rows * self.columns)[macroblocks]
+        y, x = np.divmod(at, self.columns)
+        for plane, side in ((self.luma_energy, 4), *((one, 2) for one in self.chroma_energy)):
+            plane.reshape(self.rows, side, self.columns, side)[y, :, x] = 0
+        self.references[:, macroblocks] = -1
+
+    @property
+    def luma_energy(self) -> np.ndarray:
+        """float32 (4 * rows, 4 * columns): squared grey levels of the luma residual per 4x4 block.
+
+        An 8x8 transform's energy is spread evenly over its four blocks.
+        """
+        return self.energy[: 16 * self.rows * self.columns].reshape(4 * self.rows, 4 * self.columns)
+
+    @property
+    def chroma_energy(self) -> np.ndarray:
+        """float32 (2, 2 * rows, 2 * columns): Cb and Cr residual energy per 4x4 chroma block; zero in monochrome."""
+        return self.energy[16 * self.rows * self.columns :].reshape(2, 2 * self.rows, 2 * self.columns)
+
+
+class PictureParser:
+    """Parses pictures of one stream, one at a time; keeps the parameter sets and the work areas."""
+
+    def __init__(self, extradata: bytes | None = None, *, annex_b: bool = False) -> None:
+        """`extradata` as the container has it; `annex_b`: the packets have start codes whatever it says."""
+        self.sets = parameter_sets_of(extradata)
+        self.nal_length_size = None if annex_b else nal_length_size_of(extradata)
+        self.s = np.zeros(state.S_SIZE, np.int64)
+        self.c = np.zeros(1024, np.int64)
+        self.k = np.zeros(32 + 64, np.int32)
+        self._size = (0, 0)
+        self._weights: dict[ScalingLists, np.ndarray] = {}
+        self._prepared: tuple[SPS, PPS] | None = None
+
+    def slices_of(self, packet: bytes) -> tuple[list[tuple[SliceHeader, bytes]], list[str]]:
+        """The primary coded slices of a packet, and what is wrong with others; parameter sets on the way taken in.
+
+        Raises Refused as `parse_slice_header` does.
+        """
+        slices: list[tuple[SliceHeader, bytes]] = []
+        errors = (
+            ["the lengths of NAL units do not fit the packet"]
+            if has_wrong_lengths(packet, self.nal_length_size)
+            else []
+        )
+        for unit in nal_units(packet, self.nal_length_size):
+            nal_unit_type = unit[0] & 31
+            if nal_unit_type in (7, 8):
+                self.sets.add(unit)
+            elif SLICE_NON_IDR <= nal_unit_type <= SLICE_IDR:
+                rbsp = rbsp_of(unit)
+                try:
+                    header = parse_slice_header(unit, rbsp, self.sets)
+                except EndOfData as error:
+                    errors.append(f"slice header: {error}")
+                    continue
+                except KeyError as error:
+                    errors.append(f"slice header: no parameter set {error}")
+                    continue
+                if slices and not header.same_picture(slices[0][0]):
+                    errors.append("slices of two pictures in one packet")
+                elif header.redundant_pic_cnt == 0:
+                    slices.append((header, rbsp))
+        return slices, errors
+
+    def new_picture(self, sps: SPS) -> Picture:
+        """An empty picture: nothing parsed, no energy, no references."""
+        self._fit(sps)
+        mbs = sps.pic_width_in_mbs * sps.frame_height_in_mbs
+        macroblocks = np.zeros((4, mbs), np.int32)
+        macroblocks[3] = -1
+        return Picture(
+            sps=sps,
+            headers=[],
+            macroblocks=macroblocks,
+            energy=np.zeros(24 * mbs, np.float32),
+            vectors=np.empty((2, 4 * sps.frame_height_in_mbs + 1, 4 * sps.pic_width_in_mbs + 4), np.int32),
+            references=np.full((2, mbs, 4), -1, np.int8),
+        )
+
+    def parse(self, packet: bytes) -> Picture | None:
+        """Random access: the picture of one packet by itself; None: the packet has no slice that can be read.
+
+        Everything is exact except direct vectors of B slices and what is predicted from them (see `Sequence`). Damage
+        is told in `Picture.errors`, and what stands before it is there.
+        """
+        slices, errors = self.slices_of(packet)
+        if not slices:
+            return None
+        picture = self.new_picture(slices[0][0].sps)
+        picture.errors += errors
+        for header, rbsp in slices:
+            picture.vectors_exact &= header.slice_type != B
+            self.parse_slice(picture, header, rbsp)
+        return picture
+
+    def parse_slice(
+        self,
+        picture: Picture,
+        header: SliceHeader,
+        rbsp: bytes,
+        colocated: Picture | None = None,
+        long_term: bool = False,
+    ) -> None:
+        """slice_data() of one slice into `picture`; `colocated`: RefPicList1[0], with `self.k` filled for temporal."""
+        s = self.s
+        if picture.macroblocks[3, header.first_mb_in_slice] >= 0:  # slices come in raster order: the one before ran on
+            picture.errors.append("a slice starts inside the one before it")
+            picture.forget(slice(header.first_mb_in_slice, None))
+        self._prepare(header)
+        s[state.SLICE_NUMBER] = len(picture.headers)
+        picture.headers.append(header)
+        length = len(rbsp.rstrip(b"\x00"))
+        data = np.frombuffer(bytearray(rbsp[:length] + PADDING), np.uint8)
+        last = rbsp[length - 1] if length else 0
+        s[state.BYTE_END] = length
+        s[state.STOP_BIT] = 8 * length - 1 - ((last & -last).bit_length() - 1 if last else 0)
+        s[state.BIT_POSITION] = header.slice_data_bit
+        s[state.HAVE_COLOCATED] = colocated is not None
+        s[state.COLOCATED_LONG_TERM] = long_term
+        by = colocated or picture
+        vectors, references = picture.vectors.reshape(-1), picture.references.reshape(-1)
+        status = slice_data(
+            s,
+            self.c,
+            data,
+            self.n,
+            self.t,
+            self.w,
+            picture.macroblocks.reshape(-1),
+            picture.energy,
+            vectors,
+            self.g,
+            self.q,
+            references,
+            by.vectors.reshape(-1),
+            by.references.reshape(-1),
+            by.macroblocks.reshape(-1),
+            self.k,
+        )
+        if status:
+            what = ("", "bad syntax", "data ran out", "no stop bit where the slice ends")[status]
+            picture.errors.append(f"{what} at macroblock {s[state.MB_ADDR]}")
+            at = int(s[state.MB_ADDR])
+            if at < picture.macroblocks.shape[1] and picture.macroblocks[3, at] < 0:
+                picture.forget(slice(at, at + 1))
+
+    def _fit(self, sps: SPS) -> None:
+        """Work areas for this picture size."""
+        size = sps.pic_width_in_mbs, sps.frame_height_in_mbs
+        if size == self._size:
+            return
+        self._size = size
+        width, height = size
+        stride = 4 * width + 4
+        list_stride = (4 * height + 1) * stride
+        self.n = np.zeros(state.N_TOP + 8 * width, np.uint8)
+        self.t = np.zeros(state.T_TOP + width, np.int32)
+        self.g = np.full(2 * list_stride, -2, np.int8)
+        self.q = np.zeros(2 * list_stride, np.uint16)
+        s = self.s
+        s[state.PIC_WIDTH], s[state.PIC_HEIGHT], s[state.PIC_MBS] = width, height, width * height
+        s[state.STRIDE], s[state.LIST_STRIDE] = stride, list_stride
+
+    def _prepare(self, header: SliceHeader) -> None:
+        """What the kernels ask of parameter sets and slice header."""
+        s, sps, pps = self.s, header.sps, header.pps
+        self._fit(sps)
+        if self._prepared is None or self._prepared[0] is not sps or self._prepared[1] is not pps:
+            self._prepared = sps, pps
+            if pps.scaling_lists not in self._weights:
+                self._weights[pps.scaling_lists] = energy_weights(pps.scaling_lists)
+            self.w = self._weights[pps.scaling_lists]
+            s[state.CHROMA] = sps.chroma_array_type
+            s[state.CABAC] = pps.entropy_coding_mode_flag
+            s[state.DIRECT_8X8_INFERENCE] = sps.direct_8x8_inference_flag
+            s[state.TRANSFORM_8X8_MODE] = pps.transform_8x8_mode_flag
+            s[state.BIT_DEPTH], s[state.BIT_DEPTH_C] = sps.bit_depth_luma, sps.bit_depth_chroma
+            s[state.QP_BD_OFFSET] = 6 * (sps.bit_depth_luma - 8)
+            s[state.QP_BD_OFFSET_C] = 6 * (sps.bit_depth_chroma - 8)
+            s[state.CB_OFFSET] = pps.chroma_qp_index_offset
+            s[state.CR_OFFSET] = pps.second_chroma_qp_index_offset
+        s[state.SLICE_TYPE] = header.slice_type
+        s[state.FIRST_MB] = header.first_mb_in_slice
+        s[state.NUM_REF_L0], s[state.NUM_REF_L1] = header.num_ref_idx_active
+        s[state.DIRECT_SPATIAL] = header.direct_spatial_mv_pred_flag
+        s[state.CABAC_INIT_IDC] = 1 + header.cabac_init_idc if header.slice_type != 2 else 0
+        s[state.SLICE_QP] = header.slice_qp
+
+
+__all__ = ["EndOfData", "Picture", "PictureParser"]

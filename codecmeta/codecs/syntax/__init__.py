@@ -1,0 +1,1 @@
+"""What parsers share: bits, NAL units, how kernels are compiled."""

@@ -1,0 +1,166 @@
+"""How the kernels are compiled: explicit signatures, plain pointers, a cache that knows all its sources.
+
+Pointers instead of arrays keep reference counts and array headers out of the inner loops (a factor of two). With the
+environment variable CODECMETA_H264_ARRAYS=1 the same source is compiled over arrays, so that NUMBA_BOUNDSCHECK=1 can
+watch every index: that is the build the fuzzing runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
+
+ARRAYS = os.environ.get("CODECMETA_H264_ARRAYS", "") not in ("", "0")
+
+I64, F64, VOID = types.int64, types.float64, types.void
+
+
+def _memory(dtype: Any) -> Any:
+    return dtype[::1] if ARRAYS else types.CPointer(dtype)
+
+
+I8P, U8P, U16P = _memory(types.int8), _memory(types.uint8), _memory(types.uint16)
+I32P, I64P, F32P = _memory(types.int32), _memory(types.int64), _memory(types.float32)
+I8A, U8A, U16A = types.int8[::1], types.uint8[::1], types.uint16[::1]
+I32A, I64A, F32A = types.int32[::1], types.int64[::1], types.float32[::1]
+
+
+@intrinsic
+def _data_pointer(typingctx: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+@njit(inline="always")
+def _same(array: Any) -> Any:
+    return array
+
+
+pointer = _same if ARRAYS else _data_pointer
+
+
+@intrinsic
+def leading_zeros(typingctx: Any, value: Any) -> Any:
+    """Zero bits above the highest one of a positive int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@dataclass
+class _Build:
+    """The kernels of one parser. waiting: functions that its entry kernels may call, with their signatures, in the
+    order of their definition. stamp: stands for all its sources at once, where numba alone would watch the one file
+    that a kernel is written in."""
+
+    folder: Path
+    waiting: list[tuple[Any, Any]] = field(default_factory=list)
+    stamp: tuple[float, int] | None = None
+    said: bool = False
+
+    def cached(self, dispatcher: Any, signature: Any) -> bool:
+        """Whether numba's cache holds this kernel, made from these very sources."""
+        cache = getattr(dispatcher, "_cache", None)
+        cache_file = getattr(cache, "_cache_file", None)
+        if cache is None or cache_file is None or not hasattr(cache_file, "_source_stamp"):
+            return False
+        self.stamp = self.stamp or _stamp(Path(__file__).parent, self.folder)
+        cache_file._source_stamp = self.stamp
+        return cache.load_overload(signature, dispatcher.targetctx) is not None
+
+    def compile_waiting(self) -> None:
+        """Compile what entry kernels may call."""
+        if not self.said:
+            self.said = True
+            print(
+                f"codecmeta: compiling the {self.folder.name.upper()} parser, once (about 15 s) ...",
+                file=sys.stderr,
+                flush=True,
+            )
+        for dispatcher, signature in self.waiting:
+            dispatcher.compile(signature)
+            dispatcher.disable_compile()
+        self.waiting.clear()
+
+
+class Entry:
+    """A kernel that Python calls. It is built when it is called first: taken from the cache, with everything it calls
+    inside it, or compiled after all that its parser defines."""
+
+    def __init__(self, dispatcher: Any, signature: Any, build: _Build) -> None:
+        self.dispatcher, self._signature, self._build = dispatcher, signature, build
+        self._run: Callable[..., Any] = self._first_run
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._run(*arguments)
+
+    def prepare(self) -> None:
+        """Load or compile it now."""
+        with _building:
+            if self._run != self._first_run:
+                return
+            self.dispatcher.enable_caching()
+            if not self._build.cached(self.dispatcher, self._signature):
+                self._build.compile_waiting()
+            self.dispatcher.compile(self._signature)
+            self.dispatcher.disable_compile()
+            self._run = self.dispatcher
+
+    def _first_run(self, *arguments: Any) -> Any:
+        self.prepare()
+        return self._run(*arguments)
+
+
+_building = RLock()
+_builds: dict[Path, _Build] = {}
+
+
+def _stamp(*folders: Path) -> tuple[float, int]:
+    digest = hashlib.sha256(repr(ARRAYS).encode())
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if path.suffix in (".py", ".json"):
+                digest.update(path.read_bytes())
+    return 0.0, int.from_bytes(digest.digest()[:6], "big")
+
+
+def kernel(signature: Any, *, inline: bool = False, entry: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """A function for one signature, compiled when the first entry kernel of its parser is called.
+
+    inline: copied into its callers. entry: called from Python, see `Entry`.
+    """
+
+    def made(function: Callable[..., Any]) -> Any:
+        # what only kernels call needs no wrappers for Python and C: an eighth of the time to compile
+        wrappers = {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry}
+        dispatcher = njit(nogil=True, error_model="numpy", forceinline=inline, **wrappers)(function)
+        folder = Path(function.__code__.co_filename).parent
+        build = _builds.setdefault(folder, _Build(folder))
+        if entry:
+            return Entry(dispatcher, signature, build)
+        build.waiting.append((dispatcher, signature))
+        return dispatcher
+
+    return made
+
+
+def constant(values: Any, dtype: Any) -> np.ndarray:
+    """A table as an array that the kernels take in as a constant."""
+    array = np.ascontiguousarray(values, dtype)
+    array.setflags(write=False)
+    return array

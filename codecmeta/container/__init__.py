@@ -1,0 +1,1 @@
+"""From a file to its packet table, by demuxing alone."""

@@ -1,0 +1,1 @@
+"""Many videos: found, extracted side by side, listed, opened."""

@@ -1,0 +1,1 @@
+"""From the record to decisions: densities, budgets, events. Arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""From packets to decoded pictures, and what FFmpeg's decoders say beside them."""

@@ -1,0 +1,94 @@
+"""Rows of a known frame table -> the displayed pictures, and nothing else: for metadata that was read before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from os import PathLike
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.container.probe import probe_with_packets
+from codecmeta.decoding.decoder import Damage, Segment, decode_segment, linear_segment, plan_segments
+from codecmeta.errors import VideoError
+from codecmeta.record.display import Display
+from codecmeta.record.metadata import Metadata
+
+
+def read_pictures(
+    path: str | PathLike[str],
+    meta: Metadata,
+    rows: NDArray[np.int64],
+    *,
+    transform: Callable[[NDArray[np.uint8]], Any] | None = None,
+    jobs: int = 1,
+    seconds: dict[str, float] | None = None,
+) -> list[Any]:
+    """The displayed pictures of some rows of `meta.frames`: uint8 RGB (height, width, 3) each, or what `transform` made
+    of them.
+
+    >>> meta = codecmeta.load("clip.codecmeta.h5")
+    >>> pictures = read_pictures("clip.mp4", meta, meta.residual.frame[:4])
+
+    What `codecmeta.read` does, without reading the metadata again. rows: int64 (T,), ascending. jobs: groups of
+    pictures decoded at the same time. seconds: receives what "probe", "decode" and "transform" took. Raises VideoError
+    for files that cannot be read, and where the file does not show the frames that the table lists.
+    """
+    start = perf_counter()
+    probe, packets = probe_with_packets(Path(path), stream=meta.stream.stream_index)
+    probed = perf_counter()
+    spent: list[float] = []
+
+    def decode(segment: Segment) -> dict[int, Any]:
+        wanted = {int(row) for row in rows if segment.linear or row in segment.rows}
+        found: dict[int, Any] = {}
+        frames = decode_segment(Path(path), probe.stream.stream_index, packets, segment, side_data=False)
+        with closing(frames):  # type: ignore[type-var]
+            for one in frames:
+                if one.row in wanted:
+                    picture = displayed_picture(one.frame, Display.of(one.frame, probe.stream))
+                    begin = perf_counter()
+                    found[one.row] = transform(picture) if transform else picture
+                    spent.append(perf_counter() - begin)
+                if len(found) == len(wanted):
+                    break
+        return found
+
+    segments = [one for one in plan_segments(packets, probe.stream.codec) if one.linear or _holds(one, rows)]
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            parts = list(pool.map(decode, segments))
+    except Damage:
+        parts = [decode(linear_segment(packets))]
+    pictures = {row: picture for part in parts for row, picture in part.items()}
+    missing = [int(row) for row in rows if row not in pictures]
+    if missing or (not segments[0].linear and len(probe.frames) != len(meta.frames)):
+        raise VideoError(
+            f"{path}: shows {len(probe.frames)} frames, the metadata lists {len(meta.frames)}"
+            f"{f', of which row {missing[0]} did not come out' if missing else ''}; read the metadata again"
+        )
+    if seconds is not None:
+        end = perf_counter()
+        share = sum(spent) / jobs
+        seconds.update(probe=probed - start, decode=max(end - probed - share, 0.0), transform=share)
+    return [pictures[int(row)] for row in rows]
+
+
+def displayed_picture(frame: Any, display: Display) -> NDArray[np.uint8]:
+    """The displayed picture as RGB, uint8 (height, width, 3), at the size of the stream."""
+    width, height = display.shown_width, display.shown_height
+    if display.rotation in (90, 270):
+        width, height = height, width
+    if (frame.width, frame.height) != (width, height):
+        frame = frame.reformat(width=width, height=height)
+    pixels = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(pixels, -display.rotation // 90))
+
+
+def _holds(segment: Segment, rows: NDArray[np.int64]) -> bool:
+    return any(int(row) in segment.rows for row in rows)

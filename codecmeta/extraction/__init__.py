@@ -1,0 +1,1 @@
+"""From a video to its record: which way, and what each way gives."""

@@ -1,0 +1,1 @@
+"""The record of one video: plain data that everything else reads and writes."""

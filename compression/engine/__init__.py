@@ -1,0 +1,1 @@
+"""A strategy at work on a model: adapters, hooks, sessions."""

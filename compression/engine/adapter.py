@@ -1,0 +1,99 @@
+"""What a model family tells the strategies about itself: one small class per family, one row in `FAMILIES`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from codecmeta.compression.strategy import Layout
+from codecmeta.record.metadata import Stream
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
+
+    from codecmeta.compression.engine.packing import Packing
+
+FAMILIES: dict[str, str] = {
+    "LlavaOnevisionForConditionalGeneration": "codecmeta.models.adapters.llava_onevision:LlavaOnevision",
+    "Qwen2VLForConditionalGeneration": "codecmeta.models.adapters.qwen2_vl:Qwen2VL",
+    "Qwen2_5_VLForConditionalGeneration": "codecmeta.models.adapters.qwen2_vl:Qwen25VL",
+}
+"""Model class -> where its adapter is. Found by name when a model arrives: nothing here imports a model."""
+
+ATTENTION = ("sdpa", "eager", "flash_attention_2")
+
+
+class Adapter(ABC):
+    """Where one loaded model keeps what strategies touch.
+
+    video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
+    last visual token that carry no picture. keep_ids: whether position ids of kept tokens are preserved by default.
+    preferences: the checkpoint's own, see `Strategy`.
+    gapless: whether they can be numbered without gaps at all (not where they are rows and columns). pictures: sampled
+    pictures per temporal position.
+    inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
+    vision: modules whose run is timed, first and last.
+    """
+
+    video_token: int
+    image_token: int
+    separators: ClassVar[int] = 0
+    keep_ids: bool
+    preferences: Mapping[str, Any]
+    gapless: ClassVar[bool] = True
+    pictures: int = 1
+    inner: nn.Module
+    language_model: nn.Module
+    layers: list[nn.Module]
+    vision: tuple[nn.Module, nn.Module]
+
+    @abstractmethod
+    def layout(self, pictures: int, stream: Stream | None) -> Layout | None:
+        """The token grid of a clip of so many sampled pictures, None where only the inputs tell. stream gives the size
+        of the displayed picture."""
+
+    @abstractmethod
+    def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
+        """The token grid of the clip in a call of `vision[0]`."""
+
+    def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """The pictures in a call of `vision[0]`, float (pictures, 3, height, width), without what no patch covers."""
+        raise ValueError(f"the pictures cannot be read in {type(self).__name__}")
+
+    @abstractmethod
+    def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
+        """What the stock model's generate() takes for a clip beside the prompt, and how many placeholders the prompt
+        must hold. pixels: float (pictures, 3, height, width)."""
+
+    @abstractmethod
+    def newline(self) -> Tensor | None:
+        """(width,): the embedding of the separator that follows the video, None where there is none."""
+
+    def patch_order(self, layout: Layout) -> NDArray[np.int64] | None:
+        """int64 (patches of a frame,): their raster numbers in the order in which the encoder's layers take them; None
+        for raster order."""
+        return None
+
+    def watch_vision(self, see: Callable[[Tensor], None]) -> Iterator[RemovableHandle]:
+        """Hook the last layer of the vision encoder whose output is used: `see` gets the attention that each place of
+        the token grid received there, float32 (T, tokens per frame), mean over heads and over the queries of its
+        frame. Where tokens are pooled from patches, so is this."""
+        raise ValueError(f"the attention of the vision encoder cannot be read in {type(self).__name__}")
+
+    @abstractmethod
+    def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
+        """Hook RPM into the vision encoder: `packing()` says at call time what to merge, None leaves the call alone."""
+
+
+def adapter_for(model: nn.Module) -> Adapter:
+    """The adapter of a transformers model. Raises ValueError, listing what is supported, for any other class."""
+    name = type(model).__name__
+    if name not in FAMILIES:
+        raise ValueError(f"{name} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
+    module, attribute = FAMILIES[name].split(":")
+    return getattr(import_module(module), attribute)(model)

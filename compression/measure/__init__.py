@@ -1,0 +1,1 @@
+"""What fewer tokens save: operations, memory."""

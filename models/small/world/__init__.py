@@ -1,0 +1,1 @@
+"""The world of the built-in model: moving shapes, questions about them, encoded clips."""

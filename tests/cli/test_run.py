@@ -1,0 +1,138 @@
+"""`codecmeta run` as a user meets it."""
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import codecmeta
+from codecmeta.cli.run import run
+from codecmeta.compression import METHODS
+from codecmeta.extraction.to_file import extract_to_file
+from tests.support.asking import QUESTION
+
+
+@pytest.fixture
+def call(folder, clip):  # noqa: F811
+    def invoke(*arguments, video=clip, question=QUESTION, model=folder):
+        return CliRunner().invoke(
+            run, [str(video), question, "--model", str(model), "--max-new-tokens", "3", *arguments]
+        )
+
+    return invoke
+
+
+def test_the_answer_comes_first_then_what_it_cost(call):
+    result = call()
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[1] == "" and lines[2].split() == ["metom"]
+    table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[3:]}
+    assert table["tokens, full"] == "256" and 0 < int(table["tokens, kept"]) <= 128
+    assert float(table["seconds, total"]) >= float(table["seconds until the first token"]) > 0
+
+
+def test_json_is_one_object_with_the_promised_fields(call):
+    result = call("--json", "--method", "uniform", "--budget", "0.25", "--set", "mode=spatial", "--frames", "8")
+    row = json.loads(result.stdout)
+    promised = "answer model method budget frames tokens_full tokens_kept tokens_llm_mean kv_bytes seconds"
+    assert set(promised.split()) <= set(row)
+    assert (row["method"], row["budget"], row["frames"]) == ("uniform", 0.25, 8)
+    assert (row["tokens_full"], row["tokens_kept"]) == (128, 32)
+    stages = "probe metadata decode preprocess vision strategy prefill first_token total"
+    assert set(stages.split()) == set(row["seconds"])
+
+
+def test_compare_runs_the_plain_model_too(call):
+    result = call("--compare")
+    assert result.stdout.startswith("metom: ")
+    assert [line for line in result.stdout.splitlines() if "tokens, kept" in line][0].split()[-1] == "256"
+    row = json.loads(call("--compare", "--json").stdout)
+    assert row["plain"]["tokens_kept"] == row["tokens_full"] == 256 > row["tokens_kept"]
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, metom, metok"),
+        (["--set", "speed=9"], "no option 'speed'"),
+        (["--set", "tau_mode=9"], "expected quantile or target or fixed"),
+    ],
+)
+def test_failures_are_one_clear_line_and_exit_code_1(call, arguments, reason):
+    result = call(*arguments)
+    assert result.exit_code == 1 and result.stdout == ""
+    assert reason in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_ready_cache_takes_the_place_of_reading_metadata_again(call, clip, tmp_path):  # noqa: F811
+    cache = tmp_path / "clip.codecmeta.h5"
+    extract_to_file(clip, cache, frames=16)
+    plain, cached = (json.loads(call("--json", *more).stdout) for more in ([], ["--cache", str(cache)]))
+    for name in ("answer", "tokens_kept", "encoder_tokens", "kv_bytes", "frames"):
+        assert plain[name] == cached[name]
+    compared = json.loads(call("--json", "--compare", "--cache", str(cache)).stdout)
+    assert compared["plain"]["tokens_kept"] == 256 > compared["tokens_kept"] == plain["tokens_kept"]
+
+
+def test_a_cache_that_does_not_fit_is_refused_and_both_sides_are_named(call, clip, tmp_path):  # noqa: F811
+    cache, other = tmp_path / "clip.codecmeta.h5", tmp_path / "other.mp4"
+    extract_to_file(clip, cache, frames=5)
+    result = call("--cache", str(cache))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "clip.codecmeta.h5: made with frames=5, but 16 frames are to be shown" in result.stderr
+    five, shown = (set(codecmeta.extract(clip, frames=count).residual.frame.tolist()) for count in (5, 16))
+    assert f"{len(shown - five)} of them are not in it (the first is row {min(shown - five)})" in result.stderr
+    assert call("--cache", str(cache), "--frames", "5").exit_code == 0
+    assert call("--cache", str(cache), "--method", "uniform").exit_code == 0, "it plans without metadata"
+    other.write_bytes(clip.read_bytes() + b"more")
+    result = call("--cache", str(cache), video=other)
+    assert result.exit_code == 1 and "made from another version of" in result.stderr
+    assert "no such cache file" in call("--cache", str(tmp_path / "missing.h5")).stderr
+    assert "not a readable HDF5 file" in call("--cache", str(clip)).stderr
+
+
+def test_a_page_never_takes_the_place_of_the_cache(call, clip, tmp_path):  # noqa: F811
+    cache = tmp_path / "metadata"
+    extract_to_file(clip, cache, frames=16)
+    before = cache.read_bytes()
+    result = call("--cache", str(cache), "--html", str(cache))
+    assert (result.exit_code, result.stdout) == (1, "") and "is not overwritten" in result.stderr
+    assert cache.read_bytes() == before
+
+
+def test_files_that_are_no_videos(call, tmp_path):
+    result = call(video=tmp_path / "missing.mp4")
+    assert (result.exit_code, result.stdout) == (1, "") and "missing.mp4: no such file" in result.stderr
+    (tmp_path / "text.mp4").write_text("hello")
+    result = call(video=tmp_path / "text.mp4")
+    assert (result.exit_code, result.stdout) == (1, "") and "text.mp4" in result.stderr
+
+
+def test_wrong_usage_is_exit_code_2(call):
+    assert call("--budget", "0").exit_code == 2
+    assert call("--set", "tau_mode").exit_code == 2
+
+
+def test_a_plain_install_is_told_what_to_install(call, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    result = call()
+    assert result.exit_code == 1
+    assert 'pip install "codecmeta[models]"' in result.stderr and "transformers" in result.stderr
+
+
+def test_the_built_in_model_says_when_it_cannot_know(folder, clip, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("codecmeta.models.loading._builtin_folder", lambda: folder)
+    for question, told in (("Why is the dog barking?", True), (QUESTION, False)):
+        result = CliRunner().invoke(run, [str(clip), question, "--max-new-tokens", "1"])
+        assert result.exit_code == 0, result.output
+        assert ("cannot be trusted" in result.stderr) == told and "trusted" not in result.stdout
+    assert CliRunner().invoke(run, [str(clip), "Why?", "--model", str(folder), "--json"]).stderr == ""
+
+
+def test_help_has_one_line_on_every_method():
+    shown = CliRunner().invoke(run, ["--help"], terminal_width=100).stdout
+    lines = shown[shown.index("Methods:") :].splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    assert all(len(line.split()) > 4 for line in lines)

@@ -1,0 +1,91 @@
+"""The accountant against a counter of operations on real modules, and the committed savings against the accountant."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from codecmeta.compression import Metok, Metom, Plain, apply
+from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops
+from tests.support import tiny
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [Plain(), Metom(rpm=False, matm=True, matm_layer=2), Metok(n_events=3, key_frames=1, layers=(1, 2, 3))],
+    ids=lambda strategy: strategy.name,
+)
+def test_operations_of_every_layer_are_the_accountants(strategy):
+    """Grouped-query attention (4 heads, 2 of keys) and a gated MLP, with fewer tokens from layer to layer. Eager, as
+    the counter does not know the CPU's fused attention."""
+    model = tiny.llava(attention="eager")
+    config = model.config.text_config
+    with (
+        FlopCounterMode(display=False, depth=None) as counter,
+        torch.no_grad(),
+        apply(model, strategy, tiny.metadata(), frames=np.arange(tiny.FRAMES)) as session,
+    ):
+        cache = model(**tiny.llava_inputs(), use_cache=True).past_key_values
+    text = tiny.BEFORE + tiny.AFTER + (0 if strategy.name == "metok" else 1)
+    entering = [count + text for count in session.layer_tokens]
+    layer = TextModel(1, config.hidden_size, 2 * 12, config.intermediate_size)
+    for number, count in enumerate(entering):
+        parts = [
+            sum(found.values())
+            for name, found in counter.flop_counts.items()
+            if name.endswith((f"language_model.layers.{number}.self_attn", f"language_model.layers.{number}.mlp"))
+        ]
+        assert len(parts) == 2 and sum(parts) == prefill_flops(layer, [count])
+    text_model = TextModel.of(config)
+    held = [layer.keys.shape[2] for layer in cache.layers]
+    assert cache_size(text_model, held, bytes_per_number=4) == session.kv_bytes
+    if strategy.name != "metok":
+        assert held == entering
+    head = [sum(found.values()) for name, found in counter.flop_counts.items() if name.endswith("lm_head")]
+    with_head = prefill_flops(text_model, entering, head=True) - prefill_flops(text_model, entering)
+    assert head == [with_head]
+
+
+def test_heads_may_be_wider_than_the_hidden_states_say():
+    config = Qwen3Config(
+        hidden_size=64, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=32, vocab_size=8
+    )
+    with torch.device("meta"):
+        attention = Qwen3ForCausalLM(config).model.layers[0].self_attn
+    assert TextModel.of(config).key_width == attention.k_proj.out_features == 64
+
+
+def test_the_formula_of_the_fastv_family_counts_no_shared_keys_and_two_matrices():
+    one = TextModel(1, 8, 2, 16)
+    assert prefill_flops(one, [3], formula="fastv") == 4 * 3 * 64 + 2 * 9 * 8 + 2 * 3 * 8 * 16
+    with pytest.raises(ValueError, match="one number per layer"):
+        prefill_flops(one, [3, 3])
+
+
+@pytest.fixture(scope="module")
+def accounts():
+    spec = importlib.util.spec_from_file_location("cost_benchmark", BENCHMARKS / "cost.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["cost_benchmark"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_committed_savings_are_what_the_accountant_says(accounts):
+    committed = json.loads((BENCHMARKS / "results" / "cost.json").read_text())["results"]
+    again = json.loads(json.dumps(accounts.compare(accounts.SHAPES["LongVA-7B"], 64)))
+    assert again == [row for row in committed["LongVA-7B"] if row["frames"] == 64]
+    by = {row["frames"]: row for row in committed["LongVA-7B"] if row["method"] == "metok"}
+    for frames in (64, 128):  # 32 frames have fewer tokens to lose: 75 % and 92 %
+        assert by[frames]["flops_saved"] >= 0.806 and by[frames]["cache_saved"] >= 0.935
+    # published: more than 240 TFLOP for the plain model, 64 frames of 196 tokens
+    plain = next(row for row in committed["LLaVA-OneVision-7B"] if row["frames"] == 64 and row["method"] == "none")
+    assert round(plain["prefill_teraflops"]) == 242

@@ -1,0 +1,535 @@
+"""The compared methods inside stock generate(), on all three families: against slow twins in a masked reference."""
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
+
+from codecmeta.compression import (
+    METHODS,
+    Dycoke,
+    Evs,
+    FastV,
+    Holitom,
+    Metom,
+    RandomKeep,
+    Reduced,
+    Sttm,
+    Tome,
+    Uniform,
+    adapter_for,
+    apply,
+    make,
+)  # fmt: skip
+from codecmeta.compression.methods.metom.twins import frame_difference
+from codecmeta.compression.methods.sttm import calibrate
+from tests.support import slow_rivals as slow
+from tests.support import tiny
+
+FULL = tiny.FRAMES * tiny.TOKENS**2
+GRID = (tiny.TOKENS, tiny.TOKENS)
+VISUAL = torch.arange(FULL) + tiny.BEFORE
+FAMILIES = {
+    "llava": (lambda attention: tiny.llava(attention=attention), tiny.llava_inputs),
+    "qwen2": (lambda attention: tiny.qwen(attention=attention), tiny.qwen_inputs),
+    "qwen2.5": (lambda attention: tiny.qwen(attention=attention, windowed=True), tiny.qwen_inputs),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    """(model under test, the same weights in a model that shows its attention, its inputs, pictures per frame)."""
+    build, inputs = FAMILIES[request.param]
+    return build("sdpa"), build("eager"), inputs, 1 if request.param == "llava" else 2
+
+
+def context_of(model, per_frame):
+    """What apply() takes beside the strategy."""
+    count = tiny.FRAMES * per_frame
+    return {"meta": tiny.metadata(count), "frames": np.arange(count)}
+
+
+def entering(model, inputs):
+    """What enters the unmodified language model: embeddings (1, length, width), positions, vision attention."""
+    seen = {}
+
+    def look(module, args, kwargs):
+        seen.update(kwargs)
+
+    handles = [*adapter_for(model).watch_vision(lambda attention: seen.update(attention=attention))]
+    handles.append(model.model.language_model.register_forward_pre_hook(look, with_kwargs=True))
+    with torch.no_grad():
+        model(**inputs)
+    for handle in handles:
+        handle.remove()
+    embeddings, positions = seen["inputs_embeds"], seen["position_ids"]
+    if positions is None or positions.shape[0] == 1:
+        positions = torch.arange(embeddings.shape[1])[None]
+    else:
+        positions = positions[-3:]
+    return embeddings, positions, seen["attention"]
+
+
+@torch.no_grad()
+def reference(eager, embeddings, positions, new_ids, before, at, decide, rows=1, forgotten=None):
+    """Logits of the prompt's end and of every new token but the last: one uncached pass at full length.
+
+    before: {slot: value}, what is left before the model, None for everything. at, decide: at the entry of which layer a
+    function of the visual hidden states and their attention in the layer before gives (indices that stay, their new
+    states). What is removed is masked as a key from there on. forgotten: (first layer, function of the attention in the
+    layer before it), indices that new tokens do not see from that layer on.
+    """
+    lm, prompt = eager.model.language_model, embeddings.shape[1]
+    hidden = torch.cat((embeddings, eager.get_input_embeddings()(new_ids[None, :-1])), 1)
+    total = hidden.shape[1]
+    last = positions[..., -1:]
+    rotary = lm.rotary_emb(hidden, torch.cat((positions, last + torch.arange(1, len(new_ids))), -1))
+    allowed = torch.ones(total, total).tril().bool()
+    alive = VISUAL
+    if before is not None:
+        alive = VISUAL[list(before)]
+        hidden[0, alive] = torch.stack(list(before.values())).to(hidden.dtype)
+        allowed[:, [i for i in VISUAL.tolist() if i not in alive.tolist()]] = False
+    maps = {}
+    handles = [
+        layer.self_attn.register_forward_hook(lambda module, args, output, n=n: maps.update({n: output[1]}))
+        for n, layer in enumerate(lm.layers)
+    ]
+    for number, layer in enumerate(lm.layers):
+        scores = maps[number - 1][0, :, prompt - rows : prompt, alive].mean((0, 1)) if number else None
+        if number == at:
+            kept, states = decide(hidden[0, alive], scores)
+            gone = alive[[i for i in range(len(alive)) if i not in kept]]
+            hidden[0, alive[kept]] = states.to(hidden.dtype)
+            allowed[:, gone] = False
+            alive = alive[kept]
+        if forgotten is not None and number == forgotten[0]:
+            unseen = alive[forgotten[1](scores)]
+            allowed[prompt:, unseen] = False
+        allowed |= torch.eye(total, dtype=torch.bool)
+        mask = torch.zeros(total, total).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+    for handle in handles:
+        handle.remove()
+    return eager.lm_head(lm.norm(hidden)[0, prompt - 1 :])
+
+
+def keep(count):
+    """Keep the most attended."""
+
+    def decide(hidden, scores):
+        kept = slow.best_places(scores, count)
+        return kept, hidden[kept]
+
+    return decide
+
+
+def bipartite(count, scrambled):
+    def decide(hidden, scores):
+        items = slow.tome(hidden, count, scrambled)
+        return sorted(place for place, _ in items), torch.stack([value for _, value in items])
+
+    return decide
+
+
+def tree(tau_s, tau_t, **options):
+    def decide(hidden, scores):
+        left = slow.sttm(hidden.unflatten(0, (tiny.FRAMES, -1)), GRID, tau_s, tau_t, **options)
+        return list(left), torch.stack(list(left.values()))
+
+    return decide
+
+
+def into_the_most_similar(hidden, scores):
+    kept = slow.best_places(scores, len(hidden) // 2)
+    return kept, slow.merge_one_by_one(hidden, kept)
+
+
+def drawn(hidden, scores):
+    kept = sorted(np.random.default_rng(3).permutation(FULL)[:13].tolist())
+    return kept, hidden[kept]
+
+
+def picked(places):
+    """Slots by frame -> {slot: value} of a token grid."""
+    return lambda tokens, attention: {
+        t * tokens.shape[1] + p: tokens[t, p] for t, them in enumerate(places(tokens)) for p in sorted(them)
+    }
+
+
+def evs_slots(tokens, attention):
+    return {slot: tokens.flatten(0, 1)[slot] for slot in slow.evs(tokens, 22)}
+
+
+def pairs(tokens, attention):
+    """2x2 means of whole frames 0, 2 and 4; with three rows the last one is a pair by itself."""
+    cells = [[0, 1, 3, 4], [2, 5], [6, 7], [8]]
+    return {9 * t + them[0]: tokens[t, them].mean(0) for t in (0, 2, 4) for them in cells}
+
+
+# name: (strategy, what is left before the model, layer, what happens at its entry, query rows)
+CASES = {
+    "evs": (Evs(budget=0.5), evs_slots, None, None, 1),
+    "dycoke": (Dycoke(budget=0.7), picked(lambda x: slow.dycoke(x, [9, 5, 4, 4, 9])), None, None, 1),
+    "uniform pool": (Uniform(budget=0.3, mode="pool"), pairs, None, None, 1),
+    "sttm at 0": (
+        Sttm(layer=0, tau_s=0.9, tau_t=0.3), lambda x, _: slow.sttm(x, GRID, 0.9, 0.3), None, None, 1,
+    ),
+    "holitom outer": (
+        Holitom(budget=0.4, tau=0.3, inner=0), lambda x, a: slow.holitom(x, a, 18, 0.3), None, None, 1,
+    ),
+    "holitom": (
+        Holitom(budget=0.4, tau=0.3, inner_layer=2), lambda x, a: slow.holitom(x, a, 18, 0.3), 2,
+        into_the_most_similar, 1,
+    ),
+    "fastv": (FastV(budget=0.3), None, 2, keep(13), 1),
+    "fastv, text asks": (FastV(budget=0.1, layer=1, queries="text"), None, 1, keep(4), tiny.AFTER),
+    "random inside": (RandomKeep(budget=0.3, layer=3, seed=3), None, 3, drawn, 1),
+    "tome": (Tome(budget=0.3), None, 2, bipartite(13, False), 1),
+    "tome scrambled": (Tome(budget=0.3, scrambled=True), None, 2, bipartite(13, True), 1),
+    "sttm": (Sttm(tau_s=0.6, tau_t=0.4, layer=1, root=0), None, 1, tree(0.6, 0.4, root=0), 1),
+    "sttm published": (
+        Sttm(tau_s=0.7, tau_t=0.7, root=0, paper_compat=True), None, 2, tree(0.7, 0.7, root=0, paper_compat=True), 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits_equal_a_full_length_reference_that_masks_what_was_removed(family, name):
+    model, eager, inputs, per_frame = family
+    strategy, before, at, decide, rows = CASES[name]
+    strategy = type(strategy)(**{**vars(strategy), "keep_ids": True})
+    with apply(model, strategy, **context_of(model, per_frame)) as session:
+        ids, logits = tiny.generate(model, inputs(), new=9)
+    embeddings, positions, attention = entering(model, inputs())
+    grid = embeddings[0, VISUAL].unflatten(0, (tiny.FRAMES, -1))
+    left = None if before is None else before(grid, attention)
+    want = reference(eager, embeddings, positions, ids, left, at, decide, rows)
+    assert (logits - want).abs().max() <= 1e-5 * want.abs().max()
+    assert session.layer_tokens[-1] < FULL
+    plain = tiny.generate(model, inputs(), new=1)[1]
+    assert (logits[0] - plain[0]).abs().max() > 1e-2 * plain.abs().max(), "what is removed must matter"
+    if left is not None:
+        assert session.tokens_kept == len(left)
+
+
+def test_after_eviction_new_tokens_see_less_in_deep_layers_and_the_cache_is_shorter(family):
+    model, eager, inputs, _ = family
+    strategy = Dycoke(budget=1.0, evict=0.7, evict_layer=2)
+    with apply(model, strategy) as session:
+        ids, logits = tiny.generate(model, inputs(), new=9)
+    embeddings, positions, _ = entering(model, inputs())
+
+    def unseen(scores):
+        kept = slow.best_places(scores, int(0.3 * FULL))
+        return [i for i in range(FULL) if i not in kept]
+
+    want = reference(eager, embeddings, positions, ids, None, None, None, forgotten=(2, unseen))
+    assert (logits - want).abs().max() <= 1e-5 * want.abs().max()
+    padded = inputs()
+    for key in {"input_ids", "attention_mask", "mm_token_type_ids"} & set(padded):
+        padded[key] = torch.nn.functional.pad(padded[key], (3, 0))
+    with apply(eager, strategy):  # with a mask in every step, of which only the columns in the cache may be left
+        torch.testing.assert_close(tiny.generate(eager, padded, new=9)[1], logits, rtol=1e-4, atol=1e-4)
+    text = embeddings.shape[1] - FULL
+    assert session.layer_tokens == [FULL] * 4
+    assert session.kv_bytes == (2 * (FULL + text) + 2 * (13 + text)) * 2 * 2 * 12 * 4
+    with pytest.raises(ValueError, match="cannot take a second question"), torch.no_grad():
+        with apply(model, strategy):
+            cache = model(**inputs(), use_cache=True).past_key_values
+            model(input_ids=torch.tensor([[3, 4]]), past_key_values=cache)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("padding", [0, 3])
+def test_the_first_new_position_follows_the_largest_of_the_prompt(family, name, padding):
+    """And survivors keep their own: seen at the last layer, after everything that was cut."""
+    model, _, inputs, per_frame = family
+    strategy = CASES[name][0]
+    given = inputs()
+    if padding:
+        pad = torch.zeros(1, padding, dtype=torch.long)
+        for key in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            if key in given:
+                given[key] = torch.cat((pad, given[key]), 1)
+    seen, angles = [], []
+
+    def look(module, args, kwargs):
+        positions = kwargs["position_ids"]
+        seen.append(positions[-3:].reshape(-1, positions.shape[-1]))
+
+    def look_deep(module, args, kwargs):
+        angles.append(kwargs["position_embeddings"][0])
+
+    def record():
+        seen.clear(), angles.clear()
+        lm = model.model.language_model
+        handles = [
+            lm.register_forward_pre_hook(look, with_kwargs=True),
+            lm.layers[-1].register_forward_pre_hook(look_deep, with_kwargs=True),
+        ]
+        tiny.generate(model, given, new=4)
+        for handle in handles:
+            handle.remove()
+        return [*seen], angles[0].reshape(-1, angles[0].shape[-1]).tolist()
+
+    plain, original = record()
+    with apply(model, strategy, **context_of(model, per_frame)) as session:
+        positions, kept = record()
+    gapless = per_frame == 1 and session.tokens_kept < FULL
+    removed = FULL - session.tokens_kept if gapless else 0
+    last = plain[0][:, -1:]
+    assert per_frame > 1 or last == plain[0].max()
+    assert [one.tolist() for one in positions[1:]] == [(last - removed + n).tolist() for n in (1, 2, 3)]
+    assert [one.tolist() for one in plain[1:]] == [(last + n).tolist() for n in (1, 2, 3)]
+    if not gapless:
+        assert len(kept) < len(original) and {tuple(row) for row in kept} <= {tuple(row) for row in original}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        Tome(budget=1.0, scrambled=True),
+        Sttm(budget=1.0, layer=0),
+        Sttm(tau_s=2.0, tau_t=2.0),
+        RandomKeep(budget=1.0, layer=2),
+        Uniform(budget=1.0, mode="tokens"),
+        Holitom(budget=1.0, inner=0.0),
+        Dycoke(budget=1.0, window=2),
+        Metom(budget=1.0, density_source="pixels", weights="curvature", q=0.0),
+    ],
+    ids=repr,
+)
+def test_at_full_budget_every_variant_is_bit_identical(family, strategy):
+    model, _, inputs, per_frame = family
+    plain = tiny.generate(model, inputs())
+    with apply(model, strategy, **context_of(model, per_frame)) as session:
+        ids, logits = tiny.generate(model, inputs())
+    assert torch.equal(ids, plain[0])
+    if session.plan.slots is None:
+        assert torch.equal(logits, plain[1])
+    else:  # through the whole machinery, which hands positions over
+        torch.testing.assert_close(logits, plain[1], rtol=1e-5, atol=1e-5)
+    assert session.layer_tokens == [FULL] * 4
+
+
+def test_vision_attention_is_the_encoders_own(family):
+    """By the attention maps that the encoder itself shows, or, where it shows none, one head and row at a time."""
+    model, eager, inputs, per_frame = family
+    attention = entering(model, inputs())[2]
+    seen = {}
+    tower = eager.model.vision_tower if per_frame == 1 else eager.model.visual
+    if per_frame == 1:
+        last = (
+            tower.encoder.layers[-1].self_attn if hasattr(tower, "encoder") else tower.vision_model.encoder.layers[-1]
+        )
+        handle = last.register_forward_hook(lambda module, args, output: seen.update(weights=output[1]))
+        with torch.no_grad():
+            eager(**inputs())
+        handle.remove()
+        patches = seen["weights"].mean((1, 2))
+        want = torch.nn.functional.interpolate(patches.view(-1, 1, 6, 6), size=(3, 3), mode="bilinear").flatten(1)
+    else:
+        order = window_order(eager, inputs())
+        handle = tower.blocks[-1].attn.register_forward_pre_hook(
+            lambda module, args, kwargs: seen.update(kwargs, hidden=args[0] if args else kwargs["hidden_states"]),
+            with_kwargs=True,
+        )
+        with torch.no_grad():
+            eager(**inputs())
+            handle.remove()
+            attn = tower.blocks[-1].attn
+            qkv = attn.qkv(seen["hidden"]).reshape(len(seen["hidden"]), 3, 2, 16)
+            q, k = apply_rotary_pos_emb_vision(qkv[:, 0], qkv[:, 1], *seen["position_embeddings"])
+        frames = []
+        for t in range(tiny.FRAMES):
+            part = slice(36 * t, 36 * t + 36)
+            maps = torch.stack([(q[part, h].double() @ k[part, h].double().T / 4).softmax(-1) for h in range(2)])
+            received = torch.zeros(9, dtype=torch.float64)
+            for place in range(9):
+                received[order[place]] = maps[:, :, 4 * place : 4 * place + 4].mean((0, 1)).mean()
+            frames.append(received)
+        want = torch.stack(frames).float()
+    torch.testing.assert_close(attention, want, rtol=1e-4, atol=1e-7)
+    assert want.std() > 1e-3 * want.mean()
+
+
+def window_order(model, inputs):
+    """The raster number of each token of a frame, in the order in which the blocks take them: by matching values."""
+    seen = {}
+    visual = model.model.visual
+    handles = [
+        visual.patch_embed.register_forward_hook(lambda module, args, output: seen.update(raster=output)),
+        visual.blocks[0].register_forward_pre_hook(
+            lambda module, args, kwargs: seen.update(taken=args[0] if args else kwargs["hidden_states"]),
+            with_kwargs=True,
+        ),
+    ]
+    with torch.no_grad():
+        model(**inputs)
+    for handle in handles:
+        handle.remove()
+    first = seen["raster"][:36:4]
+    return [int((first == row).all(1).nonzero()[0]) for row in seen["taken"][:36:4]]
+
+
+def test_pixels_reach_the_twin_as_they_were_shown(family):
+    model, _, inputs, per_frame = family
+    given = inputs()
+    strategy = Metom(budget=0.5, rpm=False, density_source="pixels", weights="uniform", tau_tem=2.0)
+    with apply(model, strategy) as session:
+        tiny.generate(model, given, new=1)
+    if per_frame == 1:
+        pictures = given["pixel_values_videos"][0, :, :, :48, :48]
+    else:  # rows of the inputs are 2x2 patches of one token after the other
+        pictures = torch.zeros(2 * tiny.FRAMES, 3, 24, 24)
+        for number, row in enumerate(given["pixel_values_videos"]):
+            t, rest = divmod(number, 36)
+            token, inner = divmod(rest, 4)
+            r, c = 2 * (token // 3) + inner // 2, 2 * (token % 3) + inner % 2
+            patch = row.view(3, 2, 4, 4)
+            pictures[2 * t : 2 * t + 2, :, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4] = patch.transpose(0, 1)
+    change = frame_difference(pictures, GRID, per_frame).reshape(tiny.FRAMES, -1)
+    for t in range(1, tiny.FRAMES):
+        assert np.flatnonzero(session.plan.slots[t]).tolist() == slow.best_places(change[t], session.plan.counts[t])
+    assert session.tokens_kept == 22
+
+
+REASON = {"dycoke": "whole"}
+
+
+@pytest.mark.parametrize("budget", [1.0, 0.5, 0.3, 0.2, 0.1])
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"none", "metom", "metok"}))
+def test_realised_tokens_are_the_budget_where_the_method_can_and_never_more(name, budget):
+    model, frames = tiny.llava(), 16
+    full = frames * 9
+    inside = name in ("fastv", "tome", "sttm")
+    options = {"mode": "tokens"} if name == "uniform" else {}
+    strategy = make(name, budget=budget, **options)
+    if name == "dycoke" and budget < 0.25:
+        with pytest.raises(ValueError, match="every 4th frame whole"), apply(model, strategy):
+            tiny.generate(model, tiny.llava_inputs(frames), new=1)
+        return
+    with apply(model, strategy) as session:
+        tiny.generate(model, tiny.llava_inputs(frames), new=1)
+    assert session.tokens_full == full
+    assert session.tokens_kept == full if inside else session.tokens_kept <= budget * full
+    got = session.layer_tokens[2] if inside else session.tokens_kept
+    assert got <= budget * full
+    if name not in ("sttm", "holitom"):  # these two say "at most"
+        assert got == int(budget * full) and (inside or session.plan.exact)
+    if name == "holitom":
+        assert not session.plan.exact or budget == 1
+        assert session.layer_tokens == [got, got, got, got // 2]
+
+
+def test_layers_run_once_and_only_later_ones_have_a_shorter_cache(family):
+    """Published ports of FastV run the layer before the cut a second time, which doubles its cache."""
+    model, _, inputs, _ = family
+    runs = [0] * 4
+
+    def count(number):
+        def hook(module, args, output):
+            runs[number] += 1
+
+        return hook
+
+    layers = model.model.language_model.layers
+    handles = [layer.register_forward_hook(count(number)) for number, layer in enumerate(layers)]
+    with torch.no_grad(), apply(model, FastV(budget=0.4)):
+        out = model(**inputs(), use_cache=True)
+    for handle in handles:
+        handle.remove()
+    prompt = inputs()["input_ids"].shape[1]
+    assert runs == [1] * 4
+    assert [layer.keys.shape[2] for layer in out.past_key_values.layers] == [prompt] * 2 + [prompt - FULL + 18] * 2
+
+
+def hooks(model):
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hooks_are_gone_after_the_block_and_after_exceptions(family, name):
+    model, _, inputs, per_frame = family
+    strategy = CASES[name][0]
+    plain = tiny.generate(model, inputs(), new=2)
+    before = hooks(model)
+    with apply(model, strategy, **context_of(model, per_frame)):
+        assert hooks(model) > before
+        tiny.generate(model, inputs(), new=2)
+    assert hooks(model) == before
+    with pytest.raises(ZeroDivisionError), apply(model, strategy, **context_of(model, per_frame)):
+        raise ZeroDivisionError
+    twice = {key: torch.cat((value, value)) for key, value in inputs().items()}
+    with pytest.raises(ValueError), apply(model, strategy, **context_of(model, per_frame)):
+        tiny.generate(model, twice)
+    assert hooks(model) == before
+    assert torch.equal(tiny.generate(model, inputs(), new=2)[1], plain[1])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_models_do_not_see_each_other(name):
+    one, other = tiny.llava(), tiny.llava(seed=5)
+    strategy = CASES[name][0]
+    alone = tiny.generate(one, tiny.llava_inputs(), new=3)
+    changed = []
+    with apply(other, strategy):
+        changed.append(tiny.generate(other, tiny.llava_inputs(), new=3))
+        inside = tiny.generate(one, tiny.llava_inputs(), new=3)
+        changed.append(tiny.generate(other, tiny.llava_inputs(), new=3))
+    assert torch.equal(inside[1], alone[1])
+    assert torch.equal(changed[0][1], changed[1][1]), "the same prompt twice gives the same"
+    assert not torch.equal(changed[0][1], tiny.generate(other, tiny.llava_inputs(), new=3)[1])
+
+
+def test_layers_that_a_model_does_not_have_are_refused():
+    model = tiny.llava()
+    for strategy in (
+        FastV(layer=4),
+        Tome(layer=0),
+        Sttm(layer=9),
+        RandomKeep(layer=0),
+        Dycoke(evict=0.5, evict_layer=4),
+    ):
+        with pytest.raises(ValueError, match="between 1 and 3"), apply(model, strategy):
+            pass
+
+
+def test_published_numbers_come_out_of_seven_billion_shapes():
+    """28 layers: FastV and ToMe at 2, HoliTom's inner stage at 18; 32 frames of 196 tokens."""
+    assert FastV().inside(28).cuts == Tome().inside(28).cuts == Sttm().inside(28).cuts == (2,)
+    assert Holitom().inside(28).cuts == (18,) and Holitom().inside(28).watch == (17,)
+    assert Dycoke(evict=0.7).inside(28).forget == tuple(range(3, 28))
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_calibrated_thresholds_leave_the_share_on_average_over_the_split(layer):
+    model = tiny.llava()
+    split = [tiny.llava_inputs(seed=seed) for seed in range(4)]
+    tiny.generate(model, split[0], new=1)
+    before = hooks(model)
+    tuned = calibrate(model, split, 0.5, Sttm(layer=layer))
+    assert hooks(model) == before
+    assert tuned.budget is None and tuned.layer == layer and tuned.tau_t == pytest.approx(tuned.tau_s - 0.2)
+    shares = []
+    for inputs in split:
+        with apply(model, tuned) as session:
+            tiny.generate(model, inputs, new=1)
+        shares.append(session.layer_tokens[2] / FULL)
+    assert 0.42 <= np.mean(shares) <= 0.5 and len(set(shares)) > 1
+    with pytest.raises(ValueError, match="no thresholds leave 0.1"):
+        calibrate(model, split, 0.1)
+    with pytest.raises(ValueError, match="no clips"):
+        calibrate(model, [], 0.5)
+
+
+def test_a_method_that_breaks_its_total_is_caught():
+    class Wrong(Evs):
+        def reduce(self, plan, tokens, context=None):
+            reduced = super().reduce(plan, tokens, context)
+            return Reduced(reduced.tokens[1:], reduced.slots[1:])
+
+    model = tiny.llava()
+    with pytest.raises(RuntimeError, match=r"planned 22 tokens \(exactly\), got 21"), apply(model, Wrong()):
+        tiny.generate(model, tiny.llava_inputs())

@@ -1,0 +1,334 @@
+"""The decoding layer: what it extracts against FFmpeg's own export from a plain single-thread decode."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import codecmeta
+from codecmeta.container.probe import open_video, probe_with_packets
+from codecmeta.decoding.decoder import Damage, Decoded, decode_segment, linear_segment, plan_segments
+from codecmeta.record.metadata import B
+from tests.support.clips import (
+    REAL_NAMES,
+    filter_packets,
+    pan,
+    real_clip,
+    rotated_copy,
+    single_thread_export,
+    write_clip,
+)
+from tests.support.records import arrays
+
+NAMES = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y", "scale")
+
+
+def decode(path: Path) -> list[Any]:
+    """Every frame through the segments, or linearly where a segment says that it is damaged."""
+    found, packets = probe_with_packets(path)
+    stream = found.stream.stream_index
+    try:
+        return [
+            one
+            for part in plan_segments(packets, found.stream.codec)
+            for one in decode_segment(path, stream, packets, part)
+        ]
+    except Damage:
+        return list(decode_segment(path, stream, packets, linear_segment(packets)))
+
+
+def assert_equals_export(path: Path) -> None:
+    found = codecmeta.probe(path)
+    expected = single_thread_export(path, found.stream.stream_index)
+    decoded = decode(path)
+    assert [chr(one.picture_type) for one in decoded] == [one["type"] for one in expected]
+    for mine, theirs in zip(decoded, expected, strict=True):
+        assert (mine.vectors is None) == (theirs["vectors"] is None)
+        if theirs["vectors"] is not None:
+            for name in NAMES:
+                column = theirs["vectors"]["motion_scale" if name == "scale" else name]
+                assert np.array_equal(mine.vectors[name], column), name
+
+
+@pytest.mark.parametrize("name", REAL_NAMES or ["none"])
+def test_real_clips_equal_ffmpegs_own_export(name: str) -> None:
+    assert_equals_export(real_clip(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("pyramid.mp4", "libx264", {"x264-params": "bframes=5:b-pyramid=normal:keyint=14:ref=4"}),
+        ("open.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3:b-pyramid=normal:keyint=10:scenecut=0"}),
+        ("open.ts", "libx264", {"x264-params": "open-gop=1:bframes=3:keyint=10:scenecut=0"}),
+        ("refresh.mp4", "libx264", {"x264-params": "intra-refresh=1:keyint=15:bframes=0"}),
+        ("intra.mp4", "libx264", {"x264-params": "keyint=1"}),
+        ("mbaff.mp4", "libx264", {"x264-params": "interlaced=1:bframes=2:keyint=12"}),
+        ("two.mpg", "mpeg2video", {"bf": "2", "g": "9"}),
+        ("four.avi", "mpeg4", {"bf": "2", "g": "9"}),
+        ("four.mp4", "mpeg4", {"g": "9"}),
+        ("flash.flv", "flv1", {"g": "9"}),
+        ("raw.264", "libx264", {"x264-params": "bframes=3:keyint=12"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else None,
+)
+def test_segments_equal_a_plain_decode(made: Path, name: str, codec: str, options: dict[str, str]) -> None:
+    path = made / name
+    write_clip(path, pan(40, (96, 80), (3, 1)), codec, options, b_frames=int(options.get("bf", 0)) or None)
+    assert_equals_export(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("two.mpg", "mpeg2video", {"bf": "2", "g": "9"}),
+        ("four.avi", "mpeg4", {"bf": "2", "g": "9"}),
+        ("flash.flv", "flv1", {"g": "9"}),
+        ("open.mkv", "libx265", {"x265-params": "open-gop=1:bframes=3:keyint=9:log-level=none"}),
+        ("nine.webm", "libvpx-vp9", {"g": "9", "deadline": "realtime", "cpu-used": "8"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value else None,
+)
+def test_a_file_opened_once_gives_what_it_gives_when_opened_anew(
+    made: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    """Segments in order, then backwards, each left after its second frame: nothing of one is seen in the next."""
+    path = made / f"once-{name}"
+    write_clip(path, pan(40, (96, 80), (3, 1)), codec, options, b_frames=int(options.get("bf", 0)) or None)
+    found, packets = probe_with_packets(path)
+    stream = found.stream.stream_index
+    segments = plan_segments(packets, found.stream.codec)
+    assert len(segments) >= 4
+    fresh = [[seen(one) for one in decode_segment(path, stream, packets, part)] for part in segments]
+    with open_video(path, stream) as opened:
+        for part, expected in zip(segments, fresh, strict=True):
+            assert [seen(one) for one in decode_segment(path, stream, packets, part, opened=opened)] == expected
+        for part, expected in zip(segments[:0:-1], fresh[:0:-1], strict=True):
+            frames = decode_segment(path, stream, packets, part, opened=opened)
+            assert [seen(one) for one in islice(frames, 2)] == expected[:2]
+            frames.close()
+
+
+def seen(one: Decoded) -> tuple[Any, ...]:
+    """All that a decoded frame says, in bytes."""
+    tables = [None if table is None else table.tobytes() for table in (one.vectors, one.qp and one.qp.blocks)]
+    return one.row, one.packet, one.picture_type, one.corrupt, *tables, one.frame.to_ndarray().tobytes()
+
+
+@pytest.mark.parametrize("name", REAL_NAMES or ["none"])
+def test_any_number_of_workers_gives_the_same_bytes(name: str) -> None:
+    path = real_clip(name)
+    one, again, two = (codecmeta.extract(path, jobs=jobs) for jobs in (1, 1, 2))
+    for other in (again, two):
+        assert other.capability == one.capability
+        for key, value in arrays(one).items():
+            assert value.tobytes() == arrays(other)[key].tobytes(), key
+
+
+@pytest.mark.parametrize("name", REAL_NAMES or ["none"])
+def test_sampled_frames_carry_what_a_full_extraction_says_of_them(name: str) -> None:
+    path = real_clip(name)
+    full, some = codecmeta.extract(path), codecmeta.extract(path, frames=5, jobs=2)
+    assert np.array_equal(some.frames.pts, full.frames.pts)
+    for row in some.residual.frame:
+        assert np.array_equal(some.residual.of(row), full.residual.of(row))
+        assert some.residual.source_of(row) == full.residual.source_of(row)
+        if full.qp is not None:
+            assert np.array_equal(some.qp.of(row), full.qp.of(row))
+        exact = some.capability["motion"]["level"] != "estimated" or full.frames.picture_type[row] != B
+        if full.motion is not None and full.motion.of(row) is not None and exact:
+            assert np.array_equal(some.motion.of(row), full.motion.of(row))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "assumed"),
+    [
+        (
+            "pan3.mp4",
+            "libx264",
+            {"x264-params": "bframes=3:b-adapt=0:b-pyramid=normal:weightp=0:ref=4:keyint=60"},
+            False,
+        ),
+        ("pan3.mpg", "mpeg2video", {"bf": "3", "g": "40", "qmin": "2", "qmax": "2"}, True),
+    ],
+    ids=["distance-known", "distance-assumed"],
+)
+def test_pan_vectors_say_three_pixels_per_frame(
+    made: Path, name: str, codec: str, options: dict, assumed: bool
+) -> None:
+    """Content moves right by 3 pixels per frame: normalised motion is (3, 0) whatever the distance to the reference."""
+    path = write_clip(made / name, pan(40, (160, 96), (3, 0)), codec, options, b_frames=3)
+    meta = codecmeta.extract(path)
+    raw = {}
+    for kind in "PB":
+        rows = np.flatnonzero(meta.frames.picture_type == ord(kind))[1:-1]
+        field = codecmeta.motion_grid(meta, rows)
+        inner = field.motion[:, 1:-1, 2:-2][field.coverage[:, 1:-1, 2:-2] > 0.9]
+        assert np.abs(np.median(inner, axis=0) - (3, 0)).max() < 0.1, kind
+        assert (np.abs(inner - (3, 0)).max(axis=1) < 0.5).mean() > 0.9, kind
+        assert (field.assumed == assumed).all()
+        vectors = np.concatenate([meta.motion.of(row) for row in rows])
+        raw[kind] = set(np.abs(vectors["motion_x"] // vectors["scale"]).tolist())
+    assert 12 in raw["P"] and {3, 6, 9} & raw["B"]  # the raw vectors do differ, so the division did something
+
+
+def test_intra_blocks_have_no_coverage(made: Path) -> None:
+    """A hard cut inside a P picture: nothing before it predicts the new scene, so vectors cover little of it."""
+    pictures = pan(10, (160, 96), (1, 0), seed=1) + pan(10, (160, 96), (1, 0), seed=9)
+    path = write_clip(made / "cut.mp4", pictures, options={"x264-params": "scenecut=0:keyint=60:bframes=0:subme=7"})
+    meta = codecmeta.extract(path)
+    coverage = codecmeta.motion_grid(meta, np.arange(20)).coverage.mean((1, 2))
+    assert coverage[0] == 0 and coverage[10] < 0.5 and coverage[12:].min() > 0.9
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_rotation_turns_vectors_and_maps_with_the_picture(made: Path, rotation: int) -> None:
+    plain = write_clip(made / "plain.mp4", pan(12, (160, 96), (3, 1)), options={"x264-params": "bframes=2"})
+    turned = rotated_copy(plain, made / f"turned{rotation}.mp4", rotation)
+    before, _, pictures = codecmeta.read(plain, 12)
+    after, _, shown = codecmeta.read(turned, 12)
+    quarter = rotation // 90
+    assert np.array_equal(shown, np.rot90(pictures, quarter, axes=(1, 2)))
+    assert np.array_equal(after.residual.values, np.rot90(before.residual.values, quarter, axes=(1, 2)))
+    assert np.array_equal(after.qp.values, np.rot90(before.qp.values, quarter, axes=(1, 2)))
+    moved = codecmeta.motion_grid(after, np.arange(1, 12)).motion
+    still = np.rot90(codecmeta.motion_grid(before, np.arange(1, 12)).motion, quarter, axes=(1, 2))
+    turn = {90: [[0, 1], [-1, 0]], 180: [[-1, 0], [0, -1]], 270: [[0, -1], [1, 0]]}[
+        rotation
+    ]  # counter-clockwise, y down
+    assert np.allclose(moved, still @ np.array(turn).T, atol=1e-5)
+    assert np.abs(moved).max() > 2
+
+
+def test_crop_moves_vectors_and_maps_to_the_displayed_picture(made: Path) -> None:
+    """The same stream with a crop rectangle: centres move by it, blocks that do not show are gone."""
+    whole = write_clip(made / "whole.mp4", pan(12, (192, 128), (2, 0)), options={"x264-params": "bframes=0"})
+    cropped = filter_packets(
+        whole, made / "cropped.mp4", "h264_metadata=crop_top=32:crop_left=64:crop_right=0:crop_bottom=16"
+    )
+    before, after = codecmeta.extract(whole), codecmeta.extract(cropped)
+    assert (after.stream.width, after.stream.height) == (128, 80)
+    for row in range(1, 12):
+        mine, theirs = after.motion.of(row), before.motion.of(row)
+        assert np.array_equal(mine["dst_x"], theirs["dst_x"] - 64) and np.array_equal(
+            mine["dst_y"], theirs["dst_y"] - 32
+        )
+        assert np.array_equal(after.qp.of(row)[2:7, 4:12], before.qp.of(row)[2:7, 4:12])
+    assert (after.qp.origin_x, after.qp.origin_y, after.qp.values.shape[1:]) == (-64, -32, (7, 12))
+    _, _, pictures = codecmeta.read(whole, 12)
+    _, _, shown = codecmeta.read(cropped, 12)
+    assert np.array_equal(shown, pictures[:, 32:112, 64:])
+
+
+def test_odd_left_crop_follows_the_picture_ffmpeg_shows(made: Path) -> None:
+    """FFmpeg rounds a left crop down to keep lines aligned; vectors must fit the picture that it really gives."""
+    whole = write_clip(made / "whole2.mp4", pan(8, (192, 128), (2, 0)), options={"x264-params": "bframes=0"})
+    cropped = filter_packets(whole, made / "odd.mp4", "h264_metadata=crop_left=10:crop_right=6")
+    before, after = codecmeta.extract(whole), codecmeta.extract(cropped)
+    _, _, pictures = codecmeta.read(whole, 8)
+    _, _, shown = codecmeta.read(cropped, 8)
+    left = 192 - 6 - shown.shape[2]
+    assert np.array_equal(shown, pictures[:, :, left:-6])
+    assert np.array_equal(after.motion.of(3)["dst_x"], before.motion.of(3)["dst_x"] - left)
+
+
+def test_qp_maps_have_the_quantiser_that_was_asked_for(made: Path) -> None:
+    for qp in (10, 40):
+        path = write_clip(
+            made / f"qp{qp}.mp4",
+            pan(6, (96, 80), (2, 0)),
+            options={"qp": str(qp), "x264-params": "ipratio=1:pbratio=1:aq-mode=0"},
+        )
+        meta = codecmeta.extract(path)
+        assert meta.qp.values.shape == (6, 5, 6)
+        assert (meta.qp.values == qp).all()
+    path = write_clip(made / "q5.mp4", pan(6, (96, 80), (2, 0)), "mpeg4", {"qmin": "5", "qmax": "5", "g": "6"})
+    meta = codecmeta.extract(path)
+    assert (meta.qp.values == 2 * 5).all()  # on the scale of MPEG-2's non-linear quantisers, as FFmpeg exports it
+    assert "twice" in meta.capability["qp"]["why"]
+
+
+def test_mbaff_has_a_qp_map_of_the_displayed_size(made: Path) -> None:
+    path = write_clip(made / "mbaff2.mp4", pan(6, (96, 80), (2, 0)), options={"x264-params": "interlaced=1"})
+    assert codecmeta.extract(path).qp.values.shape == (6, 5, 6)  # coded height is 96, padded to pairs of macroblocks
+
+
+def test_vp9_quantisers_above_127_survive(made: Path, tmp_path: Path) -> None:
+    path = write_clip(
+        made / "q.webm",
+        pan(6, (64, 64), (2, 0)),
+        "libvpx-vp9",
+        {"deadline": "realtime", "qmin": "63", "qmax": "63", "crf": "63", "b": "0"},
+    )
+    meta = codecmeta.extract(path)
+    assert (meta.qp.values == 255).all()  # quantizer 63 of the encoder is index 255 (libvpx, quantizer_to_qindex)
+    meta.save(tmp_path / "q.h5")
+    with codecmeta.load(tmp_path / "q.h5") as loaded:
+        assert np.array_equal(loaded.qp.values[:], meta.qp.values)
+
+
+def test_capability_says_what_is_missing_and_why(made: Path) -> None:
+    hevc = write_clip(made / "cap.mp4", pan(6, (64, 64), (2, 0)), "libx265", {"x265-params": "log-level=none"})
+    report = codecmeta.extract(hevc).capability
+    assert report["motion"]["level"] == report["qp"]["level"] == "none"
+    assert "hevc" in report["motion"]["why"] and report["packets"]["level"] == "exact"
+    old = write_clip(made / "b.mp4", pan(24, (64, 64), (2, 0)), "mpeg4", {"bf": "2", "g": "12"}, b_frames=2)
+    meta = codecmeta.extract(old)
+    assert "B-frames not available" in meta.capability["motion"]["why"]
+    assert not set(np.flatnonzero(meta.frames.picture_type == ord("B"))) & set(meta.motion.frame)
+    known = codecmeta.motion_grid(meta, np.arange(24)).known
+    assert np.array_equal(known, np.isin(np.arange(24), meta.motion.frame))
+
+
+def test_resolution_change_is_mapped_to_the_displayed_size(tmp_path: Path) -> None:
+    """Two sizes in one raw stream: the second half is shown at the size of the first."""
+    small = write_clip(tmp_path / "a.264", pan(8, (96, 64), (2, 0)), options={"x264-params": "bframes=0"})
+    large = write_clip(tmp_path / "b.264", pan(8, (192, 128), (4, 0)), options={"x264-params": "bframes=0"})
+    both = tmp_path / "both.264"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    meta, _, pictures = codecmeta.read(both, 16)
+    assert (
+        pictures.shape == (16, 64, 96, 3)
+        and meta.residual.values.shape == (16, 8, 12)
+        and meta.qp.values.shape == (16, 4, 6)
+    )
+    inner = codecmeta.motion_grid(meta, np.arange(10, 15)).motion[:, 1:-1, 1:-1]
+    assert np.abs(np.median(inner, axis=(0, 1, 2)) - (2, 0)).max() < 0.2  # 4 pixels of the large picture are 2 here
+
+
+def test_a_stream_that_loses_packets_keeps_every_frame_that_can_be_had(made: Path) -> None:
+    path = write_clip(made / "fine.ts", pan(60, (160, 96), (2, 1)), options={"x264-params": "bframes=2:keyint=20"})
+    broken = made / "broken.ts"
+    data = bytearray(path.read_bytes())
+    for at in np.random.default_rng(3).integers(4000, len(data), 40):
+        data[at] ^= 0x55
+    broken.write_bytes(bytes(data[: int(len(data) * 0.9)]))
+    expected = single_thread_export(broken)
+    meta = codecmeta.extract(broken)
+    assert "".join(map(chr, meta.frames.picture_type)) == "".join(one["type"] for one in expected)
+    assert meta.frames.corrupt.tolist() == [one["corrupt"] for one in expected]
+    assert meta.frames.corrupt.any()
+
+
+def test_read_gives_the_pictures_of_a_plain_decode(made: Path) -> None:
+    path = write_clip(made / "pictures.mp4", pan(50, (96, 64), (1, 0)), options={"x264-params": "bframes=3:keyint=12"})
+    expected = single_thread_export(path)
+    meta, rows, pictures = codecmeta.read(path, 7, jobs=2)
+    assert rows.tolist() == [round(one) for one in np.linspace(0, 49, 7)]
+    assert meta.residual.frame.tolist() == rows.tolist()
+    for row, picture in zip(rows, pictures, strict=True):
+        assert np.array_equal(picture, expected[row]["rgb"])
+    _, chosen, some = codecmeta.read(path, [1.0, 0.121, 99.0, 0.12])  # 25 frames per second
+    assert chosen.tolist() == [3, 25, 49] and np.array_equal(some[1], expected[25]["rgb"])
+    _, _, sums = codecmeta.read(path, 7, transform=lambda picture: int(picture.sum()))
+    assert sums == [int(picture.sum()) for picture in pictures]
+
+
+@pytest.mark.parametrize(("frames", "jobs"), [(0, 1), ("some", 1), (True, 1), (4, 0), ((), 1), ((float("nan"),), 1)])
+def test_senseless_arguments_are_refused(frames: Any, jobs: int) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        codecmeta.extract("whatever.mp4", frames=frames, jobs=jobs)

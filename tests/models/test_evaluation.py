@@ -1,0 +1,328 @@
+"""`codecmeta eval`: rows, statistics against slow ones, answers against `ask`, resuming."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from click.testing import CliRunner  # noqa: E402
+
+from codecmeta import models  # noqa: E402
+from codecmeta.cli.eval import evaluate as command  # noqa: E402
+from codecmeta.compression import make  # noqa: E402
+from codecmeta.models.evaluation import make_settings, read_dataset, summarise  # noqa: E402
+from codecmeta.models.evaluation.answering import Asked, Reply, answer_all  # noqa: E402
+from codecmeta.models.evaluation.dataset import Row  # noqa: E402
+from codecmeta.models.evaluation.runner import Answers  # noqa: E402
+from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
+
+TEXTS = ["Which shape is the red object?", "How many objects are there?", "Tell me the colour of the square."]
+
+
+@pytest.fixture
+def dataset(tmp_path, clip):  # noqa: F811
+    """Two names of one clip, three questions each."""
+    (tmp_path / "other.mp4").write_bytes(clip.read_bytes())
+    rows = [
+        {"video": str(video), "question": text, "answer": answer, "type": answer, "strata": {"clip": str(number)}}
+        for number, video in enumerate((clip, "other.mp4"))
+        for text, answer in zip(TEXTS, ("square", "one", "red"), strict=True)
+    ]
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def call(dataset, folder):  # noqa: F811
+    def invoke(*arguments):
+        common = [str(dataset), "--model", str(folder), "--max-new-tokens", "3"]
+        return CliRunner().invoke(command, common + [str(one) for one in arguments])
+
+    return invoke
+
+
+METHODS = ("--method", "random", "--method", "metok", "--method", "metom tau_tem=2", "--budget", "0.3")
+
+
+# Answers
+
+
+@pytest.fixture(scope="module")
+def talkative(folder):  # noqa: F811
+    """Larger random weights: answers of several tokens that depend on what was seen and where."""
+    loaded = models.load(str(folder))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in loaded.model.named_parameters():
+            if weight.dim() > 1:
+                weight.copy_(torch.randn_like(weight) * (0.35 if "embed_tokens" in name else 0.15))
+    return loaded
+
+
+@pytest.mark.parametrize("name", ["none", "random", "metom", "metok", "dycoke", "holitom"])
+def test_questions_answered_together_are_answered_as_alone(talkative, clip, name):  # noqa: F811
+    options = {} if name in ("none", "metok") else {"budget": 0.4}
+    for keep_ids in (True, False):
+        strategy = make(name, keep_ids=keep_ids, **options)
+        asked = Asked(talkative, talkative.clip(clip), TEXTS)
+        alone = [talkative.ask(clip, text, strategy=strategy, max_new_tokens=6) for text in TEXTS]
+        assert len({one.text for one in alone}) > 1
+        for timed in (True, False):
+            replies = answer_all(talkative, asked, strategy, timed=timed, max_new_tokens=6)
+            assert [one.seconds is not None for one in replies] == [timed, False, False]
+            assert [one.text for one in replies] == [one.text for one in alone]
+            for one, reply in zip(alone, replies, strict=True):
+                assert reply.tokens_kept == one.tokens_kept
+                assert reply.tokens_llm_mean == pytest.approx(one.tokens_llm_mean, abs=1e-3)
+                assert (reply.encoder_tokens, reply.encoder_full) == (one.encoder_tokens, one.encoder_full)
+            assert replies[0].kv_bytes == alone[0].kv_bytes
+
+
+def test_models_with_rules_of_their_own_generate_every_answer_alone(talkative, clip, monkeypatch):  # noqa: F811
+    asked, strategy = Asked(talkative, talkative.clip(clip), TEXTS), make("random")
+    before = [one.text for one in answer_all(talkative, asked, strategy, max_new_tokens=6)]
+    monkeypatch.setattr(talkative.model.generation_config, "repetition_penalty", 3.0)
+    alone = [talkative.ask(clip, text, strategy=strategy, max_new_tokens=6).text for text in TEXTS]
+    assert [one.text for one in answer_all(talkative, asked, strategy, max_new_tokens=6)] == alone != before
+
+
+def test_the_encoder_runs_once_for_methods_that_leave_it_alone(model, clip):  # noqa: F811
+    runs = []
+    tower = model.adapter.vision[0]
+    layer = [one for one in tower.modules() if type(one).__name__ == "SiglipEncoderLayer"][0]
+    answer_all(model, Asked(model, model.clip(clip), TEXTS), make("none"))  # installs hooks of transformers' own
+    handle = layer.register_forward_pre_hook(lambda *_: runs.append(1))
+    asked = Asked(model, model.clip(clip), TEXTS)
+    try:
+        for strategy in (make("random"), make("uniform"), make("metok")):
+            answer_all(model, asked, strategy)
+        assert len(runs) == 1
+        answer_all(model, asked, make("metom", budget=0.5))
+        answer_all(model, asked, make("metom", budget=0.2))
+        assert len(runs) == 2
+        answer_all(model, asked, make("metom", q=0.5))
+        assert len(runs) == 3
+    finally:
+        handle.remove()
+    assert "forward" not in vars(tower)
+
+
+# Statistics
+
+
+def test_intervals_agree_with_a_slow_bootstrap_and_with_the_sandwich_formula():
+    """Questions of one video are right or wrong together; intervals that ignored it would be half as wide."""
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(60), rng.integers(1, 9, 60))
+    values = (rng.random(60)[clusters] < 0.5).astype(float)
+    mean, low, high = Bootstrap(clusters, draws=8000).interval(values)
+    assert mean == values.mean()
+    slow = []
+    for _ in range(3000):
+        drawn = rng.integers(0, 60, 60)
+        slow.append(np.concatenate([values[clusters == one] for one in drawn]).mean())
+    assert np.allclose((low, high), np.percentile(slow, (2.5, 97.5)), atol=0.02)
+    residuals = np.array([(values[clusters == one] - mean).sum() for one in range(60)])
+    robust = np.sqrt(60 / 59 * (residuals**2).sum()) / len(values)
+    assert (high - low) / (2 * 1.96) == pytest.approx(robust, rel=0.06)
+    alone = np.sqrt(mean * (1 - mean) / len(values))
+    assert robust > 1.7 * alone
+    assert (mean, low, high) == Bootstrap(clusters, draws=8000).interval(values)
+
+
+def test_intervals_of_a_part_leave_the_others_out():
+    clusters, values = np.array([0, 0, 1, 1, 2, 3]), np.array([1.0, 0, 1, 0, 1, 1])
+    part = np.array([True, False, True, False, True, True])
+    assert Bootstrap(clusters).interval(values, part) == (1.0, 1.0, 1.0)
+    assert np.isnan(Bootstrap(clusters).interval(values, part & False)[0])
+
+
+def test_a_summary_counts_what_can_be_counted_by_hand(tmp_path):
+    """Six questions about two videos; the method loses one right answer, gains none, and cannot be read once."""
+    rows = [
+        Row(line=n, video=tmp_path / "ab"[n // 3], question="?", answer=answer, type="t", strata={"half": str(n // 3)})
+        for n, answer in enumerate(["x", "y", "x", "y", "x", "y"])
+    ]
+    said = {"none": ["x", "y", "x", "y", "y", "x"], "random": ["x", "x", "x", "y", "y", "hm"]}
+    settings = make_settings(["random"], [0.5], seeds=[0])
+    replies = {
+        (setting.keys[0], n): Reply(text, 10, 10 if setting.name == "none" else 5, 5.0, 4, 4, 100)
+        for setting in settings
+        for n, text in enumerate(said[setting.name])
+    }
+    none, random = summarise(rows, settings, replies)["methods"]
+    assert none["accuracy"][0] == round(4 / 6, 4) and none["difference"] == [0, 0, 0]
+    assert random["accuracy"][0] == 0.5 and random["difference"][0] == round(-1 / 6, 4)
+    assert random["difference"][1:] == [round(-1 / 3, 4), 0.0]  # by video: one of three lost, none lost
+    assert (random["agreement"][0], random["unparsable"]) == (round(4 / 6, 4), round(1 / 6, 4))
+    assert (random["share_kept"], random["tokens_llm_mean"], random["kv_bytes"]) == (0.5, 5.0, 100)
+    assert random["strata"]["half: 0"]["accuracy"][0] == round(2 / 3, 4)
+    assert random["strata"]["half: 1"]["difference"] == [0, 0, 0]
+
+
+# Rows
+
+
+def test_answers_are_found_in_what_models_say(tmp_path):
+    row = Row(1, tmp_path, "Who?", "B", ("the cat", "the dog"))
+    assert row.prompt.splitlines()[1:3] == ["A. the cat", "B. the dog"]
+    for text in ("B", "B.", "(B) the dog", "b: no" and "The answer is B.", "the dog", "The dog."):
+        assert row.parse(text) == "B", text
+    for text in ("", "A cat, I think" and "neither", "Both of them"):
+        assert row.parse(text) == "", text
+    assert Row(1, tmp_path, "?", "red").parse(" Red.\n") == "red"
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("{", "line 2: not JSON"),
+        ("[]", "line 2: expected an object"),
+        ('{"video": "VIDEO", "question": "?"}', "line 2: 'answer' must be a text; got None"),
+        ('{"video": "gone.mp4", "question": "?", "answer": "x"}', "line 2: no such video"),
+        (
+            '{"video": "VIDEO", "question": "?", "answer": "z", "options": ["a", "b"]}',
+            "line 2: 'answer' must be one of",
+        ),
+        ('{"video": "VIDEO", "question": "?", "answer": "a", "options": ["a"]}', "line 2: 'options' must be 2 to 26"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(call, dataset, clip, line, said):  # noqa: F811
+    rows = dataset.read_text().splitlines()
+    dataset.write_text("\n".join([rows[0], line.replace("VIDEO", str(clip)), *rows[1:]]))
+    result = call("--method", "random")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert said in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_video_that_cannot_be_read_is_named_and_answers_are_kept(call, dataset, tmp_path):
+    (tmp_path / "other.mp4").write_text("no video")
+    result = call("--method", "random", "--seed", "0", "--out", tmp_path / "r.json")
+    assert result.exit_code == 1 and "line 4:" in result.stderr and "other.mp4" in result.stderr
+    assert len((tmp_path / "r.answers.jsonl").read_text().splitlines()) == 1 + 2 * 3
+    assert not (tmp_path / "r.json").exists()
+
+
+# The command
+
+
+def without_times(path):
+    result = json.loads(path.read_text())
+    for one in result["methods"]:
+        del one["seconds"]
+    return result
+
+
+def test_what_was_killed_goes_on_and_gives_the_same(call, tmp_path):
+    """Cut the file of answers in the middle of a line, as a kill would, and run again; then add a method."""
+    whole, again = tmp_path / "whole.json", tmp_path / "again.json"
+    done = call(*METHODS, "--out", whole)
+    assert done.exit_code == 0, done.output
+    kept = (tmp_path / "whole.answers.jsonl").read_bytes()
+    assert kept.count(b"\n") == 1 + 6 * (1 + 3 + 1 + 1)  # none, random three times, metok, metom
+    (tmp_path / "again.answers.jsonl").write_bytes(kept[: int(len(kept) * 0.6)])
+    assert call(*METHODS, "--out", again).exit_code == 0
+    assert without_times(again) == without_times(whole)
+    first = kept[: int(len(kept) * 0.5)].splitlines()[:-1]
+    assert (tmp_path / "again.answers.jsonl").read_bytes().splitlines()[: len(first)] == first
+    (tmp_path / "again.answers.jsonl").write_bytes(kept)
+    assert call(*METHODS, "--method", "uniform", "--out", again).exit_code == 0
+    assert (tmp_path / "again.answers.jsonl").read_bytes().startswith(kept)
+    assert [one["label"] for one in json.loads(again.read_text())["methods"]] == [
+        "none", "random", "metok", "metom tau_tem=2", "uniform",
+    ]  # fmt: skip
+
+
+def test_answers_of_another_dataset_are_refused(call, dataset, tmp_path):
+    arguments = ("--method", "uniform", "--out", tmp_path / "r.json")
+    assert call(*arguments).exit_code == 0
+    dataset.write_text(dataset.read_text().replace("square", "circle"))
+    result = call(*arguments)
+    assert result.exit_code == 1 and "dataset_sha256 differ" in result.stderr and "delete it" in result.stderr
+
+
+def test_answers_of_other_weights_are_refused(call, folder, tmp_path):  # noqa: F811
+    """A model that was trained further has the same name."""
+    arguments = ("--method", "uniform", "--out", tmp_path / "r.json")
+    assert call(*arguments).exit_code == 0
+    weights = folder / "model.safetensors"
+    before = weights.read_bytes()
+    try:
+        weights.write_bytes(before[:-20_000] + bytes(20_000))
+        result = call(*arguments)
+    finally:
+        weights.write_bytes(before)
+    assert result.exit_code == 1 and "(weights_sha256 differ)" in result.stderr
+    assert call(*arguments).exit_code == 0
+
+
+def test_the_json_says_everything_and_the_table_is_drawn(call, tmp_path):
+    import cv2
+
+    result = call(*METHODS, "--json", "--plot", tmp_path / "p.png", "--markdown", tmp_path / "t.md", "--note", "a note")
+    found = json.loads(result.stdout)
+    assert (found["questions"], found["videos"], found["note"]) == (6, 2, "a note")
+    assert {"torch", "transformers", "codecmeta"} <= set(found["versions"])
+    none, random, metok, metom = found["methods"]
+    assert (none["share_kept"], none["agreement"][0], none["difference"]) == (1.0, 1.0, [0, 0, 0])
+    assert random["seeds"] == [0, 1, 2] and len(random["accuracy_by_seed"]) == 3
+    assert random["share_kept"] == pytest.approx(76 / 256, abs=1e-4) and metok["budget"] is None
+    assert metom["options"]["tau_tem"] == 2 and metom["options"]["q"] == 0.2 and metom["share_encoder"] < 1
+    assert metok["share_llm_mean"] < metok["share_kept"]
+    assert none["seconds"]["metadata"] == random["seconds"]["metadata"] == 0 < metom["seconds"]["metadata"]
+    stages = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill")
+    assert metom["seconds"]["first_token"] >= 0.5 * sum(metom["seconds"][one] for one in stages)
+    assert (tmp_path / "t.md").read_text().count("\n") == 2 + 4
+    picture = cv2.imread(str(tmp_path / "p.png"))
+    assert (picture == (0, 94, 213)).all(axis=2).sum() > 50  # the first method's colour is on it
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("--method", "magic"), "no method 'magic'"),
+        (("--method", "uniform mode=diagonal"), "expected temporal or spatial"),
+        (("--method", "uniform", "--set", "speed=9"), "none of the methods has an option 'speed'"),
+        (("--method", "uniform", "--out", "/nowhere/r.json"), "there is no folder /nowhere"),
+    ],
+)
+def test_failures_are_one_clear_line(call, arguments, said):
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_settings_take_common_options_where_they_fit():
+    settings = make_settings(
+        ["metom q=0.5", "uniform mode=spatial", "none"], [0.5, 0.2], options=["q=0.3", "mode=temporal"]
+    )
+    assert [one.label for one in settings] == ["none", *["metom q=0.5"] * 2, *["uniform mode=spatial"] * 2]
+    assert {one.options.get("q") for one in settings} == {None, 0.5}  # a method's own option wins
+    assert [one.keys[0] for one in settings[1:3]] == ["metom q=0.5 @0.5", "metom q=0.5 @0.2"]
+    own = make_settings(["metom q=0.5 budget=0.7,0.1"], [0.5, 0.2])
+    assert [(one.label, one.budget) for one in own[1:]] == [("metom q=0.5", 0.7), ("metom q=0.5", 0.1)]
+
+
+def test_a_file_of_answers_without_its_end(tmp_path):
+    path = tmp_path / "a.jsonl"
+    answers = Answers(path, {"model": "m"})
+    answers.add("none", [1, 2], [Reply("x", 4, 4, 4.0, 4, 4, 1), Reply("y", 4, 4, 4.0, 4, 4, 1, {"vision": 0.5})])
+    answers.close()
+    whole = path.read_bytes()
+    for cut in (len(whole), len(whole) - 1, len(whole) - 40):
+        path.write_bytes(whole[:cut])
+        again = Answers(path, {"model": "m"})
+        assert set(again.replies) == ({("none", 1), ("none", 2)} if cut == len(whole) else {("none", 1)})
+        again.close()
+    with pytest.raises(ValueError, match="model differ"):
+        Answers(path, {"model": "other"})
+
+
+def test_rows_are_read_with_their_lines(dataset):
+    rows = read_dataset(dataset)
+    assert [row.line for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[3].video == dataset.parent / "other.mp4" and rows[3].strata == {"clip": "1"}

@@ -1,0 +1,158 @@
+"""H.264 clips made when a test needs them, and what FFmpeg says about them: the oracle of the test_h264_* files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+CLIPS = Path(os.environ.get("CODECMETA_CLIPS") or Path(__file__).resolve().parents[3] / "shared" / "clips")
+
+
+def clip(name: str) -> Path:
+    """A real clip that nobody on this project made; skips, saying so, where the folder is absent."""
+    path = CLIPS / name
+    if not path.exists():
+        pytest.skip(f"{name} is not here: set CODECMETA_CLIPS to the folder of real clips")
+    return path
+
+
+def pictures(
+    count: int, width: int, height: int, *, depth: int = 8, seed: int = 0, noise: bool = False, slow: bool = False
+) -> np.ndarray:
+    """A textured background under a pan, two things that cross it, and noise; uint16 (count, height, width).
+
+    `noise`: the left half is white noise over all values, which no transform codes in fewer bits than I_PCM. `slow`:
+    nothing but the background, by a seventh of a pixel per picture: vectors of a quarter pixel.
+    """
+    random = np.random.default_rng(seed)
+    coarse = random.normal(size=(height // 8 + 16, width // 8 + 32))
+    texture = np.kron(coarse, np.ones((8, 8))) * 30 + random.normal(size=(coarse.shape[0] * 8, coarse.shape[1] * 8)) * 6
+    texture = (texture + np.roll(texture, 1, 0) + np.roll(texture, 1, 1) + np.roll(texture, (1, 1), (0, 1))) / 4
+    peak = (1 << depth) - 1
+    result = np.empty((count, height, width), np.uint16)
+    for t in range(count):
+        picture = texture[(t // 2) % 64 : (t // 2) % 64 + height, 2 * t % 128 : 2 * t % 128 + width].copy() + 128
+        x, y = (7 * t + 10) % max(width - 24, 1), (3 * t) % max(height - 24, 1)
+        picture[y : y + 24, x : x + 24] = texture[40:64, 40:64] * 2 + 90
+        x = (width - 30 - 5 * t) % max(width - 16, 1)
+        picture[height // 2 : height // 2 + 16, x : x + 16] = 230 - 4 * np.arange(16)
+        picture += random.normal(size=picture.shape) * (1.5 if t % 5 else 0.2)
+        if slow:
+            at, part = divmod(t / 7, 1)
+            pair = texture[:height, int(at) : int(at) + width + 1] + 128
+            picture = pair[:, :-1] * (1 - part) + pair[:, 1:] * part
+        result[t] = np.clip(picture * (peak / 255), 0, peak)
+        if noise:
+            result[t, :, : width // 2] = random.integers(0, peak + 1, (height, width // 2))
+    return result
+
+
+@cache
+def encode(
+    options: str = "",
+    *,
+    codec: str = "libx264",
+    size: tuple[int, int] = (176, 144),
+    frames: int = 30,
+    pixel_format: str = "yuv420p",
+    container: str = "mp4",
+    gop: int = 250,
+    seed: int = 0,
+    noise: bool = False,
+    slow: bool = False,
+) -> bytes:
+    """A clip by PyAV's own encoder; `options` as "key=value key=value"."""
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    width, height = size
+    depth = 10 if "10" in pixel_format else 8
+    luma = pictures(frames, width, height, depth=depth, seed=seed, noise=noise, slow=slow)
+    sink = BytesIO()
+    with av.open(sink, "w", format=container) as output:
+        settings = dict(option.split("=", 1) for option in options.split())
+        settings.setdefault("mbtree", "0")  # x264's macroblock tree is not the same in every run on such small pictures
+        stream = output.add_stream(codec, rate=25, options=settings)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+        stream.gop_size = gop
+        stream.thread_count = 1
+        for t in range(frames):
+            frame = av.VideoFrame(width, height, pixel_format)
+            planes = [luma[t]]
+            if pixel_format != "gray" and not pixel_format.startswith("gray"):
+                blurred = luma[t][::2, ::2]
+                planes += [np.roll(blurred, 3, 1), (1 << depth) - 1 - blurred]
+            for plane, values in zip(frame.planes, planes, strict=True):
+                kind = np.uint8 if depth == 8 else np.uint16
+                view = np.frombuffer(plane, kind).reshape(plane.height, -1)
+                view[:, : plane.width] = values[: plane.height, : plane.width]
+            frame.pts = t
+            for packet in stream.encode(frame):
+                output.mux(packet)
+        for packet in stream.encode():
+            output.mux(packet)
+    return sink.getvalue()
+
+
+@dataclass
+class Exported:
+    """What FFmpeg says of one picture, by the number of its packet."""
+
+    picture_type: str
+    vectors: np.ndarray  # int32 (rows, 7): source, w, h, dst_x, dst_y, motion_x, motion_y
+    qp: np.ndarray | None  # int32 (macroblocks,)
+    planes: list[np.ndarray]  # decoded samples, int32
+
+
+def ffmpeg(source: bytes | str, *, planes: bool = False) -> tuple[bytes | None, list[bytes], dict[int, Exported]]:
+    """Extradata, packets, and by packet number what one FFmpeg decoder thread exports; `planes`: not deblocked."""
+    exported: dict[int, Exported] = {}
+    with av.open(BytesIO(source) if isinstance(source, bytes) else source) as container:
+        stream = container.streams.video[0]
+        decoder = stream.codec_context
+        decoder.thread_type, decoder.thread_count = "NONE", 1
+        decoder.options = {"flags2": "+export_mvs", "export_side_data": "venc_params"}
+        if planes:
+            decoder.options |= {"skip_loop_filter": "all"}
+        extradata = decoder.extradata
+        packets: list[bytes] = []
+        for packet in container.demux(stream):
+            if packet.size:
+                packet.pts = packet.dts = len(packets)  # a frame has the pts of its packet
+                packets.append(bytes(packet))
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue
+            for frame in frames:
+                exported[frame.pts] = _exported(frame, planes)
+    return extradata, packets, exported
+
+
+def _exported(frame: av.VideoFrame, planes: bool) -> Exported:
+    vectors = frame.side_data.get("MOTION_VECTORS")
+    rows = np.zeros((0, 7), np.int32)
+    if vectors is not None:
+        array = vectors.to_ndarray()
+        names = ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y")
+        rows = np.stack([array[name].astype(np.int32) for name in names], 1)
+    qp, parameters = None, frame.side_data.get("VIDEO_ENC_PARAMS")
+    if parameters is not None:  # AVVideoEncParams: nb_blocks, blocks_offset, block_size, type, qp, then the blocks
+        raw = bytes(parameters)
+        blocks, offset, size = (int.from_bytes(raw[i : i + 8], "little") for i in (0, 8, 16))
+        blocks &= 0xFFFFFFFF
+        base = int.from_bytes(raw[28:32], "little", signed=True)
+        table = np.frombuffer(raw, np.uint8, blocks * size, offset).reshape(blocks, size)
+        qp = base + table[:, 16:20].copy().view("<i4").ravel()
+    samples = []
+    if planes:
+        for plane in frame.planes:
+            kind = np.uint16 if "10" in frame.format.name else np.uint8
+            samples.append(np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width].astype(np.int32))
+    return Exported("?IPB"[int(frame.pict_type)], rows, qp, samples)

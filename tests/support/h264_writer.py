@@ -1,0 +1,242 @@
+"""Writes H.264 that no encoder at hand makes: CAVLC pictures of random macroblocks, by the syntax of clause 7.3.
+
+Residuals are present but zero, so a decoded block is its prediction; I_PCM macroblocks bring the picture content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codecmeta.codecs.h264.tables import table
+
+P, B, I = range(3)  # noqa: E741  slice_type
+INTER_CODE_NUM = {pattern: code for code, pattern in enumerate(table("coded_block_pattern_420_inter"))}
+# Table 7-14: shape (0 16x16, 1 16x8, 2 8x16) and the lists of each partition of mb_type 1..21
+B_LISTS = [(1,), (2,), (3,)] + [
+    lists
+    for lists in ((1, 1), (2, 2), (1, 2), (2, 1), (1, 3), (2, 3), (3, 1), (3, 2), (3, 3))
+    for _ in ("16x8", "8x16")
+]
+B_SUB_LISTS = (0, 1, 2, 3, 1, 1, 2, 2, 3, 3, 1, 2, 3)  # Table 7-18; 0: direct
+B_SUB_PARTS = (4, 1, 1, 1, 2, 2, 2, 2, 2, 2, 4, 4, 4)
+
+
+class Bits:
+    """Syntax elements into bits."""
+
+    def __init__(self) -> None:
+        self.digits: list[str] = []
+
+    def u(self, count: int, value: int) -> None:
+        self.digits.append(format(value, f"0{count}b") if count else "")
+
+    def ue(self, value: int) -> None:
+        code = format(value + 1, "b")
+        self.digits.append("0" * (len(code) - 1) + code)
+
+    def se(self, value: int) -> None:
+        self.ue(2 * value - 1 if value > 0 else -2 * value)
+
+    def te(self, largest: int, value: int) -> None:
+        if largest == 1:
+            self.u(1, 1 - value)
+        else:
+            self.ue(value)
+
+    def align(self, bit: str = "0") -> None:
+        self.digits.append(bit * (-len("".join(self.digits)) % 8))
+
+    def unit(self, first_byte: int) -> bytes:
+        """The NAL unit, behind its start code."""
+        self.digits.append("1")  # rbsp_stop_one_bit
+        self.align()
+        digits = "".join(self.digits)
+        rbsp = int(digits, 2).to_bytes(len(digits) // 8, "big")
+        return b"\0\0\0\1" + bytes([first_byte]) + escaped(rbsp)
+
+
+def escaped(rbsp: bytes) -> bytes:
+    """With emulation_prevention_three_bytes (7.4.1)."""
+    out, zeros = bytearray(), 0
+    for byte in rbsp:
+        if zeros >= 2 and byte <= 3:
+            out.append(3)
+            zeros = 0
+        out.append(byte)
+        zeros = zeros + 1 if byte == 0 else 0
+    return bytes(out)
+
+
+@dataclass
+class Stream:
+    """Parameter sets of a stream of `width` x `height` macroblocks."""
+
+    width: int = 5
+    height: int = 4
+    num_ref_frames: int = 4
+    direct_8x8_inference: bool = False
+    transform_8x8_mode: bool = True
+    seed: int = 0
+    random: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+
+    def parameter_sets(self) -> bytes:
+        sps = Bits()
+        for value in (100, 0, 40):  # High, level 4
+            sps.u(8, value)
+        for value in (0, 1, 0, 0):  # id, 4:2:0, 8 bits
+            sps.ue(value)
+        sps.u(2, 0)  # no lossless, no scaling matrices
+        for value in (0, 0, 4, self.num_ref_frames):  # frame_num of 4 bits, pic_order_cnt_type 0, lsb of 8 bits
+            sps.ue(value)
+        sps.u(1, 0)
+        sps.ue(self.width - 1)
+        sps.ue(self.height - 1)
+        for flag in (1, self.direct_8x8_inference, 0, 1):  # frame_mbs_only_flag; no cropping
+            sps.u(1, int(flag))
+        sps.u(8, 0)  # VUI: nothing,
+        sps.u(2, 0b11)  # but bitstream_restriction_flag: how many pictures FFmpeg waits for before it shows one
+        for value in (0, 0, 16, 16, 2, self.num_ref_frames):
+            sps.ue(value)
+        pps = Bits()
+        pps.ue(0)
+        pps.ue(0)
+        pps.u(2, 0)  # CAVLC
+        for value in (0, 0, 0):  # one slice group, one reference per list by default
+            pps.ue(value)
+        pps.u(3, 0)  # no weighted prediction
+        for _ in range(3):
+            pps.se(0)
+        pps.u(3, 0b100)  # deblocking_filter_control_present_flag
+        pps.u(1, int(self.transform_8x8_mode))
+        pps.u(1, 0)
+        pps.se(0)
+        return sps.unit(0x67) + pps.unit(0x68)
+
+    def picture(
+        self,
+        slice_type: int,
+        frame_num: int,
+        order: int,
+        *,
+        idr: bool = False,
+        reference: bool = True,
+        active: tuple[int, int] = (1, 1),
+        spatial: bool = True,
+        modification: tuple[tuple[int, int], ...] = (),
+        operations: tuple[tuple[int, ...], ...] = (),
+        pcm: float = 0.0,
+    ) -> bytes:
+        """One slice, a whole picture. order: pic_order_cnt_lsb. modification: of list 0, pairs as in 7.3.3.1.
+        operations: memory management control operations with their operands. pcm: share of I_PCM macroblocks; without
+        any residual otherwise, because a total_coeff of 16 beside it would choose other tables."""
+        bits = Bits()
+        for value in (0, slice_type, 0):
+            bits.ue(value)
+        bits.u(4, frame_num % 16)
+        if idr:
+            bits.ue(0)
+        bits.u(8, order % 256)
+        if slice_type == B:
+            bits.u(1, int(spatial))
+        if slice_type != I:
+            bits.u(1, 1)
+            bits.ue(active[0] - 1)
+            if slice_type == B:
+                bits.ue(active[1] - 1)
+            bits.u(1, int(bool(modification)))
+            for step in modification:
+                bits.ue(step[0])
+                bits.ue(step[1])
+            if modification:
+                bits.ue(3)
+            if slice_type == B:
+                bits.u(1, 0)
+        if reference and idr:
+            bits.u(2, 0)
+        elif reference:
+            bits.u(1, int(bool(operations)))
+            for operation in operations:
+                for value in operation:
+                    bits.ue(value)
+            if operations:
+                bits.ue(0)
+        bits.se(0)  # slice_qp_delta
+        bits.ue(1)  # no deblocking
+        self._macroblocks(bits, slice_type, active, pcm)
+        return bits.unit((0x60 if reference else 0) | (5 if idr else 1))
+
+    def _macroblocks(self, bits: Bits, slice_type: int, active: tuple[int, int], pcm: float) -> None:
+        skipped = 0
+        for _ in range(self.width * self.height):
+            if slice_type != I and self.random.random() < 0.3:
+                skipped += 1
+                continue
+            if slice_type != I:
+                bits.ue(skipped)
+                skipped = 0
+            if slice_type == I or self.random.random() < pcm:
+                bits.ue((5, 23, 0)[slice_type] + 25)
+                bits.align()
+                for value in self.random.integers(1, 255, 384):
+                    bits.u(8, int(value))
+            else:
+                self._inter(bits, slice_type, active, residual=not pcm)
+        if skipped:
+            bits.ue(skipped)
+
+    def _inter(self, bits: Bits, slice_type: int, active: tuple[int, int], residual: bool) -> None:
+        may_be_8x8 = True
+        if slice_type == B:
+            mb_type = int(self.random.choice([0, 22, self.random.integers(1, 22)]))
+        else:
+            mb_type = int(self.random.integers(0, 4))
+        bits.ue(mb_type)
+        if slice_type == B and mb_type == 0:
+            may_be_8x8 = self.direct_8x8_inference
+        elif mb_type == (22 if slice_type == B else 3):
+            may_be_8x8 = self._sub_macroblocks(bits, slice_type, active)
+        else:
+            lists = B_LISTS[mb_type - 1] if slice_type == B else (1,) * min(mb_type + 1, 2)
+            self._references_and_vectors(bits, lists, (1,) * len(lists), active)
+        pattern = int(self.random.integers(0, 48)) if residual else 0
+        bits.ue(INTER_CODE_NUM[pattern])
+        if pattern & 15 and self.transform_8x8_mode and may_be_8x8:
+            bits.u(1, int(self.random.integers(2)))
+        if pattern:
+            bits.se(int(self.random.integers(-1, 2)))
+            blocks = 4 * bin(pattern & 15).count("1")
+            bits.digits.append("1" * blocks)  # coeff_token: nothing, nC 0
+            if pattern >> 4:
+                bits.digits.append("0101" + "1" * (8 * (pattern >> 5)))
+
+    def _sub_macroblocks(self, bits: Bits, slice_type: int, active: tuple[int, int]) -> bool:
+        types = [int(one) for one in self.random.integers(0, 13 if slice_type == B else 4, 4)]
+        if slice_type == B:
+            types = [0 if self.random.random() < 0.4 else one for one in types]
+        for one in types:
+            bits.ue(one)
+        if slice_type == B:
+            lists, parts = [B_SUB_LISTS[one] for one in types], [B_SUB_PARTS[one] for one in types]
+            may_be_8x8 = all(self.direct_8x8_inference if one == 0 else one < 4 for one in types)
+        else:
+            lists, parts = [1] * 4, [(1, 2, 2, 4)[one] for one in types]
+            may_be_8x8 = not any(types)
+        self._references_and_vectors(bits, tuple(lists), tuple(parts), active)
+        return may_be_8x8
+
+    def _references_and_vectors(
+        self, bits: Bits, lists: tuple[int, ...], parts: tuple[int, ...], active: tuple[int, int]
+    ) -> None:
+        for list_ in range(2):
+            for one in lists:
+                if one >> list_ & 1 and active[list_] > 1:
+                    bits.te(active[list_] - 1, int(self.random.integers(0, active[list_])))
+        for list_ in range(2):
+            for one, count in zip(lists, parts, strict=True):
+                for _ in range(2 * count if one >> list_ & 1 else 0):
+                    bits.se(int(self.random.choice([0, 0, 0, 1, -1, 4, -4, 8, -8])))
