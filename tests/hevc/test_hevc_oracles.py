@@ -5,9 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hevc_ffmpeg import decode_packets
-from hevc_pixels import CHROMA_FILTER, DCT, DST, DST4, LUMA_FILTER, SKIP, inverse_transform, reconstruct, scaled
-from hevc_writer import CRA, I, write
+from tests.support.hevc_ffmpeg import decode_packets
+from tests.support.hevc_pixels import (
+    CHROMA_FILTER,
+    DCT,
+    DST,
+    DST4,
+    LUMA_FILTER,
+    SKIP,
+    inverse_transform,
+    reconstruct,
+    scaled,
+)
+from tests.support.hevc_writer import CRA, I, write
 
 
 def test_the_matrices_are_integer_cosines_and_sines_and_nearly_orthogonal():

@@ -11,8 +11,8 @@ from collections import Counter
 
 import pytest
 
-from hevc_compare import compare_stream
-from hevc_writer import write
+from tests.support.hevc_compare import compare_stream
+from tests.support.hevc_writer import write
 
 FEATURES = {
     *("amp", "sao", "pcm", "monochrome", "vui", "tiles", "wpp", "transform_skip", "sign_data_hiding", "long-term"),

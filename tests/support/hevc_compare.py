@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
-from hevc_ffmpeg import decode_packets
-from hevc_parsed import coded_of
-from hevc_pixels import COUNT, START, C, reconstruct
-from hevc_writer import CRA, Picture, Stream
 
-from codecmeta.hevc.sequence import Sequence
+from codecmeta.codecs.hevc.sequence import Sequence
+from tests.support.hevc_ffmpeg import decode_file, decode_packets
+from tests.support.hevc_parsed import coded_of
+from tests.support.hevc_pixels import COUNT, START, C, reconstruct
+from tests.support.hevc_writer import CRA, Picture, Stream
 
 
 def _by_plane(blocks: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
@@ -91,3 +92,17 @@ def compare_stream(stream: Stream, *, samples: bool = True) -> Counter:
             dropped = any(later.kind == CRA and later.ended for later in stream.pictures[planned.number + 1 :])
             assert not planned.output or dropped, where
     return counts
+
+
+def compare_file(source: bytes | str, most: int | None = None) -> Iterator[tuple]:
+    """A clip in decoding order: the parsed picture, our planes, the residuals behind them, FFmpeg's planes or None."""
+    extradata, packets, shown = decode_file(source, most)
+    sequence = Sequence(extradata, trace=True)
+    planes: dict[int, list[np.ndarray]] = {}
+    for number, packet in enumerate(packets):
+        picture = sequence.parse(packet)
+        assert picture is not None and picture.complete and not picture.errors, (number, picture)
+        planes[picture.identity], residuals = reconstruct(coded_of(picture, planes))
+        yield picture, planes[picture.identity], residuals, shown.get(number)
+        held = {reference.identity for reference in sequence.buffer.references} | {picture.identity}
+        planes = {identity: one for identity, one in planes.items() if identity in held}

@@ -41,7 +41,9 @@ def decode_packets(packets: list[bytes]) -> dict[int, list[np.ndarray]]:
     return result
 
 
-def decode_file(source: bytes | str, most: int | None = None) -> tuple[bytes | None, list[bytes], dict[int, list[np.ndarray]]]:
+def decode_file(
+    source: bytes | str, most: int | None = None
+) -> tuple[bytes | None, list[bytes], dict[int, list[np.ndarray]]]:
     """Extradata, packets, planes by packet number; `most`: packets at most."""
     shown: dict[int, list[np.ndarray]] = {}
     packets: list[bytes] = []

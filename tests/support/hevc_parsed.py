@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from codecmeta.hevc import state
-from hevc_pixels import (
+from codecmeta.codecs.hevc import state
+from tests.support.hevc_pixels import (
     BLOCK_FIELDS,
     BYPASS,
     DST,

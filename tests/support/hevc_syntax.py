@@ -12,9 +12,9 @@ from functools import cache
 
 import numpy as np
 
-from hevc_cabac import BYPASS, FIRST, RAW, RESTART, STORE, TERMINATE
-from hevc_pixels import BYPASS as LOSSLESS
-from hevc_pixels import DST, PCM, SKIP, decoding_order
+from tests.support.hevc_cabac import BYPASS, FIRST, RAW, RESTART, STORE, TERMINATE
+from tests.support.hevc_pixels import BYPASS as LOSSLESS
+from tests.support.hevc_pixels import DST, PCM, SKIP, decoding_order
 
 B, P, I = range(3)  # noqa: E741  slice_type
 INTER, INTRA, SKIPPED = range(3)
@@ -504,7 +504,8 @@ class Slices:
             bit_offset = 6 * (sps.bit_depth - 8)
             qp = self.current_qp + bit_offset
             if c:
-                qp = chroma_qp(self.current_qp, pps.chroma_offsets[c - 1] + self.header.chroma_offsets[c - 1], bit_offset)
+                offset = pps.chroma_offsets[c - 1] + self.header.chroma_offsets[c - 1]
+                qp = chroma_qp(self.current_qp, offset, bit_offset)
             matrix = (0 if self.intra else 3) + c
         count = len(self.written.levels) - start
         if coded or self.intra:
@@ -598,13 +599,11 @@ class Slices:
             coded = True  # inferred, even if nothing is in it
         if not coded:
             return
-        if i == 0 and i < last_sub and not values:
-            pass
         for n in range(last - 1 if i == last_sub else 15, -1, -1):
             if n == 0 and inferable:
                 break  # all others were zero: this one is inferred
             present = n in values
-            self.bin("sig_coeff_flag", present, self.sig_ctx(c, log2, scan_idx, sx, sy, *inner[n], right + 2 * below, i))
+            self.bin("sig_coeff_flag", present, self.sig_ctx(c, log2, scan_idx, sx, sy, *inner[n], right + 2 * below))
             if present:
                 inferable = False
         if not values:
@@ -633,7 +632,7 @@ class Slices:
             values[n] = -abs(values[n]) if odd else abs(values[n])
         for n in order[:-1] if hidden else order:
             self.bypass(values[n] < 0)
-        rice, seen = 0, 0
+        rice = 0
         for k, n in enumerate(order):
             base = 1
             if k < 8:
@@ -643,7 +642,6 @@ class Slices:
                 self.remaining(size - base, rice)
                 if size > 3 << rice:
                     rice = min(rice + 1, 4)
-            seen += 1
 
     def remaining(self, value: int, rice: int) -> None:
         """9.3.3.11 coeff_abs_level_remaining."""
@@ -655,7 +653,7 @@ class Slices:
         self.bypass(15, 4)
         self.exp_golomb(rice + 1, value - (4 << rice))
 
-    def sig_ctx(self, c, log2, scan_idx, sx, sy, px, py, neighbours, i) -> int:
+    def sig_ctx(self, c, log2, scan_idx, sx, sy, px, py, neighbours) -> int:
         """9.3.4.2.5."""
         if log2 == 2:
             ctx = SIG_CTX_4x4[py * 4 + px]

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hevc_cabac import Bits, encode, escaped, initial_contexts, unit
-from hevc_pixels import PART_FIELDS, Coded, decoding_order, scaling_factors
-from hevc_syntax import INTRA, B, Chances, I, P, Slices, Written, scan
+from tests.support.hevc_cabac import Bits, encode, escaped, initial_contexts, unit
+from tests.support.hevc_pixels import PART_FIELDS, Coded, decoding_order, default_scaling_list, scaling_factors
+from tests.support.hevc_syntax import INTRA, B, Chances, I, P, Slices, Written
 
 TRAIL_N, TRAIL_R, BLA_N_LP, IDR_W_RADL, IDR_N_LP, CRA, VPS, SPS, PPS, EOS = 0, 1, 18, 19, 20, 21, 32, 33, 34, 36
 
@@ -155,8 +155,6 @@ def _scaling_lists(rng: random.Random) -> list:
 
 def _resolved(lists: list) -> tuple[list, list]:
     """Values and DC of every list: 7.3.4 and 7.4.5; as `scaling_factors` takes them."""
-    from hevc_pixels import default_scaling_list
-
     values, dc = [], []
     for size, row in enumerate(lists):
         values.append([None] * 6)
@@ -244,7 +242,7 @@ def _vps(sps: Sps, rng: random.Random) -> bytes:
 
 
 def _short_term(bits: Bits, sets: list, index: int, wanted: list[tuple[int, int]], rng: random.Random) -> None:
-    """7.3.7; `wanted`: (delta POC, used) of S0 from near to far, then S1 from near to far. index == len(sets): header."""
+    """7.3.7; `wanted`: (delta POC, used) of S0, then S1, each from near to far. index == len(sets): slice header."""
     choices = []
     in_header = index == len(sets)
     for reference in range(index) if in_header else ([index - 1] if index else []):
@@ -772,9 +770,7 @@ class _PictureWriter:
                     slices.symbols.clear()
                     if new_tile or row_start:
                         slices.last_qp = header.slice_qp
-                    kind = header.slice_type
-                    init_type = 0 if kind == I else (2 if header.cabac_init else 1) if kind == P else (1 if header.cabac_init else 2)
-                    contexts = initial_contexts(init_type, header.slice_qp)
+                    contexts = initial_contexts(_init_type(header), header.slice_qp)
                     if not new_tile:
                         if row_start:
                             if slices.available(x << ctb, y << ctb, (x + 1) << ctb, (y - 1) << ctb):
@@ -794,7 +790,7 @@ class _PictureWriter:
         return b"".join(out)
 
     def _segment(self, header: Header, first: int, dependent: bool, substreams: list[bytes]) -> bytes:
-        rng, sps, pps, picture = self.rng, self.sps, self.pps, self.picture
+        rng, pps, picture = self.rng, self.pps, self.picture
         bits = Bits()
         bits.flag(first == 0)
         if 16 <= picture.kind <= 23:
@@ -936,9 +932,7 @@ class _PictureWriter:
 
     def _coded(self, addresses: list[int]) -> Coded:
         sps, pps, written = self.sps, self.pps, self.slices.written
-        address, region = decoding_order(
-            sps.width, sps.height, sps.ctb, pps.column_bounds, pps.row_bounds, addresses
-        )
+        address, region = decoding_order(sps.width, sps.height, sps.ctb, pps.column_bounds, pps.row_bounds, addresses)
         coded = Coded(
             sps.width,
             sps.height,
@@ -985,6 +979,13 @@ class _PictureWriter:
         coded.weights = np.array(weights, np.int32).reshape(-1, 3, 3)
 
 
+def _init_type(header: Header) -> int:
+    """(9-7)."""
+    if header.slice_type == I:
+        return 0
+    return (2 if header.cabac_init else 1) if header.slice_type == P else (1 if header.cabac_init else 2)
+
+
 def _explicit_weights(table: dict, one: int, ref_idx: int, depth: int) -> list[tuple[int, int, int]]:
     """(8-xxx) log2 denominator, weight and offset of the three planes: 7.4.7.3."""
     luma, chroma = table["lists"][one][ref_idx]
@@ -1000,12 +1001,13 @@ def _explicit_weights(table: dict, one: int, ref_idx: int, depth: int) -> list[t
     return result
 
 
-def write(seed: int, *, pictures: int = 4, plain: bool = False) -> Stream:
+def write(seed: int, *, pictures: int = 4, plain: bool = False, constrained_intra: bool = False) -> Stream:
     """A stream of `pictures` packets, all from `seed`; parameter sets stand in the first packet."""
     rng = random.Random(seed)
     sps = _draw_sps(rng)
     pps = _draw_pps(sps, rng)
     chances = _draw_chances(rng)
+    pps.constrained_intra = constrained_intra
     if plain:
         pps.tiles, pps.wpp, pps.dependent_slices = False, False, False
         sps.min_cb = sps.ctb
