@@ -175,8 +175,8 @@ class PictureParser:
     def parse(self, packet: bytes) -> Picture | None:
         """Random access: the picture of one packet by itself; None: the packet has no slice that can be read.
 
-        Everything is exact except direct vectors of B slices and what is predicted from them (see `Sequence`). Damage
-        is told in `Picture.errors`, and what stands before it is there.
+        Everything is exact except direct vectors of B slices and what is predicted from them (see
+        `PictureSequence`). Damage is told in `Picture.errors`, and what stands before it is there.
         """
         slices, errors = self.slices_of(packet)
         if not slices:

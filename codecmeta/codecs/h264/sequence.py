@@ -1,6 +1,6 @@
 """Pictures in decoding order: reference lists, co-located pictures, and with them exact direct vectors.
 
-sequence = Sequence(stream.codec_context.extradata)
+sequence = PictureSequence(stream.codec_context.extradata)
 for packet in container.demux(stream):
     picture = sequence.parse(bytes(packet))
 """
@@ -15,7 +15,7 @@ from codecmeta.codecs.h264.slice_header import B, SliceHeader
 from codecmeta.codecs.h264.state import K_MAP, K_SCALE
 
 
-class Sequence:
+class PictureSequence:
     """Parses every picture of a stream from an IDR picture on. Decoding order is the order of the calls of `parse`."""
 
     def __init__(self, extradata: bytes | None = None, *, annex_b: bool = False) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ParameterSets
+from codecmeta.codecs.protocol import Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
 from codecmeta.codecs.syntax.nal import SLICE_IDR, SLICE_NON_IDR, SLICE_PARTITION_A, nal_units, rbsp_of
 
@@ -17,10 +18,6 @@ SLICE_TYPE_LETTERS = "PBIPI"
 EXTENDED = 88  # profile_idc of the only profile with data partitioning, SP and SI slices (A.2.3)
 
 HEADER_BYTES = (48, 2000)  # enough for most headers; for all: 2 x 32 weights of 6 Exp-Golomb codes are the longest part
-
-
-class Refused(ValueError):
-    """The stream uses a part of the standard that this parser does not read; the message names it."""
 
 
 @dataclass(slots=True)

@@ -18,13 +18,13 @@ The arrays that the kernels of this package pass on:
     m    int32    number of the slice segment per CTB, -1: not parsed
     r    int32    motion per 16x16 block for later pictures: CELL words each (R_*)
     o    int32    r of the co-located picture
-    cu, pu, tu, lv   int32  rows of the coding units, prediction units, transform units and levels (the last two: traces)
+    cu, pu, tu, lv   int32  rows of coding, prediction and transform units, and levels (the last two: traces)
     e    float32  energy per 4x4 block: luma, Cb, Cr planes
 """
 
 from __future__ import annotations
 
-from codecmeta.hevc.shared import BYTE_END, BYTE_POSITION, COD_I_OFFSET, COD_I_RANGE, SPARE_BITS
+from codecmeta.codecs.hevc.shared import BYTE_END, BYTE_POSITION, COD_I_OFFSET, COD_I_RANGE, SPARE_BITS
 
 assert sorted((COD_I_RANGE, COD_I_OFFSET, SPARE_BITS, BYTE_POSITION, BYTE_END)) == list(range(5))
 

@@ -5,14 +5,14 @@ From slice headers alone. All POC differences stand in the header: what a pictur
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
-
 
 import numpy as np
 
-from codecmeta.hevc import state
-from codecmeta.hevc.nal import BLA_W_LP, CRA_NUT, IDR_N_LP, IDR_W_RADL, LAST_IRAP, RADL_N, RASL_R
-from codecmeta.hevc.parameter_sets import SPS
+from codecmeta.codecs.hevc import state
+from codecmeta.codecs.hevc.nal import BLA_W_LP, CRA_NUT, IDR_N_LP, IDR_W_RADL, LAST_IRAP, RADL_N, RASL_R
+from codecmeta.codecs.hevc.parameter_sets import SPS
 
 # RefPicList0 and 1 of a slice segment: (identity, PicOrderCntVal, used for long-term reference)
 Lists = tuple[list[tuple[int, int, bool]], list[tuple[int, int, bool]]]
@@ -33,6 +33,7 @@ class DecodedPictureBuffer:
     def __init__(self) -> None:
         self.references: list[Reference] = []
         self.identity = -1
+        self.period = 0  # counts up where picture order counts start anew
         self.lost = False  # a reference that should be there is missing since the last IRAP picture
         self.skipped = False  # the current picture is a RASL picture of which players show nothing
         self.current = Reference(-1, 0)
@@ -63,6 +64,12 @@ class DecodedPictureBuffer:
             if words[state.H_LT_USED + i]:
                 buffer._long.append(Reference(-1, difference, True))
         return buffer
+
+    def copy(self) -> DecodedPictureBuffer:
+        """The buffer as it is now."""
+        other = copy(self)
+        other.references = [copy(one) for one in self.references]
+        return other
 
     def end_of_sequence(self) -> None:
         """An end of sequence NAL unit: the next picture starts anew."""
@@ -95,6 +102,7 @@ class DecodedPictureBuffer:
         if starts:
             self.references = []
             self.lost = False
+            self.period += 1
         elif self._first:
             self.lost = True
         self._first = False
@@ -165,5 +173,3 @@ class DecodedPictureBuffer:
             entries = words[at : at + count] if words[state.H_MODIFIED_0 + list_] else range(count)
             result.append([initial[i % len(initial)] for i in entries])
         return result[0], result[1]
-
-

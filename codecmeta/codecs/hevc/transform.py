@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from codecmeta.hevc.residual import DIAGONAL, HORIZONTAL, VERTICAL, add_energy, residual_coding
-from codecmeta.hevc.shared import (
+from codecmeta.codecs.hevc.residual import DIAGONAL, HORIZONTAL, VERTICAL, add_energy, residual_coding
+from codecmeta.codecs.hevc.shared import (
     F32P,
     I32P,
     I64,
@@ -15,7 +15,7 @@ from codecmeta.hevc.shared import (
     decision,
     kernel,
 )
-from codecmeta.hevc.state import (
+from codecmeta.codecs.hevc.state import (
     B_LEVELS,
     BAD_SYNTAX,
     CHROMA,
@@ -24,11 +24,9 @@ from codecmeta.hevc.state import (
     CU_X0,
     CU_Y0,
     H_CB_OFFSET,
-    H_CR_OFFSET,
     IS_QP_CODED,
     K_BIT_DEPTH_C,
     K_CB_OFFSET,
-    K_CR_OFFSET,
     K_DEPTH_INTER,
     K_MAX_TB,
     K_MIN_TB,
@@ -68,7 +66,7 @@ from codecmeta.hevc.state import (
     TU_X,
     TU_Y,
 )
-from codecmeta.hevc.tables import table
+from codecmeta.codecs.hevc.tables import table
 
 QPC = constant(table("QpC"), "int64")
 SPLIT_TRANSFORM, CBF_LUMA, CBF_CHROMA, CU_QP_DELTA_ABS = (
@@ -201,10 +199,11 @@ def transform_tree(s, c, d, k, f, h, a, b, w, e, tu, lv, log2_cb):
         x, y = node & 0x7FFF, node >> 15 & 0x7FFF
         log2, depth, blkIdx = node >> 30 & 7, node >> 33 & 7, node >> 36 & 3
         parent = node >> 38 & 3
-        if log2 <= k[K_MAX_TB] and log2 > k[K_MIN_TB] and depth < s[MAX_TRAFO_DEPTH] and not (intra_split and depth == 0):
+        first_split = intra_split and depth == 0
+        if log2 <= k[K_MAX_TB] and log2 > k[K_MIN_TB] and depth < s[MAX_TRAFO_DEPTH] and not first_split:
             split = decision(s, c, d, SPLIT_TRANSFORM + 5 - log2)
         else:
-            split = I64(log2 > k[K_MAX_TB] or (intra_split and depth == 0) or (inter_split and depth == 0))
+            split = I64(log2 > k[K_MAX_TB] or first_split or (inter_split and depth == 0))
         chroma = parent
         if log2 > 2 and parent:
             chroma = I64(0)
@@ -231,4 +230,3 @@ def transform_tree(s, c, d, k, f, h, a, b, w, e, tu, lv, log2_cb):
         transform_unit(s, c, d, k, f, h, a, b, w, e, tu, lv, x, y, log2, blkIdx, luma, chroma, mode)
         if s[STATUS]:
             return
-

@@ -9,10 +9,9 @@ what is left out is the rounding of residual samples to integers.
 
 from __future__ import annotations
 
-
 from numba import types
 
-from codecmeta.hevc.shared import (
+from codecmeta.codecs.hevc.shared import (
     BYTE_END,
     BYTE_POSITION,
     COD_I_OFFSET,
@@ -32,7 +31,7 @@ from codecmeta.hevc.shared import (
     leading_zeros,
     refill,
 )
-from codecmeta.hevc.state import (
+from codecmeta.codecs.hevc.state import (
     A_CSBF,
     A_POSITIONS,
     B_LEVELS,
@@ -56,7 +55,7 @@ from codecmeta.hevc.state import (
     W_LOW,
     W_ODD,
 )
-from codecmeta.hevc.tables import table
+from codecmeta.codecs.hevc.tables import table
 
 F32, U64 = types.float32, types.uint64
 TRANSFORM_SKIP, LAST_X, LAST_Y, CODED_SUB_BLOCK, SIGNIFICANT, GREATER_1, GREATER_2 = (
@@ -470,6 +469,3 @@ def add_energy(s, k, f, b, w, e, x0, y0, log2, cIdx, qP):
     for y in range(blocks):
         for x in range(blocks):
             e[first + y * stride + x] += energy
-
-
-

@@ -1,15 +1,16 @@
 """Clause 8.5.3.2: the vectors and references of a prediction unit: merging, vector prediction, temporal candidates.
 
 Only the last row and column of 4x4 blocks of a prediction unit are written to g and v: no neighbour that the standard
-looks at lies elsewhere; intra blocks are what nobody wrote to since the picture began. For later pictures each 16x16 block keeps the motion at its top left corner (8.5.3.2.9).
+looks at lies elsewhere; intra blocks are what nobody wrote to since the picture began. For later pictures each 16x16
+block keeps the motion at its top left corner (8.5.3.2.9).
 """
 
 from __future__ import annotations
 
 from numba import types
 
-from codecmeta.hevc.shared import I8P, I32P, I64, I64P, VOID, constant, kernel
-from codecmeta.hevc.state import (
+from codecmeta.codecs.hevc.shared import I8P, I32P, I64, I64P, VOID, constant, kernel
+from codecmeta.codecs.hevc.state import (
     AVAILABLE_LEFT,
     AVAILABLE_UP,
     AVAILABLE_UP_LEFT,
@@ -49,9 +50,9 @@ from codecmeta.hevc.state import (
     STRIDE,
     B,
 )
-from codecmeta.hevc.state import HEIGHT as PIC_HEIGHT
-from codecmeta.hevc.state import WIDTH as PIC_WIDTH
-from codecmeta.hevc.tables import table
+from codecmeta.codecs.hevc.state import HEIGHT as PIC_HEIGHT
+from codecmeta.codecs.hevc.state import WIDTH as PIC_WIDTH
+from codecmeta.codecs.hevc.tables import table
 
 L0_CAND = constant(table("l0CandIdx"), "int64")
 L1_CAND = constant(table("l1CandIdx"), "int64")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from codecmeta.hevc.motion import merge_motion, mv_x, mv_y, packed_mv, predicted_mv, set_motion
-from codecmeta.hevc.shared import (
+from codecmeta.codecs.hevc.motion import merge_motion, mv_x, mv_y, packed_mv, predicted_mv, set_motion
+from codecmeta.codecs.hevc.shared import (
     BYTE_END,
     BYTE_POSITION,
     F32P,
@@ -20,7 +20,7 @@ from codecmeta.hevc.shared import (
     kernel,
     terminate,
 )
-from codecmeta.hevc.state import (
+from codecmeta.codecs.hevc.state import (
     A_LEFT,
     A_MODE_LEFT,
     A_MODE_UP,
@@ -129,8 +129,8 @@ from codecmeta.hevc.state import (
     B,
     I,
 )
-from codecmeta.hevc.tables import table
-from codecmeta.hevc.transform import set_chroma_qp, transform_tree
+from codecmeta.codecs.hevc.tables import table
+from codecmeta.codecs.hevc.transform import set_chroma_qp, transform_tree
 
 (
     SPLIT_CU,
@@ -470,7 +470,11 @@ def pcm_sample(s, c, d, k, tu, lv, log2):
     initialise_decoding_engine(s, d)
 
 
-@kernel(VOID(I64P, I64P, U8P, I32P, I32P, U8P, I32P, U8P, F32P, F32P, I8P, I32P, I32P, I32P, I32P, I32P, I32P, I64, I64))
+@kernel(
+    VOID(
+        I64P, I64P, U8P, I32P, I32P, U8P, I32P, U8P, F32P, F32P, I8P, I32P, I32P, I32P, I32P, I32P, I32P, I64, I64
+    )
+)  # fmt: skip
 def coded_unit(s, c, d, k, h, a, b, f, w, e, g, v, r, o, pu, tu, lv, log2, depth):
     """What a coding unit that is not skipped has behind its cu_skip_flag."""
     s[PRED_MODE] = MODE_INTRA
@@ -505,7 +509,9 @@ def coded_unit(s, c, d, k, h, a, b, f, w, e, g, v, r, o, pu, tu, lv, log2, depth
 
 
 @kernel(
-    VOID(I64P, I64P, U8P, I32P, I32P, U8P, I32P, U8P, F32P, F32P, I8P, I32P, I32P, I32P, I32P, I32P, I32P, I32P, I64, I64)
+    VOID(
+        I64P, I64P, U8P, I32P, I32P, U8P, I32P, U8P, F32P, F32P, I8P, I32P, I32P, I32P, I32P, I32P, I32P, I32P, I64, I64
+    )
 )  # fmt: skip
 def coding_unit(s, c, d, k, h, a, b, f, w, e, g, v, r, o, cu, pu, tu, lv, log2, depth):
     """coding_unit() at CU_X0, CU_Y0."""
@@ -564,7 +570,11 @@ def start_quantization_group(s, a, k, h, x, y):
         set_chroma_qp(s, k, h)
 
 
-@kernel(VOID(I64P, I64P, U8P, I32P, I32P, U8P, I32P, U8P, F32P, F32P, I8P, I32P, I32P, I32P, I32P, I32P, I32P, I32P, I64, I64))
+@kernel(
+    VOID(
+        I64P, I64P, U8P, I32P, I32P, U8P, I32P, U8P, F32P, F32P, I8P, I32P, I32P, I32P, I32P, I32P, I32P, I32P, I64, I64
+    )
+)  # fmt: skip
 def coding_quadtree(s, c, d, k, h, a, b, f, w, e, g, v, r, o, cu, pu, tu, lv, x0, y0):
     """coding_quadtree() of a CTB, its nodes in order on a stack: x 16 bits, y 16, log2 8, depth 8."""
     top = I64(0)

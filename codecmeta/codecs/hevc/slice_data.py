@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from numba import types
 
-from codecmeta.hevc.coding_unit import bits_consumed, coding_quadtree
-from codecmeta.hevc.shared import (
+from codecmeta.codecs.hevc.coding_unit import bits_consumed, coding_quadtree
+from codecmeta.codecs.hevc.shared import (
     BYTE_END,
     BYTE_POSITION,
     F32A,
@@ -28,7 +28,7 @@ from codecmeta.hevc.shared import (
     pointer,
     terminate,
 )
-from codecmeta.hevc.state import (
+from codecmeta.codecs.hevc.state import (
     AVAILABLE_LEFT,
     AVAILABLE_UP,
     AVAILABLE_UP_LEFT,
@@ -95,8 +95,8 @@ from codecmeta.hevc.state import (
     B,
     I,
 )
-from codecmeta.hevc.tables import table
-from codecmeta.hevc.transform import set_chroma_qp
+from codecmeta.codecs.hevc.tables import table
+from codecmeta.codecs.hevc.transform import set_chroma_qp
 
 INIT_VALUES = constant(table("initValue"), "int64").reshape(-1)
 NUM_CONTEXTS = 154
@@ -213,7 +213,7 @@ def forget_ctb(s, e):
         for x in range(s[CTB_X] * side, min((s[CTB_X] + 1) * side, stride)):
             e[y * stride + x] = 0
     plane = stride * rows
-    for cIdx in range(2):
+    for _ in range(2):
         for y in range(s[CTB_Y] * (side >> 1), min((s[CTB_Y] + 1) * (side >> 1), rows >> 1)):
             for x in range(s[CTB_X] * (side >> 1), min((s[CTB_X] + 1) * (side >> 1), stride >> 1)):
                 e[plane + y * (stride >> 1) + x] = 0

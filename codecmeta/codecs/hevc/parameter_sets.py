@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from codecmeta.hevc.nal import layer_of, rbsp_of, type_of, units_of_extradata
-from codecmeta.hevc.nal import PPS as PPS_NUT
-from codecmeta.hevc.nal import SPS as SPS_NUT
-from codecmeta.hevc.shared import BitReader, EndOfData
-from codecmeta.hevc.tables import table
+from codecmeta.codecs.hevc.nal import PPS as PPS_NUT
+from codecmeta.codecs.hevc.nal import SPS as SPS_NUT
+from codecmeta.codecs.hevc.nal import layer_of, rbsp_of, type_of, units_of_extradata
+from codecmeta.codecs.hevc.shared import BitReader, EndOfData
+from codecmeta.codecs.hevc.tables import table
 
 MAX_SIZE = 16888  # of either side: sqrt(8 * MaxLumaPs) at level 6.2, rounded up to 8 (A.4.1)
 MAX_LUMA_PS = 35651584  # at level 6.2 (Table A.8)
@@ -261,7 +261,9 @@ def parse_sps(rbsp: bytes) -> SPS:
     _require(0 < width <= MAX_SIZE and 0 < height <= MAX_SIZE and width * height <= MAX_LUMA_PS, "picture size")
     crop = [r.ue() for _ in range(4)] if r.flag() else [0] * 4
     unit_x, unit_y = (2 if chroma_format_idc in (1, 2) else 1), (2 if chroma_format_idc == 1 else 1)
-    crop_left, crop_right, crop_top, crop_bottom = (v * u for v, u in zip(crop, (unit_x, unit_x, unit_y, unit_y)))
+    crop_left, crop_right, crop_top, crop_bottom = (
+        v * u for v, u in zip(crop, (unit_x, unit_x, unit_y, unit_y), strict=True)
+    )
     _require(crop_left + crop_right < width and crop_top + crop_bottom < height, "conformance window")
     bit_depth_luma, bit_depth_chroma = 8 + r.ue(), 8 + r.ue()
     _require(max(bit_depth_luma, bit_depth_chroma) <= 16, "bit depth")
@@ -388,7 +390,7 @@ def _st_ref_pic_set(r: BitReader, index: int, known: list[ShortTermRPS]) -> Shor
     counts = r.ue(), r.ue()
     _require(sum(counts) <= 16, "more than 16 short-term pictures")
     lists = []
-    for count, sign in zip(counts, (-1, 1)):
+    for count, sign in zip(counts, (-1, 1), strict=True):
         delta, entries = 0, []
         for _ in range(count):
             delta += sign * (1 + r.ue())
@@ -573,7 +575,7 @@ def _pps_extensions(r: BitReader, transform_skip: bool) -> tuple[str, ...]:
     """The tools that the extension flags of a PPS switch on."""
     if not r.flag():
         return ()
-    range_, multilayer, three_d, screen = r.flag(), r.flag(), r.flag(), r.flag()
+    range_, _, three_d, screen = r.flag(), r.flag(), r.flag(), r.flag()
     r.u(4)
     found = []
     if range_:

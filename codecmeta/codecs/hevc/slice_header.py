@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numba import int32
 
-from codecmeta.hevc.parameter_sets import PPS, SPS
-from codecmeta.hevc.shared import I32A, I32P, I64, I64A, I64P, U8A, U8P, kernel, leading_zeros, pointer
-from codecmeta.hevc.state import (
-    B,
+from codecmeta.codecs.hevc.parameter_sets import PPS, SPS
+from codecmeta.codecs.hevc.shared import I32A, I32P, I64, I64A, I64P, U8A, U8P, kernel, leading_zeros, pointer
+from codecmeta.codecs.hevc.state import (
     BAD_SYNTAX,
     BIT_END,
     BIT_POSITION,
@@ -102,6 +101,7 @@ from codecmeta.hevc.state import (
     OK,
     ST_SIZE,
     STATUS,
+    B,
     I,
 )
 
@@ -417,8 +417,8 @@ def independent_header(s, d, k, h):
 def slice_segment_header(s, d, pairs, h):
     """slice_segment_header() of the RBSP `d`, BIT_END bits of it, NAL_UNIT_TYPE set -> STATUS; words into `h`.
 
-    pairs: the words of all parameter set pairs by PPS id. H_DATA_BYTE is where slice_segment_data() starts. The words of a
-    dependent segment are those of the slice it belongs to.
+    pairs: the words of all parameter set pairs by PPS id. H_DATA_BYTE is where slice_segment_data() starts. The words
+    of a dependent segment are those of the slice it belongs to.
     """
     s, d, h = pointer(s), pointer(d), pointer(h)
     s[STATUS] = OK
@@ -513,7 +513,12 @@ class SliceHeader:
         """(POC lsb, used by the current picture, delta_poc_msb_present_flag, DeltaPocMsbCycleLt)."""
         words = self.words
         return tuple(
-            (int(words[H_LT_POC + i]), bool(words[H_LT_USED + i]), bool(words[H_LT_MSB + i]), int(words[H_LT_CYCLE + i]))
+            (
+                int(words[H_LT_POC + i]),
+                bool(words[H_LT_USED + i]),
+                bool(words[H_LT_MSB + i]),
+                int(words[H_LT_CYCLE + i]),
+            )
             for i in range(int(words[H_NUM_LT]))
         )
 

@@ -1,17 +1,17 @@
 """Pictures in decoding order: reference picture sets, co-located pictures, and with them exact vectors.
 
-sequence = Sequence(stream.codec_context.extradata)
+sequence = PictureSequence(stream.codec_context.extradata)
 for packet in container.demux(stream):
     picture = sequence.parse(bytes(packet))
 """
 
 from __future__ import annotations
 
-from codecmeta.hevc.decoded_picture_buffer import DecodedPictureBuffer
-from codecmeta.hevc.picture import Picture, PictureParser
+from codecmeta.codecs.hevc.decoded_picture_buffer import DecodedPictureBuffer
+from codecmeta.codecs.hevc.picture import Picture, PictureParser
 
 
-class Sequence:
+class PictureSequence:
     """Parses every picture of a stream from an IRAP picture on. Decoding order is the order of the calls of `parse`."""
 
     def __init__(self, extradata: bytes | None = None, *, annex_b: bool = False, trace: bool = False) -> None:
@@ -29,3 +29,10 @@ class Sequence:
         self._pictures = {i: p for i, p in self._pictures.items() if i in used}
         self._pictures[picture.identity] = picture
         return picture
+
+    def skip(self, packet: bytes) -> bool:
+        """Follow the headers of the next packet without its blocks; False: it has no picture that can be read."""
+        return self.parser.follow(packet, self.buffer)
+
+
+Sequence = PictureSequence

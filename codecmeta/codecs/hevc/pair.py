@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from codecmeta.hevc import state
-from codecmeta.hevc.parameter_sets import PPS, SPS, ParameterSets, default_scaling_lists, refusal_of
-from codecmeta.hevc.tables import table
+from codecmeta.codecs.hevc import state
+from codecmeta.codecs.hevc.parameter_sets import PPS, SPS, ParameterSets, default_scaling_lists, refusal_of
+from codecmeta.codecs.hevc.tables import table
 
 
 def pair_words(sets: ParameterSets) -> np.ndarray:
-    """int32 (64, K_SIZE): the words of every PPS with its SPS; K_VALID 0 where one is missing, 2 where it is refused."""
+    """int32 (64, K_SIZE): the words of every PPS with its SPS; K_VALID 0: one is missing, 2: refused."""
     pairs = np.zeros((64, state.K_SIZE), np.int32)
     for pps_id, pps in sets.pps.items():
         sps = sets.sps.get(pps.sps_id)

@@ -4,18 +4,19 @@ parser = PictureParser(stream.codec_context.extradata)
 picture = parser.parse(bytes(packet))
 picture.picture_type, picture.cu, picture.pu, picture.luma_energy
 
-This file compiles the kernels when it is imported.
+
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from codecmeta.hevc import state
-from codecmeta.hevc.decoded_picture_buffer import DecodedPictureBuffer, Lists, Reference
-from codecmeta.hevc.nal import (
+from codecmeta.codecs.hevc import state
+from codecmeta.codecs.hevc.decoded_picture_buffer import DecodedPictureBuffer, Lists, Reference
+from codecmeta.codecs.hevc.nal import (
     EMULATED,
     END_OF_BITSTREAM,
     END_OF_SEQUENCE,
@@ -28,13 +29,16 @@ from codecmeta.hevc.nal import (
     rbsp_of,
     type_of,
 )
-from codecmeta.hevc.pair import pair_words, scaling_factors, tile_tables
-from codecmeta.hevc.parameter_sets import PPS, SPS, parameter_sets_of, refusal_of
-from codecmeta.hevc.shared import STATES, Refused
-from codecmeta.hevc.slice_data import slice_segment_data
-from codecmeta.hevc.slice_header import NO_PARAMETER_SET, REFUSED, SliceHeader, slice_segment_header
+from codecmeta.codecs.hevc.pair import pair_words, scaling_factors, tile_tables
+from codecmeta.codecs.hevc.parameter_sets import PPS, SPS, parameter_sets_of, refusal_of
+from codecmeta.codecs.hevc.shared import STATES
+from codecmeta.codecs.hevc.slice_data import slice_segment_data
+from codecmeta.codecs.hevc.slice_header import NO_PARAMETER_SET, REFUSED, SliceHeader, slice_segment_header
+from codecmeta.codecs.protocol import Refused
 
 PADDING = bytes(16)
+LONGEST_CHAIN = 32  # pictures parsed for the vectors of one
+_HEADER_BYTES = 4096  # enough for a slice segment header, entry points and all
 _NOTHING = np.zeros(1, np.int32)
 _WHAT = (
     "",
@@ -67,7 +71,8 @@ class Picture:
     errors: list[str] = field(default_factory=list)
     identity: int = -1  # number in decoding order; -1: parsed by random access
     poc: int = 0  # PicOrderCntVal; by random access its lsb
-    vectors_exact: bool = True  # False: temporal candidates were missing, so vectors and merged references are estimates
+    reference_poc: int = 0  # what the POCs in `lists` are relative to: `poc`, by random access 0
+    vectors_exact: bool = True  # False: temporal candidates were missing; vectors, and references of merged blocks
     output: bool = True  # pic_output_flag
 
     @property
@@ -173,6 +178,67 @@ class PictureParser:
         picture.errors[:0] = errors
         return picture
 
+    def follow(self, packet: bytes, buffer: DecodedPictureBuffer) -> bool:
+        """Tell `buffer` of the picture of a packet without parsing its blocks; False: no slice that can be read."""
+        found, ended = False, False
+        for unit in nal_units(packet, self.nal_length_size):
+            kind = type_of(unit)
+            if layer_of(unit) or (found and is_slice(kind)):
+                continue
+            if not is_slice(kind):
+                ended |= kind in (END_OF_SEQUENCE, END_OF_BITSTREAM)
+                self.sets.add(unit)
+                continue
+            data, _, _ = self._payload(unit[:_HEADER_BYTES])
+            if not self._header(data, kind):
+                buffer.begin(self.h, self._pair()[0], kind, (unit[1] & 7) - 1)
+                found = True
+        if ended:
+            buffer.end_of_sequence()
+        return found
+
+    def parse_last(self, packets: Sequence[bytes]) -> Picture | None:
+        """The picture of the last packet, with exact vectors where its chain of co-located pictures is short.
+
+        packets: all from a random access point on, in decoding order. A field of vectors depends on that of its own
+        co-located picture alone, so only the chain is parsed, at most LONGEST_CHAIN pictures; of the others the
+        headers. A longer chain leaves the vectors estimates.
+        """
+        buffer = DecodedPictureBuffer()
+        chains: dict[int, tuple[int, ...]] = {}  # by identity: co-located pictures, then the picture itself
+        packet_of: dict[int, int] = {}
+        buffers: list[DecodedPictureBuffer] = []
+        for number, packet in enumerate(packets):
+            if not self.follow(packet, buffer):
+                buffers.append(buffer.copy())
+                continue
+            identity = buffer.identity
+            packet_of[identity] = number
+            chains[identity] = (*chains.get(self._collocated_identity(buffer), ()), identity)
+            buffers.append(buffer.copy())
+        wanted = chains.get(buffer.identity, ())
+        if not wanted or packet_of[buffer.identity] != len(packets) - 1 or len(wanted) > LONGEST_CHAIN:
+            return self.parse(packets[-1])
+        pictures: dict[int, Picture] = {}
+        picture = None
+        for identity in wanted:
+            number = packet_of[identity]
+            before = buffers[number - 1].copy() if number else DecodedPictureBuffer()
+            picture = self.parse_with(packets[number], before, pictures)
+            if picture is not None:
+                pictures = {identity: picture}
+        if picture is not None:
+            picture.identity = -1
+        return picture
+
+    def _collocated_identity(self, buffer: DecodedPictureBuffer) -> int:
+        """Which picture the one whose header is in `self.h` takes temporal candidates from, -1: none."""
+        h = self.h
+        if h[state.H_TYPE] == state.I or not h[state.H_TEMPORAL_MVP]:
+            return -1
+        entries = buffer.lists(h)[0 if h[state.H_COLLOCATED_L0] else 1]
+        return entries[int(h[state.H_COLLOCATED_REF])].identity
+
     def _payload(self, unit: bytes) -> tuple[np.ndarray, int, np.ndarray]:
         """The RBSP as the kernels take it, its length, and where bytes were taken out of it."""
         rbsp = rbsp_of(unit).rstrip(b"\x00")
@@ -239,7 +305,7 @@ class PictureParser:
             picture.poc = int(self.h[state.H_POC_LSB])
         else:
             current = buffer.begin(self.h, sps, kind, temporal_id_plus1 - 1)
-            picture.identity, picture.poc = current.identity, current.poc
+            picture.identity, picture.poc, picture.reference_poc = current.identity, current.poc, current.poc
         return picture
 
     def _parse_segment(
@@ -261,7 +327,8 @@ class PictureParser:
         picture.slice_types.append(int(h[state.H_TYPE]))
         if self.trace:
             words = h[: state.H_ENTRIES + int(h[state.H_NUM_ENTRIES])].copy()
-            picture.headers.append(SliceHeader(picture.nal_unit_type, (unit[1] & 7) - 1, picture.sps, picture.pps, words))
+            temporal_id = (unit[1] & 7) - 1
+            picture.headers.append(SliceHeader(picture.nal_unit_type, temporal_id, picture.sps, picture.pps, words))
         status = slice_segment_data(
             s,
             self.c,

@@ -1,0 +1,192 @@
+"""H.264 as `codecmeta.codecs.protocol` asks of a parser.
+
+A damaged picture keeps what stands before the damage. Blocks behind it have no vectors, residual and bits 0 and QP
+NOT_PARSED_QP. Other pictures stay exact, but for direct vectors that depend on a damaged or missing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.codecs.h264.coefficients import block_rms
+from codecmeta.codecs.h264.decoded_picture_buffer import DecodedPictureBuffer
+from codecmeta.codecs.h264.motion_vectors import count_rows, motion_vectors, write_rows, write_vectors
+from codecmeta.codecs.h264.parameter_sets import SPS, parameter_sets_of
+from codecmeta.codecs.h264.picture import Picture, PictureParser
+from codecmeta.codecs.h264.sequence import PictureSequence
+from codecmeta.codecs.h264.slice_data import slice_data
+from codecmeta.codecs.h264.slice_header import SliceHeader, parse_slice_header, refusal_of, slice_type
+from codecmeta.codecs.protocol import NOT_PARSED_QP, Coded, Lost, Refused
+from codecmeta.codecs.syntax.bits import EndOfData
+from codecmeta.codecs.syntax.nal import (
+    SLICE_IDR,
+    SLICE_NON_IDR,
+    has_wrong_lengths,
+    nal_length_size_of,
+    nal_units,
+    rbsp_of,
+)
+
+ENTRY_KERNELS = (slice_data, block_rms, count_rows, write_rows, write_vectors)
+
+_LARGEST = float(np.finfo(np.float16).max)  # only levels of a damaged picture reach so far
+_RESETS_ORDER = 5  # memory_management_control_operation
+
+
+def open_stream(extradata: bytes) -> H264Stream:
+    """The parser of a stream. Raises Refused where its parameter sets say what it does not read."""
+    return H264Stream(extradata)
+
+
+def headers_of(extradata: bytes | None) -> H264Headers:
+    """What the headers of a stream say."""
+    return H264Headers(extradata)
+
+
+class H264Headers:
+    """Picture types by slice headers, size and crop by the first parameter set; of any H.264."""
+
+    def __init__(self, extradata: bytes | None) -> None:
+        self.coded = _first_coded(extradata)
+        self._length_size = nal_length_size_of(extradata)
+
+    def picture_type(self, packet: bytes) -> int:
+        return ord(slice_type(packet, self._length_size) or "\0")
+
+
+class H264Stream:
+    """One stream of progressive H.264."""
+
+    block = 16
+
+    def __init__(self, extradata: bytes) -> None:
+        self._extradata = extradata
+        self._length_size = nal_length_size_of(extradata)
+        sets = parameter_sets_of(extradata)
+        for sps in sets.sps.values():
+            if reason := refusal_of(sps):
+                raise Refused(reason)
+        for pps in sets.pps.values():
+            if reason := refusal_of(sets.sps[pps.seq_parameter_set_id], pps):
+                raise Refused(reason)
+        self.sets_in_keyframes = self._length_size is None or not sets.pps
+        self.coded = _first_coded(extradata)
+
+    def alone(self) -> H264Parser:
+        return H264Parser(PictureParser(self._extradata))
+
+    def sequence(self) -> H264Parser:
+        return H264Parser(PictureSequence(self._extradata))
+
+    def order(self, packets: Iterable[bytes]) -> list[tuple[int, int]]:
+        """By the picture order counts of the slice headers, counted anew behind each picture that resets them."""
+        buffer = DecodedPictureBuffer()
+        keys: list[tuple[int, int]] = []
+        for header in self._first_headers(packets):
+            operations = header.memory_management_control_operations or ()
+            counted_anew = header.idr or any(operation == _RESETS_ORDER for operation, *_ in operations)
+            period = (keys[-1][0] if keys else 0) + counted_anew
+            current = buffer.begin(header)
+            if buffer.lost:
+                raise Lost
+            buffer.end(header)
+            keys.append((period, current.order))
+        return keys
+
+    def _first_headers(self, packets: Iterable[bytes]) -> Iterator[SliceHeader]:
+        """The first slice header of each packet, parameter sets on the way taken in."""
+        sets = parameter_sets_of(self._extradata)
+        for packet in packets:
+            header = None
+            for unit in nal_units(packet, self._length_size):
+                try:
+                    if SLICE_NON_IDR <= unit[0] & 31 <= SLICE_IDR:
+                        header = parse_slice_header(unit, rbsp_of(unit[:4096]), sets)
+                        break
+                except (EndOfData, KeyError) as reason:
+                    raise Lost from reason
+                sets.add(unit)
+            if header is None:
+                raise Lost
+            yield header
+
+    def is_whole(self, packet: bytes) -> bool:
+        """Whether the lengths of its NAL units say so; start codes do not tell."""
+        return self._length_size is not None and not has_wrong_lengths(packet, self._length_size)
+
+
+class H264Parser:
+    """A `PictureParser` (each picture alone) or a `PictureSequence` at work."""
+
+    def __init__(self, parser: PictureParser | PictureSequence) -> None:
+        self._parser = parser
+        self._pictures = parser.parser if isinstance(parser, PictureSequence) else parser
+
+    @property
+    def lost(self) -> bool:
+        return isinstance(self._parser, PictureSequence) and self._parser.buffer.lost
+
+    def parse(self, packet: bytes) -> H264Picture | None:
+        picture = self._parser.parse(packet)
+        return H264Picture(picture) if picture is not None else None
+
+    def take_parameter_sets(self, packet: bytes) -> None:
+        for unit in nal_units(packet, self._pictures.nal_length_size):
+            self._pictures.sets.add(unit)
+
+    def referred(self) -> set[int]:
+        if not isinstance(self._parser, PictureSequence):
+            return set()
+        return {reference.identity for reference in self._parser.buffer.references}
+
+
+class H264Picture:
+    """A parsed picture in the words of the protocol."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self.picture_type = ord(picture.slice_type)
+        self.identity = picture.identity
+        self.complete = picture.complete
+        self.vectors_exact = picture.vectors_exact
+        self.coded = _coded(picture.sps)
+
+    def vectors(self, row: int, row_of: Mapping[int, int]) -> tuple[NDArray[np.void], NDArray[np.int16]]:
+        picture = self._picture
+        distances = np.zeros((len(picture.headers), 2, 33), np.int16)  # the first for refIdx -1
+        for number, lists in enumerate(picture.lists):
+            for list_, identities in enumerate(lists):
+                for i, identity in enumerate(identities):
+                    if identity in row_of:
+                        distances[number, list_, i + 1] = row_of[identity] - row
+        return motion_vectors(picture, distances)
+
+    def rms(self) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        picture, sps = self._picture, self._picture.sps
+        luma, chroma = np.empty((2, 2 * picture.rows, 2 * picture.columns), np.float32)
+        scales = 1 << (sps.bit_depth_luma - 8), 1 << (sps.bit_depth_chroma - 8)
+        block_rms(picture.energy, *scales, _LARGEST, luma, chroma)
+        return luma.astype(np.float16), chroma.astype(np.float16)
+
+    def qp(self) -> NDArray[np.int16]:
+        """QP'Y, as FFmpeg exports it."""
+        picture = self._picture
+        qp = (picture.qp + 6 * (picture.sps.bit_depth_luma - 8)).astype(np.int16)
+        if not picture.complete:
+            qp[~picture.parsed] = NOT_PARSED_QP
+        return qp
+
+    def bits(self) -> NDArray[np.float32]:
+        return self._picture.bits.astype(np.float32)
+
+
+def _first_coded(extradata: bytes | None) -> Coded | None:
+    sps = next(iter(parameter_sets_of(extradata).sps.values()), None)
+    return _coded(sps) if sps is not None else None
+
+
+def _coded(sps: SPS) -> Coded:
+    return Coded(sps.width, sps.height, sps.crop_left, sps.crop_top, sps.crop_right, sps.crop_bottom)

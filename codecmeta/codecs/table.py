@@ -1,0 +1,69 @@
+"""What is known of each codec before one of its streams is looked at: one row per codec.
+
+Vectors and quantisers: the call sites of `ff_print_debug_info2` in libavcodec, which is where its decoders honour
+`export_mvs` and `venc_params`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from codecmeta.codecs.headers import mpeg2_type, mpeg4_type, vp8_hidden
+
+_LINEAR = "twice the quantiser scale where the codec's is linear"
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One codec, by FFmpeg's decoder.
+
+    vectors: it exports motion vectors. b_vectors: those of B-frames mean something; h263dec updates its motion tables
+    for non-B pictures only, so that the ones it exports for B-frames are all zero. qp: it exports quantisers; qp_note:
+    what they are, where that is not the codec's own quantiser. pushed: how many packets of the next GoP it must see
+    before it gives the last frame of this one together with its tables. many_references: a vector may refer to more
+    than one picture on its side. fresh: it learns from a stream how far it reorders, so that every segment gets a
+    decoder of its own. full_tables: a frame without a vector table has no vectors; elsewhere that may also be a
+    frame that was flushed out without them. picture_type, hidden: what a packet says of itself. parser: the folder
+    beside this file whose `stream` module reads the bitstream.
+    """
+
+    vectors: bool = False
+    b_vectors: bool = True
+    qp: bool = False
+    qp_note: str = ""
+    pushed: int = 0
+    many_references: bool = False
+    fresh: bool = False
+    full_tables: bool = False
+    picture_type: Callable[[Any], int] | None = None
+    hidden: Callable[[Any], bool] | None = None
+    parser: str = ""
+
+
+_EXPORTS = {"vectors": True, "pushed": 1}
+_MPEG = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR)
+_MPEG2 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, picture_type=mpeg2_type)
+_H263 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False)
+
+CODECS: dict[str, Codec] = {
+    "h264": Codec(vectors=True, qp=True, many_references=True, fresh=True, full_tables=True, parser="h264"),
+    "mpeg1video": _MPEG2,
+    "mpeg2video": _MPEG2,
+    "mpeg4": Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False, picture_type=mpeg4_type),
+    **dict.fromkeys(("h263", "h263p", "flv1", "wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"), _H263),
+    **dict.fromkeys(("wmv3", "vc1", "rv10", "rv20", "rv30", "rv40"), _MPEG),
+    "h261": Codec(**_EXPORTS),
+    "snow": Codec(**_EXPORTS),
+    "vp8": Codec(hidden=vp8_hidden),
+    "vp9": Codec(qp=True, qp_note="VP9 quantiser index, 0 to 255"),
+}
+"""By FFmpeg's canonical codec name."""
+
+_DECODERS = {"libvpx": "vp8", "libvpx-vp9": "vp9"}
+
+
+def codec_of(name: str) -> Codec:
+    """The row of a codec or decoder name; an empty one for a codec of which nothing is known."""
+    return CODECS.get(_DECODERS.get(name, name), Codec())
