@@ -81,7 +81,8 @@ class DecodedPictureBuffer:
         self.identity += 1
         irap = BLA_W_LP <= nal_unit_type <= LAST_IRAP
         starts = irap and (self._first or nal_unit_type != CRA_NUT)  # NoRaslOutputFlag
-        if irap:
+        if irap:  # what follows it refers to nothing before it, but for RASL pictures
+            self.lost = False
             self._skip_rasl = starts and nal_unit_type not in (IDR_W_RADL, IDR_N_LP)
         mask = (1 << sps.log2_max_poc_lsb) - 1
         lsb = words[state.H_POC_LSB]
@@ -101,7 +102,6 @@ class DecodedPictureBuffer:
             self._previous_tid0 = poc
         if starts:
             self.references = []
-            self.lost = False
             self.period += 1
         elif self._first:
             self.lost = True

@@ -292,7 +292,7 @@ def parse_sps(rbsp: bytes) -> SPS:
         pcm_max = pcm_min + r.ue()
         pcm_loop_filter_disabled = r.flag()
         _require(pcm_luma <= bit_depth_luma and pcm_chroma <= bit_depth_chroma, "PCM bit depth")
-        _require(min_cb <= pcm_min and pcm_max <= min(ctb, 5), "PCM block sizes")  # MinCb..Min(CtbLog2SizeY, 5)
+        _require(min(min_cb, 5) <= pcm_min and pcm_max <= min(ctb, 5), "PCM block sizes")  # 7.4.3.2.1
     count = r.ue()
     _require(count <= 64, f"num_short_term_ref_pic_sets {count}")
     st: list[ShortTermRPS] = []
