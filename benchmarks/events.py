@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.decisions.events import ONE_EVENT, change_scores, event_boundaries  # noqa: E402
-from codecmeta.extraction.scan import extract  # noqa: E402
+from codecmeta.extraction.read import extract  # noqa: E402
 from codecmeta.record.metadata import Metadata, Probe  # noqa: E402
 from tests.support.synthetic import Story, write_clip  # noqa: E402
 

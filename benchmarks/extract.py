@@ -26,7 +26,8 @@ import numpy as np
 
 import codecmeta
 from codecmeta.container.probe import probe_with_packets
-from codecmeta.decoding.decoder import decode_segment, plan_segments
+from codecmeta.container.segments import plan_segments
+from codecmeta.decoding.decoder import decode_segment
 from codecmeta.extraction.to_file import extract_to_file
 
 

@@ -23,8 +23,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 
 from codecmeta.codecs.h264.motion_vectors import motion_rows  # noqa: E402
-from codecmeta.codecs.h264.sequence import Sequence  # noqa: E402
-from codecmeta.codecs.h264.slice_header import Refused  # noqa: E402
+from codecmeta.codecs.h264.sequence import PictureSequence  # noqa: E402
+from codecmeta.codecs.protocol import Refused  # noqa: E402
 from tests.support.h264_encodes import encode, ffmpeg  # noqa: E402
 
 SMALL = dict(size=(96, 80), frames=10)
@@ -77,7 +77,7 @@ def run(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict
     begin = time.perf_counter()
     while done < cases:
         extradata, packets = streams[int(random.integers(len(streams)))]
-        sequence = Sequence(extradata)
+        sequence = PictureSequence(extradata)
         for packet in packets:
             if random.random() < 0.5:
                 packet = damaged(packet, random)

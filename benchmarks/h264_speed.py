@@ -31,10 +31,10 @@ import numpy as np  # noqa: E402
 import codecmeta  # noqa: E402
 from codecmeta.codecs.h264.motion_vectors import motion_rows  # noqa: E402
 from codecmeta.codecs.h264.picture import PictureParser  # noqa: E402
-from codecmeta.codecs.h264.sequence import Sequence  # noqa: E402
+from codecmeta.codecs.h264.sequence import PictureSequence  # noqa: E402
 from codecmeta.container.probe import probe_with_packets  # noqa: E402
 from codecmeta.decoding import decoder  # noqa: E402
-from codecmeta.extraction.reader import Bitstream  # noqa: E402
+from codecmeta.extraction.reader import Reader  # noqa: E402
 from codecmeta.record.selection import sample_rows  # noqa: E402
 from tests.support.h264_encodes import CLIPS as CLIPS_FOLDER  # noqa: E402
 from tests.support.h264_encodes import encode  # noqa: E402
@@ -78,7 +78,7 @@ def parse(path: Path, sequential: bool) -> int:
     count = 0
     with opened(path) as (container, stream):
         extradata = stream.codec_context.extradata
-        parser = Sequence(extradata) if sequential else PictureParser(extradata)
+        parser = PictureSequence(extradata) if sequential else PictureParser(extradata)
         for packet in container.demux(stream):
             picture = parser.parse(bytes(packet)) if packet.size else None
             if picture is not None:
@@ -175,9 +175,9 @@ def sampled(path: Path, count: int = 64) -> dict[str, float]:
     probing = time.perf_counter() - begin
     rows = sample_rows(probe.frames.time, count)
     begin = time.perf_counter()
-    parts = list(Bitstream(path, probe.stream, packets).frames(rows.tolist()))
+    found = list(Reader(path, probe.stream, packets).frames(rows.tolist()))
     parsing = time.perf_counter() - begin
-    assert sum(len(part.residual_rows) for part in parts) == len(rows)
+    assert len(found) == len(rows)
     wanted = probe.frames.pts[rows]
     begin = time.perf_counter()
     with opened(path) as (container, stream):

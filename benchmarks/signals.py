@@ -33,11 +33,12 @@ from numpy.typing import NDArray
 
 import codecmeta  # noqa: E402
 from benchmarks.heldout import TUNING, Clip, make_clip  # noqa: E402
-from codecmeta.extraction import scan as extraction  # noqa: E402
-from codecmeta.extraction.reader import NotParsed  # noqa: E402
+from codecmeta.codecs.protocol import Refused  # noqa: E402
+from codecmeta.extraction import by_parser  # noqa: E402
 from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
 from codecmeta.models.small.world.scenes import object_map  # noqa: E402
 from codecmeta.record.metadata import Maps, Metadata  # noqa: E402
+from codecmeta.record.selection import sample_rows  # noqa: E402
 
 FRAMES, CELL = 16, 16
 
@@ -70,7 +71,7 @@ def signals_of(path: Path, grid: tuple[int, int], rows: NDArray[np.int64]) -> di
         found["bits"] = codecmeta.patch_density(meta, rows, grid, signal="bits")
         found["quantiser"] = energy_of(replace(meta, residual=meta.qp), rows, grid)
         found["motion vectors"] = vector_lengths(meta, rows, grid)
-        with patch.object(extraction, "Bitstream", side_effect=NotParsed("asked not to")):
+        with patch.object(by_parser, "Reader", side_effect=Refused("asked not to")):
             meta = codecmeta.extract(path, frames=FRAMES)
     found["estimated residual"] = energy_of(meta, rows, grid)
     time = meta.frames.time
@@ -164,7 +165,7 @@ def spearman(values: NDArray[Any], truth: NDArray[Any]) -> float:
 def compare(clip: Clip, path: Path) -> Iterator[dict[str, Any]]:
     """One row per sampled frame and signal."""
     probe = codecmeta.probe(path)
-    rows, types = extraction.sample_rows(probe.frames.time, FRAMES), probe.frames.picture_type
+    rows, types = sample_rows(probe.frames.time, FRAMES), probe.frames.picture_type
     grid = (max(1, round(clip.height / CELL)), max(1, round(clip.width / CELL)))
     truth = truth_of(clip, rows, grid)
     for name, values in signals_of(path, grid, rows).items():

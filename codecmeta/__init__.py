@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from codecmeta.decisions.events import change_scores, event_boundaries
     from codecmeta.decisions.motion import motion_grid
     from codecmeta.errors import CacheError, VideoError
-    from codecmeta.extraction.scan import extract, read
+    from codecmeta.extraction.read import extract, read
     from codecmeta.record.metadata import Metadata, Probe
 
 _root = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ _HOME = {
     "VideoError": "errors",
     "change_scores": "decisions.events",
     "event_boundaries": "decisions.events",
-    "extract": "extraction.scan",
+    "extract": "extraction.read",
     "frame_budgets": "decisions.budget",
     "gop_weights": "decisions.budget",
     "load": "cache.store",
@@ -42,7 +42,7 @@ _HOME = {
     "motion_grid": "decisions.motion",
     "patch_density": "decisions.density",
     "probe": "container.probe",
-    "read": "extraction.scan",
+    "read": "extraction.read",
     "save": "cache.store",
     "extract_to_file": "extraction.to_file",
     "extract_many": "corpus.batch",

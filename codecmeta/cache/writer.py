@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from codecmeta.cache.unfinished import begin_unfinished
 from codecmeta.cache.user_block import SUMMARY_BYTES, Summary, write_summary
 from codecmeta.record.metadata import SOURCES, VECTOR, Frames, Gops, Maps, Stream
-from codecmeta.record.parts import Found, Part
+from codecmeta.record.parts import Found, FrameSignals
 from codecmeta.version import __version__
 
 FORMAT_VERSION = 1
 
 _CHUNK_BYTES = 1 << 18
 _VECTORS_PER_CHUNK = 1 << 15
+_FRAMES_AT_ONCE = 64
 _COMPRESSION = {"compression": "gzip", "compression_opts": 6, "shuffle": True}
 _PLAIN_BYTES = 512  # a smaller table is cheaper without chunks
 _VP9_OFFSET = 128  # int8 holds QPs up to 127 as they are; the 0..255 of VP9 are stored this much lower
@@ -67,27 +68,44 @@ class Writer:
         self._close()
         self._tables: dict[str, _Column] = {}
         self._arrays: dict[str, _Rows] = {}
+        self._waiting: list[FrameSignals] = []
         self._summary: Summary | None = None
         self._disk.truncate(0)
         self.file = h5py.File(self._disk, "w", libver=("v110", "v110"), userblock_size=SUMMARY_BYTES)
 
-    def add(self, part: Part) -> None:
-        if part.motion_rows:
-            counts = np.array([len(vectors) for vectors in part.vectors])
-            distance = np.concatenate(part.distance) if part.distance else None
-            self.append_motion(part.motion_rows, counts, np.concatenate(part.vectors), distance)
-        if part.residual_rows:
-            self.append_maps(
-                "residual", part.residual_rows, np.stack(part.residual), np.array(part.residual_source, np.uint8)
-            )
-            self.append_luma_change(part.luma_change)
-        if part.chroma:
-            self.append_chroma(np.stack(part.chroma))
-        if part.qp_rows:
-            self.append_maps("qp", part.qp_rows, np.stack(part.qp))
-        if part.bits_rows:
-            self.append_maps("bits", part.bits_rows, np.stack(part.bits))
+    def add(self, frame: FrameSignals) -> None:
+        self._waiting.append(frame)
+        if len(self._waiting) == _FRAMES_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Append the frames that wait. So many at once, whatever gave them: the order in which chunks fill, and with it
+        every byte of the file, follows from the frames alone."""
+        frames, self._waiting = self._waiting, []
+        for name, append in (
+            ("vectors", self._append_vectors),
+            ("residual", self._append_residual),
+            ("chroma", lambda known: self.append_chroma(_stacked(known, "chroma"))),
+            ("qp", lambda known: self.append_maps("qp", _rows(known), _stacked(known, "qp"))),
+            ("bits", lambda known: self.append_maps("bits", _rows(known), _stacked(known, "bits"))),
+        ):
+            known = [one for one in frames if getattr(one, name) is not None]
+            if known:
+                append(known)
         self._disk.check()
+
+    def _append_vectors(self, frames: list[FrameSignals]) -> None:
+        vectors = [one.vectors for one in frames if one.vectors is not None]
+        distance = [one.distance for one in frames if one.distance is not None]
+        counts = np.array([len(one) for one in vectors])
+        self.append_motion(
+            _rows(frames), counts, np.concatenate(vectors), np.concatenate(distance) if distance else None
+        )
+
+    def _append_residual(self, frames: list[FrameSignals]) -> None:
+        source = np.array([one.residual_source for one in frames], np.uint8)
+        self.append_maps("residual", _rows(frames), _stacked(frames, "residual"), source)
+        self.append_luma_change([one.luma_change for one in frames if one.luma_change is not None])
 
     def append_motion(
         self, rows: Any, counts: NDArray[np.int64], vectors: NDArray[np.void], distance: NDArray[np.int16] | None = None
@@ -147,6 +165,7 @@ class Writer:
 
     def finish(self, found: Found) -> None:
         """Write the tables of a scanned video and move the file to its name."""
+        self._flush()
         if not found.has_motion:
             for collected in (self._arrays, self._tables):
                 for name in [one for one in collected if one.startswith("motion/")]:
@@ -216,6 +235,14 @@ class Writer:
         self._disk.flush_to_disk()
         os.replace(self.temporary, self.target)
         self._moved = True
+
+
+def _rows(frames: list[FrameSignals]) -> list[int]:
+    return [one.row for one in frames]
+
+
+def _stacked(frames: list[FrameSignals], name: str) -> NDArray[Any]:
+    return np.stack([getattr(one, name) for one in frames])
 
 
 class _Disk(io.FileIO):

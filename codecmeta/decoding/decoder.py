@@ -17,41 +17,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.container.probe import NO_PTS, PacketTable, demux, open_video
+from codecmeta.container.packets import PacketTable, open_video
+from codecmeta.container.segments import Damage, Segment, segment_packets
 from codecmeta.record.display import QpBlocks
 from codecmeta.record.metadata import VECTOR, B, I, P
 
-VECTOR_CODECS = frozenset(
-    "h264 mpeg1video mpeg2video mpeg4 h263 h263p h261 flv1 wmv1 wmv2 wmv3 vc1 "
-    "msmpeg4v1 msmpeg4v2 msmpeg4v3 rv10 rv20 rv30 rv40 snow".split()
-)
-"""Codecs whose FFmpeg decoders honour `export_mvs` (the call sites of ff_print_debug_info2 in libavcodec)."""
-
-QP_CODECS = VECTOR_CODECS - {"snow", "h261"} | {"vp9"}
-"""Codecs whose FFmpeg decoders export `venc_params`."""
-
-_NO_B_VECTORS = frozenset(("mpeg4", "h263", "h263p", "flv1", "wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"))
-"""h263dec updates its motion tables for non-B pictures only: the vectors it exports for B-frames are all zero."""
-
 _TYPES = {1: I, 2: P, 3: B, 4: P, 5: I, 6: P, 7: B}  # AVPictureType: I, P, B, S (sprite), SI, SP, BI
-
-
-class Damage(Exception):
-    """A segment did not decode as its packets promised; the file has to be decoded from start to end instead."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A run of packets that decodes on its own, and the frame rows it is responsible for.
-
-    first, stop: packets, half-open; `stop` lies behind the next keyframe's leading pictures where the next GoP is open.
-    rows: range of frame-table rows. linear: the whole file, whatever it holds.
-    """
-
-    first: int
-    stop: int
-    rows: range
-    linear: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,46 +37,6 @@ class Decoded:
     corrupt: bool
     vectors: NDArray[np.void] | None
     qp: QpBlocks | None
-
-
-def plan_segments(packets: PacketTable, codec: str) -> list[Segment]:
-    """Split a stream at its keyframes: one segment per GoP, or a single linear one.
-
-    Linear are streams without usable time stamps (rows are only known after decoding) and intra-refresh streams, whose
-    recovery points are flagged as keyframes although a decoder that starts there has no complete picture: told by a
-    keyframe packet that is not an I picture. So is a stream of whose keyframes none is shown (cut by an edit list).
-    """
-    if not packets.timed or not (packets.key & packets.shown).any() or (packets.picture_type[packets.key] != I).any():
-        return [linear_segment(packets)]
-    order = packets.display_order
-    sorted_pts = packets.pts[order]
-    keys = np.flatnonzero(packets.key & packets.shown)
-    segments: list[Segment] = []
-    for first, following in zip(keys, [*keys[1:], None], strict=True):
-        low = segments[-1].rows.stop if segments else 0
-        if following is None:
-            high, stop = len(order), len(packets)
-        else:
-            high = int(np.searchsorted(sorted_pts, packets.pts[following]))
-            # MPEG decoders export nothing for a frame that is flushed out, so they are pushed on by the next keyframe
-            pushed = 1 if codec in VECTOR_CODECS and codec != "h264" else 0
-            stop = following + max(pushed, _leading_packets(packets, int(following)))
-        # packets before the first keyframe go with it: they are tried, and lost if they do not decode
-        segments.append(Segment(int(first) if segments else 0, int(stop), range(low, high)))
-    return segments
-
-
-def _leading_packets(packets: PacketTable, key: int) -> int:
-    """Packets to decode from keyframe `key` on until its last leading picture, which displays before it; 0 if it has
-    none."""
-    after = slice(key + 1, key + 65)
-    leading = np.flatnonzero((packets.pts[after] < packets.pts[key]) & packets.shown[after])
-    return int(leading[-1]) + 2 if len(leading) else 0
-
-
-def linear_segment(packets: PacketTable) -> Segment:
-    """The whole stream as one segment."""
-    return Segment(0, len(packets), range(0, int(packets.shown.sum())), linear=True)
 
 
 def decode_segment(
@@ -190,41 +121,6 @@ def _frames(
             yield index, None, True
 
 
-def segment_packets(container: Any, video: Any, packets: PacketTable, segment: Segment) -> Iterator[tuple[int, Any]]:
-    """The packets of a segment with their indices: sought where the container can, counted from the start otherwise."""
-    index = segment.first
-    if index:
-        stamps = [stamp for stamp in (int(packets.pts[index]), int(packets.dts[index])) if stamp != NO_PTS]
-        container.seek(min(stamps), stream=video, backward=True)
-    started = index == 0
-    for packet in demux(container, video):
-        if not started:
-            if not _is_packet(packet, packets, index):
-                if packet.pts is not None and packet.pts > packets.pts[index] and packet.is_keyframe:
-                    break
-                continue
-            started = True
-        if index == segment.stop:
-            return
-        yield index, packet
-        index += 1
-    if not started:
-        container.seek(0, stream=video, backward=True, any_frame=True)
-        yield from _packets_by_counting(container, video, segment)
-
-
-def _packets_by_counting(container: Any, video: Any, segment: Segment) -> Iterator[tuple[int, Any]]:
-    for index, packet in enumerate(demux(container, video)):
-        if index == segment.stop:
-            return
-        if index >= segment.first:
-            yield index, packet
-
-
-def _is_packet(packet: Any, packets: PacketTable, index: int) -> bool:
-    return packet.is_keyframe and packet.pts == packets.pts[index] and packet.size == packets.size[index]
-
-
 def _vectors(frame: Any) -> NDArray[np.void] | None:
     """The exported vectors, field by field: the struct has padding bytes that nobody initialises, and a view would keep
     the whole frame alive."""
@@ -251,8 +147,3 @@ def _qp(frame: Any) -> QpBlocks | None:
     base = int(np.frombuffer(raw[28:32], np.int32)[0])
     blocks = np.frombuffer(raw[offset : offset + count * size], np.int32).reshape(count, size // 4)[:, :5].copy()
     return QpBlocks(base, blocks)
-
-
-def has_b_vectors(codec: str) -> bool:
-    """Whether the vectors FFmpeg exports for B-frames of this codec mean anything."""
-    return codec not in _NO_B_VECTORS

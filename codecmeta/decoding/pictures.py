@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from os import PathLike
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
-from codecmeta.decoding.decoder import Damage, Segment, decode_segment, linear_segment, plan_segments
+from codecmeta.container.segments import Damage, Segment, linear_segment, plan_segments
+from codecmeta.decoding.decoder import decode_segment
 from codecmeta.errors import VideoError
 from codecmeta.record.display import Display
-from codecmeta.record.metadata import Metadata
+from codecmeta.record.metadata import Metadata, Stream
 
 
 def read_pictures(
@@ -45,19 +48,8 @@ def read_pictures(
     spent: list[float] = []
 
     def decode(segment: Segment) -> dict[int, Any]:
-        wanted = {int(row) for row in rows if segment.linear or row in segment.rows}
-        found: dict[int, Any] = {}
-        frames = decode_segment(Path(path), probe.stream.stream_index, packets, segment, side_data=False)
-        with closing(frames):  # type: ignore[type-var]
-            for one in frames:
-                if one.row in wanted:
-                    picture = displayed_picture(one.frame, Display.of(one.frame, probe.stream))
-                    begin = perf_counter()
-                    found[one.row] = transform(picture) if transform else picture
-                    spent.append(perf_counter() - begin)
-                if len(found) == len(wanted):
-                    break
-        return found
+        within = [int(row) for row in rows if segment.linear or row in segment.rows]
+        return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent))
 
     segments = [one for one in plan_segments(packets, probe.stream.codec) if one.linear or _holds(one, rows)]
     try:
@@ -77,6 +69,31 @@ def read_pictures(
         share = sum(spent) / jobs
         seconds.update(probe=probed - start, decode=max(end - probed - share, 0.0), transform=share)
     return [pictures[int(row)] for row in rows]
+
+
+def pictures_of(
+    path: Path,
+    facts: Stream,
+    packets: PacketTable,
+    segment: Segment,
+    rows: Sequence[int],
+    transform: Callable[[NDArray[np.uint8]], Any] | None,
+    spent: list[float] | array[float],
+) -> Iterator[tuple[int, Any]]:
+    """(row, what the transform makes of its displayed picture) for these rows of a segment, ascending, from one
+    decoder that stops at the last of them. spent: receives the seconds of each transform. Raises Damage."""
+    wanted, last = set(rows), rows[-1] if rows else -1
+    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False)
+    with closing(decoded):  # type: ignore[type-var]
+        for one in decoded if rows else ():
+            if one.row in wanted:
+                picture = displayed_picture(one.frame, Display.of(one.frame, facts))
+                start = perf_counter()
+                image = transform(picture) if transform else picture
+                spent.append(perf_counter() - start)
+                yield one.row, image
+            if one.row >= last:
+                return
 
 
 def displayed_picture(frame: Any, display: Display) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What decoding gives, piece by piece: parts of a video, and the sink that makes a record of them in memory."""
+"""A video frame by frame, as extraction finds it, and the sink that makes a record of it in memory."""
 
 from __future__ import annotations
 
@@ -12,68 +12,69 @@ from numpy.typing import NDArray
 from codecmeta.record.display import BlockGrid
 from codecmeta.record.metadata import SOURCES, VECTOR, Capability, Frames, Gops, Maps, Metadata, Motion, Stream
 
+NO_IMAGE = object()
+"""In `FrameSignals.image`: its picture was not asked for."""
 
-@dataclass
-class Part:
-    """What a run of decoded frames gave, in display order. Every list that ends in `_rows` names the frame-table rows
-    of the list beside it. `distance` belongs to `vectors`, `chroma` and `luma_change` to `residual`; where their source
-    is not known the lists are empty."""
 
-    rows: list[int] = field(default_factory=list)
-    packets: list[int] = field(default_factory=list)
-    types: list[int] = field(default_factory=list)
-    corrupt: list[bool] = field(default_factory=list)
-    motion_rows: list[int] = field(default_factory=list)
-    vectors: list[NDArray[np.void]] = field(default_factory=list)
-    distance: list[NDArray[np.int16]] = field(default_factory=list)
-    estimated_vectors: int = 0
-    residual_rows: list[int] = field(default_factory=list)
-    residual: list[NDArray[np.float16]] = field(default_factory=list)
-    residual_source: list[int] = field(default_factory=list)
-    luma_change: list[float] = field(default_factory=list)
-    chroma: list[NDArray[np.float16]] = field(default_factory=list)
-    qp_rows: list[int] = field(default_factory=list)
-    qp: list[NDArray[np.int16]] = field(default_factory=list)
+@dataclass(slots=True)
+class FrameSignals:
+    """What one frame gave. Everything below `corrupt` is None where it was not asked for or cannot be known.
+
+    packet: its number in the stream. vectors, dtype VECTOR, in displayed pixels, with `distance` beside them; residual,
+    chroma: float16 maps; residual_source: index into SOURCES. qp: int16 map; qp_blocks: blocks that it was made from.
+    bits: float32 map. means: mean luma per 16x16 block, from which `luma_change` is made. image: what the transform
+    made of the picture.
+    """
+
+    row: int
+    packet: int
+    picture_type: int
+    corrupt: bool
+    vectors: NDArray[np.void] | None = None
+    distance: NDArray[np.int16] | None = None
+    vectors_exact: bool = True
+    residual: NDArray[np.float16] | None = None
+    residual_source: int = 0
+    luma_change: float | None = None
+    chroma: NDArray[np.float16] | None = None
+    qp: NDArray[np.int16] | None = None
     qp_blocks: int = 0
-    bits_rows: list[int] = field(default_factory=list)
-    bits: list[NDArray[np.float32]] = field(default_factory=list)
-    images: list[Any] = field(default_factory=list)
-    means: list[NDArray[np.float32]] = field(default_factory=list)
-    """Mean luma per 16x16 block of each of `rows`, where `luma_change` is to be made of them."""
+    bits: NDArray[np.float32] | None = None
+    means: NDArray[np.float32] | None = None
+    image: Any = NO_IMAGE
 
 
 class Sink(Protocol):
-    """Where the parts of one video go, in display order."""
+    """Where the frames of one video go, in display order."""
 
     def clear(self) -> None:
-        """Forget everything: the video is decoded again in another way."""
+        """Forget everything: the video is read again in another way."""
 
-    def add(self, part: Part) -> None:
-        """Take the next part."""
+    def add(self, frame: FrameSignals) -> None:
+        """Take the next frame."""
 
 
 @dataclass
 class LumaChange:
-    """Follows a video part by part and says how much each frame differs from the one displayed before it."""
+    """Follows a video frame by frame and says how much each differs from the one displayed before it."""
 
     _row: int = -1
     _means: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
-    def complete(self, part: Part) -> None:
+    def complete(self, frame: FrameSignals) -> None:
         """Fill in `luma_change`: mean absolute change of the block means in grey levels, NaN where the frame before was
-        not decoded or had another size."""
-        change: dict[int, float] = {}
-        for row, means in zip(part.rows, part.means, strict=False):
-            follows = row == self._row + 1 and means.shape == self._means.shape and means.size > 0
-            change[row] = float(np.abs(means - self._means).mean()) if follows else np.nan
-            self._row, self._means = row, means
-        if part.means:
-            part.luma_change, part.means = [change[row] for row in part.residual_rows], []
+        not decoded or had another size. Frames without means are left alone."""
+        if frame.means is None:
+            return
+        follows = frame.row == self._row + 1 and frame.means.shape == self._means.shape and frame.means.size > 0
+        frame.luma_change = float(np.abs(frame.means - self._means).mean()) if follows else np.nan
+        self._row, self._means = frame.row, frame.means
+        frame.means = None
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a video when all its parts are collected; residual_grid places its residual maps, qp_grid those
+    """What is known of a video when all its frames are collected; residual_grid places its residual maps, qp_grid those
     of QP and bits."""
 
     path: Path
@@ -84,31 +85,39 @@ class Found:
     settings: dict[str, Any]
     residual_grid: BlockGrid
     qp_grid: BlockGrid
-    has_motion: bool
-    has_qp: bool
+
+    @property
+    def has_motion(self) -> bool:
+        """Whether the codec has vectors that can be known."""
+        return self.capability["motion"]["level"] != "none"
+
+    @property
+    def has_qp(self) -> bool:
+        """Whether its quantisers can be known."""
+        return self.capability["qp"]["level"] != "none"
 
 
 class Collector:
     """A sink that keeps everything in memory."""
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []
+        self.frames: list[FrameSignals] = []
 
     def clear(self) -> None:
-        self.parts = []
+        self.frames = []
 
-    def add(self, part: Part) -> None:
-        self.parts.append(part)
+    def add(self, frame: FrameSignals) -> None:
+        self.frames.append(frame)
 
     @property
     def image_rows(self) -> list[int]:
         """Rows of `images`."""
-        return [row for part in self.parts for row, _ in part.images]
+        return [one.row for one in self.frames if one.image is not NO_IMAGE]
 
     @property
     def images(self) -> list[Any]:
         """What the transform made of every covered picture."""
-        return [image for part in self.parts for _, image in part.images]
+        return [one.image for one in self.frames if one.image is not NO_IMAGE]
 
     def metadata(self, found: Found) -> Metadata:
         """Everything collected as one record."""
@@ -120,40 +129,43 @@ class Collector:
             found.capability,
             found.settings,
             motion=self._motion() if found.has_motion else None,
-            residual=self._maps("residual", found.residual_grid, np.dtype(np.float16)),
-            residual_chroma=self._maps("chroma", found.residual_grid, np.dtype(np.float16), "residual_rows")
-            if any(part.chroma for part in self.parts)
-            else None,
-            qp=self._maps("qp", found.qp_grid, np.dtype(np.int16)) if found.has_qp else None,
-            bits=self._maps("bits", found.qp_grid, np.dtype(np.float32))
-            if any(part.bits for part in self.parts)
-            else None,
+            residual=self._residual(found.residual_grid),
+            residual_chroma=self._maps("chroma", found.residual_grid, np.float16) if self._has("chroma") else None,
+            qp=self._maps("qp", found.qp_grid, np.int16) if found.has_qp else None,
+            bits=self._maps("bits", found.qp_grid, np.float32) if self._has("bits") else None,
         )
+
+    def _has(self, name: str) -> bool:
+        return any(getattr(one, name) is not None for one in self.frames)
 
     def _motion(self) -> Motion:
-        counts = [len(vectors) for part in self.parts for vectors in part.vectors]
+        with_vectors = [one for one in self.frames if one.vectors is not None]
+        vectors = [one.vectors for one in with_vectors if one.vectors is not None]
+        distances = [one.distance for one in with_vectors if one.distance is not None]
+        counts = [len(one) for one in vectors]
         return Motion(
-            np.array([row for part in self.parts for row in part.motion_rows], np.int64),
+            np.array([one.row for one in with_vectors], np.int64),
             np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
-            np.concatenate([np.zeros(0, VECTOR), *[one for part in self.parts for one in part.vectors]]),
-            np.concatenate([np.zeros(0, np.int16), *[one for part in self.parts for one in part.distance]])
-            if any(part.distance for part in self.parts)
-            else None,
+            np.concatenate([np.zeros(0, VECTOR), *vectors]),
+            np.concatenate([np.zeros(0, np.int16), *distances]) if distances else None,
         )
 
-    def _maps(self, name: str, grid: BlockGrid, dtype: np.dtype, rows_name: str = "") -> Maps:
-        rows = [row for part in self.parts for row in getattr(part, rows_name or f"{name}_rows")]
-        values = [one for part in self.parts for one in getattr(part, name)]
-        stacked = np.stack(values).astype(dtype) if values else np.zeros((0, grid.rows, grid.columns), dtype)
-        source = [one for part in self.parts for one in part.residual_source] if name == "residual" else []
-        change = [one for part in self.parts for one in part.luma_change] if name == "residual" else []
+    def _residual(self, grid: BlockGrid) -> Maps:
+        known = [one for one in self.frames if one.residual is not None]
+        maps = self._maps("residual", grid, np.float16)
         return Maps(
-            np.array(rows, np.int64),
-            stacked,
-            grid.block,
-            grid.origin_x,
-            grid.origin_y,
-            np.array(source, np.uint8),
-            SOURCES if name == "residual" else (),
-            np.array(change, np.float16),
+            maps.frame,
+            maps.values,
+            maps.block,
+            maps.origin_x,
+            maps.origin_y,
+            np.array([one.residual_source for one in known], np.uint8),
+            SOURCES,
+            np.array([one.luma_change for one in known if one.luma_change is not None], np.float16),
         )
+
+    def _maps(self, name: str, grid: BlockGrid, dtype: Any) -> Maps:
+        known = [(one.row, values) for one in self.frames if (values := getattr(one, name)) is not None]
+        values = [one for _, one in known]
+        stacked = np.stack(values).astype(dtype) if values else np.zeros((0, grid.rows, grid.columns), dtype)
+        return Maps(np.array([row for row, _ in known], np.int64), stacked, grid.block, grid.origin_x, grid.origin_y)

@@ -19,10 +19,10 @@ from codecmeta.cache.store import load
 from codecmeta.container.probe import probe
 from codecmeta.decisions.budget import frame_budgets, gop_weights
 from codecmeta.decisions.density import merge_regions, patch_density
-from codecmeta.decisions.events import dense_signals
+from codecmeta.decisions.signals import dense_signals
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.extraction.scan import extract
+from codecmeta.extraction.read import extract
 from codecmeta.record.facts import summarise
 from codecmeta.record.metadata import Metadata
 from codecmeta.record.selection import sample_rows

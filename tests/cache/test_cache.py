@@ -173,9 +173,9 @@ def test_a_killed_run_leaves_nothing_under_the_final_name_and_the_next_one_clean
 ) -> None:
     target = tmp_path / "killed.h5"
     script = (
-        "import os, sys; from codecmeta.cache import store as cache\n"
-        "cache.Writer.add = lambda self, part: os.kill(os.getpid(), 9)\n"
-        "cache.extract_to_file(sys.argv[1], sys.argv[2])"
+        "import os, sys; from codecmeta.cache.writer import Writer; from codecmeta import extract_to_file\n"
+        "Writer.add = lambda self, frame: os.kill(os.getpid(), 9)\n"
+        "extract_to_file(sys.argv[1], sys.argv[2])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, clip, target],

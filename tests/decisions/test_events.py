@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from codecmeta.container.probe import probe
-from codecmeta.decisions import events
+from codecmeta.decisions import neighbours
+from codecmeta.decisions import signals as signals_of
 from codecmeta.decisions.events import change_scores, event_boundaries
-from codecmeta.extraction.scan import extract
+from codecmeta.extraction.read import extract
 from codecmeta.record.metadata import B, I, P, Probe
 from tests.support.synthetic import Story, make_metadata, write_clip
 
@@ -71,7 +72,7 @@ def test_medians_of_neighbours_equal_the_plain_ones(reach, skip):
     kind = rng.choice(np.array([I, P, B], np.uint8), 60, p=[0.1, 0.4, 0.5])
     values = rng.normal(size=(60, 3))
     values[rng.random((60, 3)) < 0.2] = np.nan
-    after, before, pairs = events._sides(values, kind, B, reach, skip)
+    after, before, pairs = neighbours.sides(values, kind, B, reach, skip)
     for r in range(60):
         for s in range(3):
             column = values[:, s].tolist()
@@ -86,7 +87,7 @@ def test_steps_compare_like_with_like():
     # sizes alternate between the kinds; the P pictures rise by 2 from row 12 on, the B pictures by 1
     kind = np.array([P, B] * 12, np.uint8)
     values = np.where(kind == P, 10.0, 1.0) + np.where(np.arange(24) >= 12, np.where(kind == P, 2.0, 1.0), 0)
-    step = events._steps(values[:, None], kind, 4)[:, 0]
+    step = neighbours.steps(values[:, None], kind, 4)[:, 0]
     assert step[12] == 1.5 == np.nanmax(step)
     assert (step[4:6] == 0).all() and np.isnan(step[:2]).all()
 
@@ -126,7 +127,7 @@ def test_vectors_are_summed_up_as_painted_pixel_by_pixel(shift):
                         vectors.append((source, w, h, x + w // 2 + shift[0], y + h // 2 + shift[1], *motion, 4))
         frames.append(vectors)
     meta = make_metadata([9] * 8, types="IBBPBBPP", size=(width, height), covered=[1, 2, 3], vectors=frames)
-    signals = events._read_signals(meta, meta.residual, meta.motion)
+    signals = signals_of.read_signals(meta, meta.residual, meta.motion)
     for row, vectors, behind, ahead in zip((1, 2, 3), frames, (1, 2, 3), (2, 1, 3), strict=True):
         past, future, motion = vectors_painted_by_pixel(vectors, behind, ahead, height, width)
         assert signals.past[row] == pytest.approx(np.mean([one is not None for one in past]))

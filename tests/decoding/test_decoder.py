@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import codecmeta
-from codecmeta.container.probe import open_video, probe_with_packets
-from codecmeta.decoding.decoder import Damage, Decoded, decode_segment, linear_segment, plan_segments
+from codecmeta.container.packets import open_video
+from codecmeta.container.probe import probe_with_packets
+from codecmeta.container.segments import Damage, linear_segment, plan_segments
+from codecmeta.decoding.decoder import Decoded, decode_segment
 from codecmeta.record.metadata import B
 from tests.support.clips import (
     REAL_NAMES,

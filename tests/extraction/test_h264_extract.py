@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import codecmeta
+from codecmeta.codecs.h264 import stream
+from codecmeta.codecs.protocol import Refused
+from codecmeta.container import fetch
 from codecmeta.container.probe import probe_with_packets
-from codecmeta.extraction import reader, scan
-from codecmeta.extraction.reader import NotParsed
+from codecmeta.extraction import by_parser
 from codecmeta.record.metadata import B, I, P
 from tests.support.h264_encodes import clip, encode
 
@@ -44,12 +46,12 @@ def written(tmp_path):
 def by_ffmpeg(monkeypatch):
     """Extract without the bitstream source."""
 
-    def refuse(*_):
-        raise NotParsed("a test asks for FFmpeg")
+    def refuse(*_, **__):
+        raise Refused("a test asks for FFmpeg")
 
     def extract(path, **kwargs):
         with monkeypatch.context() as patch:
-            patch.setattr(scan, "Bitstream", refuse)
+            patch.setattr(by_parser, "Reader", refuse)
             return codecmeta.extract(path, **kwargs)
 
     return extract
@@ -91,9 +93,10 @@ def test_vectors_and_qp_of_real_clips_are_those_of_the_ffmpeg_path(name, by_ffmp
 def test_no_picture_is_decoded_and_no_other_packet_parsed(frames, written, monkeypatch):
     path = written("closed GoPs")
     parsed = []
-    original = reader._parsed
-    monkeypatch.setattr(reader, "_parsed", lambda parser, data: parsed.append(len(data)) or original(parser, data))
-    monkeypatch.setattr(scan, "decode_segment", None)
+    original = stream.H264Parser.parse
+    counting = lambda parser, data: parsed.append(len(data)) or original(parser, data)  # noqa: E731
+    monkeypatch.setattr(stream.H264Parser, "parse", counting)
+    monkeypatch.setattr(by_parser, "decode_segment", None)
     meta = codecmeta.extract(path, frames=frames)
     assert len(parsed) == {"all": 30, "keyframes": 5, 5: 5}[frames] == len(meta.residual.frame)
     np.testing.assert_array_equal(np.array(parsed)[np.argsort(meta.frames.pts[meta.residual.frame])].sum(), sum(parsed))
@@ -175,5 +178,5 @@ def test_packets_of_mp4_lie_in_the_file_where_the_table_says_and_need_no_demuxer
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     places = zip(table.position.tolist(), table.size.tolist(), strict=True)
     assert [data[position : position + size] for position, size in places] == packets
-    monkeypatch.setattr(reader, "open_video", None)
+    monkeypatch.setattr(fetch, "open_video", None)
     assert len(codecmeta.extract(path, frames=6).residual.frame) == 6

@@ -10,8 +10,8 @@ import pytest
 
 import codecmeta
 from codecmeta.codecs.h264.picture import PictureParser
+from codecmeta.codecs.protocol import NOT_PARSED_QP
 from codecmeta.codecs.syntax.nal import has_wrong_lengths, nal_units
-from codecmeta.extraction.reader import NO_QP
 from codecmeta.record.metadata import VECTOR, B, vector_order
 from tests.support.clips import single_thread_export
 from tests.support.h264_encodes import clip, encode, ffmpeg
@@ -98,7 +98,7 @@ def test_bits_turned_over_in_a_p_picture_cost_that_picture_and_what_is_copied_fr
     for name in ("qp", "bits"):
         ours, theirs = getattr(meta, name).of(row).ravel(), getattr(whole, name).of(row).ravel()
         np.testing.assert_array_equal(ours[:before], theirs[:before])
-    unknown = meta.qp.of(row) == NO_QP
+    unknown = meta.qp.of(row) == NOT_PARSED_QP
     assert unknown.any() == (meta.bits.of(row) == 0).any()
     assert (meta.bits.of(row)[unknown] == 0).all()
     assert (meta.residual.of(row).astype(float)[np.kron(unknown, np.ones((2, 2), bool))] == 0).all()
@@ -118,7 +118,7 @@ def test_a_packet_cut_short_keeps_its_beginning(tmp_path):
     damaged = np.flatnonzero(meta.frames.corrupt).tolist()
     check_same_but_for(meta, whole, besides=set(damaged), vectors_besides=set())
     for row in damaged:
-        known = meta.qp.of(row) != NO_QP
+        known = meta.qp.of(row) != NOT_PARSED_QP
         inside = int(known.sum() * 0.9)
         assert 10 < known.sum() < known.size
         at = rows_by_pts(whole)[int(meta.frames.pts[row])]
@@ -162,7 +162,7 @@ def test_a_lost_slice_and_a_lost_header_are_damage(tmp_path):
     assert meta.frames.corrupt.any()
     row = int(np.flatnonzero(meta.frames.corrupt)[0])
     half = meta.qp.of(row).shape[0] // 2
-    assert (meta.qp.of(row)[: half - 1] == NO_QP).all() and (meta.qp.of(row)[half + 1 :] != NO_QP).all()
+    assert (meta.qp.of(row)[: half - 1] == NOT_PARSED_QP).all() and (meta.qp.of(row)[half + 1 :] != NOT_PARSED_QP).all()
     check_same_but_for(
         meta,
         whole,

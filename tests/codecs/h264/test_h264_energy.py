@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from codecmeta.codecs.h264 import state
-from codecmeta.codecs.h264.sequence import Sequence
+from codecmeta.codecs.h264.sequence import PictureSequence
 from tests.support.h264_encodes import clip, encode, ffmpeg
 from tests.support.h264_energy import TOLERANCE, _differences, inter_differences
 
@@ -36,7 +36,7 @@ def _parsed(name):
     """`name` of an encode, or the path of a clip."""
     source = encode(frames=16, **ENCODES[name]) if name in ENCODES else str(name)
     extradata, packets, exported = ffmpeg(source, planes=True)
-    sequence = Sequence(extradata)
+    sequence = PictureSequence(extradata)
     return [sequence.parse(packet) for packet in packets], [exported[i].planes for i in range(len(packets))]
 
 

@@ -8,7 +8,7 @@ import pytest
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.motion_vectors import motion_rows
 from codecmeta.codecs.h264.picture import PictureParser
-from codecmeta.codecs.h264.sequence import Sequence
+from codecmeta.codecs.h264.sequence import PictureSequence
 from codecmeta.codecs.syntax.nal import nal_units, rbsp_of
 from tests.support.h264_encodes import clip, encode, ffmpeg
 
@@ -67,7 +67,7 @@ CLIPS = [
 def check_against_ffmpeg(source):
     """Stop bits, QP and vectors of all pictures; how many pictures, macroblocks and vectors were compared."""
     extradata, packets, exported = ffmpeg(source)
-    sequence = Sequence(extradata)
+    sequence = PictureSequence(extradata)
     pictures = macroblocks = vectors = 0
     for i, packet in enumerate(packets):
         picture = sequence.parse(packet)
@@ -142,14 +142,14 @@ def test_the_encodes_contain_what_they_are_there_for():
 
 def _parse_all(data):
     extradata, packets, _ = ffmpeg(data)
-    sequence = Sequence(extradata)
+    sequence = PictureSequence(extradata)
     return (sequence.parse(packet) for packet in packets)
 
 
 @pytest.mark.parametrize("name", ["CABAC, B, 8x8", "temporal direct", "slices", "8 references", "10 bit", "open GoP"])
 def test_random_access_equals_the_sequence_wherever_no_colocated_picture_counts(name):
     extradata, packets, _ = ffmpeg(encode(**ENCODES[name]))
-    sequence, single = Sequence(extradata), PictureParser(extradata)
+    sequence, single = PictureSequence(extradata), PictureParser(extradata)
     ahead = [sequence.parse(packet) for packet in packets]
     for i in reversed(range(len(packets))):  # any order
         alone, full = single.parse(packets[i]), ahead[i]
@@ -170,7 +170,7 @@ def test_random_access_equals_the_sequence_wherever_no_colocated_picture_counts(
 )
 def test_picture_order_counts_sort_the_pictures_as_ffmpeg_displays_them(kind, source):
     extradata, packets, exported = ffmpeg(encode(**ENCODES[source]) if source in ENCODES else str(clip(source)))
-    sequence = Sequence(extradata)
+    sequence = PictureSequence(extradata)
     keys, period = [], 0
     for packet in packets:
         picture = sequence.parse(packet)

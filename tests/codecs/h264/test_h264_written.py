@@ -12,7 +12,7 @@ import pytest
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.motion_vectors import motion_rows
 from codecmeta.codecs.h264.parameter_sets import parse_sps
-from codecmeta.codecs.h264.sequence import Sequence
+from codecmeta.codecs.h264.sequence import PictureSequence
 from codecmeta.codecs.syntax.nal import nal_units, rbsp_of
 from tests.support.h264_encodes import Exported, _exported, encode, ffmpeg
 from tests.support.h264_energy import TOLERANCE, inter_differences
@@ -40,7 +40,7 @@ def decode(extradata: bytes | None, packets: list[bytes]) -> dict[int, Exported]
 def check(extradata, packets):
     """Vectors, QP, and by pixels the references, of all pictures -> the pictures and FFmpeg's planes."""
     exported = decode(extradata, packets)
-    sequence = Sequence(extradata)
+    sequence = PictureSequence(extradata)
     pictures = [sequence.parse(packet) for packet in packets]
     for i, picture in enumerate(pictures):
         assert picture.complete, (i, picture.errors)
@@ -97,7 +97,7 @@ def test_encodes_whose_direct_8x8_inference_flag_is_turned_over(name):
     turned = extradata[:6] + _without_inference(unit) + extradata[8 + length :]
     pictures, planes = check(turned, packets)
     check_references(pictures, planes, 200)
-    sequence = Sequence(extradata)
+    sequence = PictureSequence(extradata)
     inferred = [sequence.parse(packet) for packet in packets]
     differing = sum((_used_vectors(a) != _used_vectors(b)).sum() for a, b in zip(pictures, inferred, strict=True))
     assert differing > 20 or "spatial" in name  # where hardly anything rests there
@@ -175,6 +175,6 @@ def test_after_operation_5_the_picture_counts_as_the_first_of_all():
         stream.picture(P, 1, 8),
         stream.picture(B, 2, 4, active=(2, 2), reference=False),
     ]
-    sequence = Sequence()
+    sequence = PictureSequence()
     *_, last = (sequence.parse(packet) for packet in packets)
     assert last.complete and last.lists == [((1, 2), (2, 1))]

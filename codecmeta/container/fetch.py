@@ -1,0 +1,95 @@
+"""The bytes of packets: of a whole segment, or of single ones right from the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from codecmeta.container.packets import NO_PTS, PacketTable, demux, open_video
+from codecmeta.container.segments import Segment, segment_packets
+
+
+class NotFound(Exception):
+    """The container does not find its packets again."""
+
+
+@dataclass(frozen=True)
+class PacketSource:
+    """The packets of one stream of a file. is_whole: whether bytes from the file can be a packet, for containers that
+    do not hold them as they are."""
+
+    path: Path
+    stream_index: int
+    packets: PacketTable
+    is_whole: Callable[[bytes], bool]
+
+    def of_segment(self, segment: Segment) -> Iterator[tuple[int, bytes]]:
+        """The packets of a segment with their indices."""
+        with open_video(self.path, self.stream_index) as (container, video):
+            for index, packet in segment_packets(container, video, self.packets, segment):
+                yield index, bytes(packet)
+
+    def at(self, indices: Sequence[int], with_keyframes: bool) -> Iterator[tuple[int, bytes, bytes | None]]:
+        """(index, packet, keyframe packet before it if they are asked for) of ascending indices. Raises NotFound.
+
+        Reads right from the file where packets lie there as they are (mp4, mov); only for others the container is
+        opened, which for a long file takes as long as reading twenty packets.
+        """
+        keys = np.flatnonzero(self.packets.key)
+        with self.path.open("rb") as file, ExitStack() as stack:
+            opened = None
+            for index in indices:
+                data = None if with_keyframes else self._read(file, index)
+                if data is not None:
+                    yield index, data, None
+                    continue
+                if opened is None:
+                    opened = stack.enter_context(open_video(self.path, self.stream_index))
+                key = int(keys[np.searchsorted(keys, index, side="right") - 1]) if len(keys) else 0
+                yield index, *self._seek(*opened, index, key, with_keyframes)
+
+    def _read(self, file: BinaryIO, index: int) -> bytes | None:
+        """The packet as it lies in the file; None where it does not."""
+        position, size = int(self.packets.position[index]), int(self.packets.size[index])
+        if position < 0:
+            return None
+        file.seek(position)
+        data = file.read(size)
+        return data if len(data) == size and self.is_whole(data) else None
+
+    def _seek(
+        self, container: Any, video: Any, index: int, key: int, with_keyframes: bool
+    ) -> tuple[bytes, bytes | None]:
+        """The packet, and its keyframe packet `key`: sought right to the packet where the container can and nobody asks
+        for the keyframe, else to the keyframe."""
+        table = self.packets
+        if not with_keyframes and table.dts[index] != NO_PTS:
+            container.seek(int(table.dts[index]), stream=video, any_frame=True)
+            if (data := self._find(container, video, index, 4)) is not None:
+                return data, None
+        stamps = [stamp for stamp in (int(table.pts[key]), int(table.dts[key])) if stamp != NO_PTS]
+        container.seek(min(stamps), stream=video, backward=True)
+        key_data: bytes | None = None
+        for packet in demux(container, video):
+            if self._is(packet, key):
+                key_data = bytes(packet)
+            if self._is(packet, index):
+                return bytes(packet), key_data
+        raise NotFound
+
+    def _find(self, container: Any, video: Any, index: int, tries: int) -> bytes | None:
+        for packet in demux(container, video):
+            if self._is(packet, index):
+                return bytes(packet)
+            tries -= 1
+            if not tries:
+                return None
+        return None
+
+    def _is(self, packet: Any, index: int) -> bool:
+        return packet.pts == self.packets.pts[index] and packet.size == self.packets.size[index]

@@ -1,0 +1,120 @@
+"""One video and what was asked of it: everything that each way of reading it starts from."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.container.packets import PacketTable
+from codecmeta.container.probe import probe_with_packets
+from codecmeta.container.segments import Segment, linear_segment, plan_segments
+from codecmeta.container.tables import frame_tables
+from codecmeta.errors import VideoError
+from codecmeta.record.metadata import Frames, Gops, Probe, Stream
+from codecmeta.record.selection import Selection, sample_rows
+
+Transform = Callable[[NDArray[np.uint8]], Any]
+
+
+@dataclass
+class Stages:
+    """Seconds that a scan spent on its stages, `whole` by the clock. metadata, transform: a number for every frame or
+    group of frames, from any worker."""
+
+    whole: float = 0.0
+    probe: float = 0.0
+    metadata: array[float] = field(default_factory=lambda: array("d"))
+    transform: array[float] = field(default_factory=lambda: array("d"))
+
+    def shares(self, jobs: int) -> dict[str, float]:
+        """Seconds by the clock per stage: what workers spent side by side is divided among them."""
+        spent = {"metadata": sum(self.metadata) / jobs, "transform": sum(self.transform) / jobs}
+        return {"probe": self.probe, **spent, "decode": max(self.whole - self.probe - sum(spent.values()), 0.0)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A probed video, and what is to be found out about it.
+
+    selection: frames that get maps. details: as for `extract`. jobs: workers. stream: as asked for. transform: what
+    becomes of each wanted picture, None where no picture is wanted.
+    """
+
+    path: Path
+    selection: Selection
+    details: bool
+    jobs: int
+    stream: int | None
+    transform: Transform | None
+    probe: Probe
+    packets: PacketTable
+    stages: Stages
+
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        selection: Selection,
+        details: bool,
+        jobs: int,
+        stream: int | None,
+        transform: Transform | None,
+        stages: Stages,
+    ) -> Job:
+        """Probe the video. Raises VideoError."""
+        start = perf_counter()
+        probe, packets = probe_with_packets(path, stream=stream)
+        stages.probe = perf_counter() - start
+        facts = probe.stream
+        if not (facts.width > 0 and facts.height > 0):
+            raise VideoError(f"{path}: the {facts.codec} stream does not say how large its pictures are")
+        return cls(path, selection, details, jobs, stream, transform, probe, packets, stages)
+
+    @property
+    def facts(self) -> Stream:
+        """The stream's."""
+        return self.probe.stream
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was asked for, as records keep it."""
+        return {"frames": self.selection, "details": self.details, "stream": self.stream}
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """Runs of packets that decode on their own; one linear segment where there are none."""
+        return plan_segments(self.packets, self.facts.codec)
+
+    @property
+    def whole(self) -> Segment:
+        """The whole stream as one segment."""
+        return linear_segment(self.packets)
+
+    def tables(self, order: NDArray[np.int64]) -> tuple[Frames, Gops]:
+        """Frames and GoPs of frames that come from packets `order`, in display order."""
+        if np.array_equal(order, self.packets.display_order):
+            return self.probe.frames, self.probe.gops
+        return frame_tables(self.packets, order, self.facts)
+
+    def wanted(self, frames: Frames) -> NDArray[np.bool_]:
+        """Which rows of a frame table the selection means, bool (frames,)."""
+        if self.selection == "all":
+            return np.ones(len(frames), bool)
+        if self.selection == "keyframes":
+            return frames.keyframe.copy()
+        keep = np.zeros(len(frames), bool)
+        keep[sample_rows(frames.time, self.selection)] = True
+        return keep
+
+    def no_frame(self) -> VideoError:
+        """The error of a video that gives nothing at all."""
+        packets = f"{len(self.packets)} packets ({self.facts.codec})"
+        return VideoError(f"{self.path}: not one frame of {packets} could be decoded")
