@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from codecmeta.codecs.hevc.sequence import Sequence
-from codecmeta.codecs.hevc.shared import Refused
+from codecmeta.codecs.protocol import Refused
 from tests.support.hevc_compare import compare_stream
 from tests.support.hevc_encodes import encode
 from tests.support.hevc_ffmpeg import decode_file

@@ -16,7 +16,7 @@ from codecmeta.codecs.hevc.sequence import Sequence
 from tests.support.hevc_compare import compare_file
 from tests.support.hevc_encodes import SETTINGS, clip, encode
 from tests.support.hevc_parsed import coded_of
-from tests.support.hevc_pixels import reconstruct
+from tests.support.hevc_pixels import BYPASS, DCT, DST, DST4, PCM, SKIP, Coded, reconstruct, scaled
 from tests.support.hevc_writer import write
 
 ENCODES = ["medium", "slower", "all intra", "CTB 16", "qp 4", "qp 51", "10 bit", "10 bit, qp 3", "monochrome"]
@@ -30,8 +30,8 @@ def _squares(plane: np.ndarray, size: int) -> np.ndarray:
     return (plane.astype(np.float64) ** 2).reshape(rows, size, columns, size).sum((1, 3))
 
 
-def check_energy(picture, residuals: list[np.ndarray]) -> Counter:
-    """All blocks of all planes; how many of each kind were compared."""
+def check_energy(picture, residuals: list[np.ndarray], ignored: list[np.ndarray] | None = None) -> Counter:
+    """All blocks of all planes, but those with `ignored` samples; how many of each kind were compared."""
     counts: Counter = Counter()
     luma = picture.luma_energy.astype(np.float64)
     rows, columns = luma.shape[0] // 2, luma.shape[1] // 2
@@ -39,10 +39,13 @@ def check_energy(picture, residuals: list[np.ndarray]) -> Counter:
     pairs = [("luma", luma, _squares(residuals[0], 8), 64)]
     for name, energy, residual in zip(("Cb", "Cr"), picture.chroma_energy, residuals[1:], strict=False):
         pairs.append((name, energy.astype(np.float64), _squares(residual, 4), 16))
-    for name, energy, truth, samples in pairs:
+    for c, (name, energy, truth, samples) in enumerate(pairs):
+        if ignored is not None:
+            keep = _squares(ignored[c], 4 if c else 8) == 0
+            energy, truth = energy[keep], truth[keep]
         ours, real = np.sqrt(energy / samples), np.sqrt(truth / samples)
         worst = abs(ours - real) - 0.01 * real
-        assert worst.max() <= 0.51, (name, np.unravel_index(worst.argmax(), worst.shape), worst.max())
+        assert worst.max(initial=0) <= 0.51, (name, np.unravel_index(worst.argmax(), worst.shape), worst.max())
         assert not truth[energy == 0].any(), name  # no energy: the prediction is not changed
         counts[name] += int((truth > 0).sum())
     if len(residuals) == 1:
@@ -62,12 +65,28 @@ def test_energy_of_each_8x8_block_is_that_of_its_residual(name):
         assert counts["blocks in large transforms"] > 200
 
 
-@pytest.mark.parametrize("name, most", [("torchcodec_hevc.mp4", 30), ("hevcjs_qcif_10bit.265", None)])
+@pytest.mark.parametrize("name, most", [("torchcodec_hevc.mp4", 60), ("hevcjs_qcif_10bit.265", 30)])
 def test_energy_of_real_clips(name, most):
     counts = Counter()
     for picture, _, residuals, _ in compare_file(str(clip(name)), most):
         counts += check_energy(picture, residuals)
-    assert counts["luma"] > 1000, counts
+    assert counts["luma"] > 500, counts
+
+
+def _overflowing(coded: Coded) -> list[np.ndarray]:
+    """Per plane, samples of transforms whose first stage is clipped to 16 bits: no encoder's, and no longer linear."""
+    masks = [np.zeros((coded.height >> (c > 0), coded.width >> (c > 0)), bool) for c in range(3)]
+    flat = coded.scaling is None
+    scaling = np.full((4, 6, 32, 32), 16, np.uint8) if flat else coded.scaling
+    for c, x, y, log2, _, kind, qp, matrix, start, count in coded.blocks.tolist():
+        n = 1 << log2
+        if not count or kind & (BYPASS | PCM | SKIP):
+            continue
+        levels = coded.levels.astype(np.int64)
+        d = scaled(levels, start, count, n, qp, coded.bit_depth[c > 0], scaling, flat, matrix)
+        columns = (DST4 if kind & DST else DCT[:: 32 // n, :n]).T @ d + 64 >> 7
+        masks[c][y : y + n, x : x + n] = abs(columns).max() > 32767
+    return masks
 
 
 def test_energy_of_random_levels():
@@ -79,6 +98,7 @@ def test_energy_of_random_levels():
         planes = {}
         for planned in stream.pictures:
             picture = sequence.parse(planned.packet)
-            planes[picture.identity], residuals = reconstruct(coded_of(picture, planes))
-            counts += check_energy(picture, residuals)
+            coded = coded_of(picture, planes)
+            planes[picture.identity], residuals = reconstruct(coded)
+            counts += check_energy(picture, residuals, _overflowing(coded))
     assert counts["blocks in large transforms"] > 1000 and min(counts["Cb"], counts["Cr"]) > 500, counts

@@ -53,16 +53,16 @@ def decode_file(
         for packet in container.demux(stream):
             if packet.size:
                 if most is not None and len(packets) >= most:
-                    break
-                packet.pts = packet.dts = len(packets)
-                packets.append(bytes(packet))
+                    packet = None  # flush
+                else:
+                    packet.pts = packet.dts = len(packets)
+                    packets.append(bytes(packet))
             try:
-                frames = packet.decode()
+                frames = stream.codec_context.decode(packet)
             except av.error.InvalidDataError:
                 continue
             for frame in frames:
                 shown[frame.pts] = planes(frame)
-        if most is not None:
-            for frame in stream.codec_context.decode(None):
-                shown[frame.pts] = planes(frame)
+            if packet is None:
+                break
     return extradata, packets, shown
