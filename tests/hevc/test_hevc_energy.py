@@ -65,12 +65,12 @@ def test_energy_of_each_8x8_block_is_that_of_its_residual(name):
         assert counts["blocks in large transforms"] > 200
 
 
-@pytest.mark.parametrize("name, most", [("torchcodec_hevc.mp4", 60), ("hevcjs_qcif_10bit.265", 30)])
+@pytest.mark.parametrize("name, most", [("torchcodec_hevc.mp4", None), ("hevcjs_qcif_10bit.265", 30)])
 def test_energy_of_real_clips(name, most):
     counts = Counter()
     for picture, _, residuals, _ in compare_file(str(clip(name)), most):
         counts += check_energy(picture, residuals)
-    assert counts["luma"] > 500, counts
+    assert counts["luma"] > 300, counts
 
 
 def _overflowing(coded: Coded) -> list[np.ndarray]:
