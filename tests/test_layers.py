@@ -16,7 +16,7 @@ FLOORS = [
     {"codecmeta.codecs.table"},
     {"codecmeta.codecs.protocol"},
     {"codecmeta.codecs.syntax"},
-    {"codecmeta.codecs.h264"},
+    {"codecmeta.codecs.h264", "codecmeta.codecs.hevc"},
     {"codecmeta.cache", "codecmeta.container", "codecmeta.decisions"},
     {"codecmeta.decoding"},
     {"codecmeta.extraction"},

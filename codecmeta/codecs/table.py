@@ -49,6 +49,7 @@ _H263 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False)
 
 CODECS: dict[str, Codec] = {
     "h264": Codec(vectors=True, qp=True, many_references=True, fresh=True, full_tables=True, parser="h264"),
+    "hevc": Codec(parser="hevc"),
     "mpeg1video": _MPEG2,
     "mpeg2video": _MPEG2,
     "mpeg4": Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False, picture_type=mpeg4_type),

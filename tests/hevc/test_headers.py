@@ -188,12 +188,12 @@ def test_parameter_sets_are_those_that_ffmpeg_reads(name):
 
 def test_an_inter_predicted_reference_set_is_derived_as_the_standard_says():
     """(7-61), (7-62) by hand: the set {-1, -3, +2} (all used), delta_rps -2 at -1, +2: every member kept."""
-    from codecmeta.codecs.hevc.parameter_sets import ShortTermRPS, _st_ref_pic_set
+    from codecmeta.codecs.hevc.sps import ShortTermRPS, st_ref_pic_set
     from codecmeta.codecs.syntax.bits import BitReader
 
     known = [ShortTermRPS(((-1, True), (-3, True)), ((2, True),))]
     bits = "1" + "1" + "010" + "1111"  # predicted; sign: negative; abs_delta_rps_minus1 = 1; four used flags
     reader = BitReader(int(bits.ljust(16, "0"), 2).to_bytes(2, "big"))
-    derived = _st_ref_pic_set(reader, 1, known)
+    derived = st_ref_pic_set(reader, 1, known)
     # -1 - 2, -3 - 2, 2 - 2 = 0 (the picture itself: left out), and -2 for the picture the set belongs to
     assert derived == ShortTermRPS(((-2, True), (-3, True), (-5, True)), ())

@@ -12,7 +12,7 @@ import numpy as np
 
 from codecmeta.codecs.hevc import state
 from codecmeta.codecs.hevc.nal import BLA_W_LP, CRA_NUT, IDR_N_LP, IDR_W_RADL, LAST_IRAP, RADL_N, RASL_R
-from codecmeta.codecs.hevc.parameter_sets import SPS
+from codecmeta.codecs.hevc.sps import SPS
 
 # RefPicList0 and 1 of a slice segment: (identity, PicOrderCntVal, used for long-term reference)
 Lists = tuple[list[tuple[int, int, bool]], list[tuple[int, int, bool]]]

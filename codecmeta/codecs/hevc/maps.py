@@ -1,4 +1,4 @@
-"""The signals of a picture as the product keeps them: residual per 8x8 block, QP and bits per 16x16, rows of vectors."""
+"""The signals of a picture as the product keeps them: residual per 8x8 block, QP and bits per 16x16, vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from numba import from_dtype, int16, int32, types
 
 from codecmeta.codecs.hevc.picture import Picture
-from codecmeta.codecs.hevc.shared import F32A, F64, I64, VOID, kernel
 from codecmeta.codecs.hevc.state import (
     CU_BITS,
     CU_LOG2,
@@ -23,6 +22,7 @@ from codecmeta.codecs.hevc.state import (
     PU_X,
     PU_Y,
 )
+from codecmeta.codecs.syntax.jit import F32A, F64, I64, VOID, kernel
 from codecmeta.record.metadata import VECTOR
 
 BLOCK = 16  # side of the blocks of QP and bits

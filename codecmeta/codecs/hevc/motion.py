@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from numba import types
 
-from codecmeta.codecs.hevc.shared import I8P, I32P, I64, I64P, VOID, constant, kernel
 from codecmeta.codecs.hevc.state import (
     AVAILABLE_LEFT,
     AVAILABLE_UP,
@@ -53,6 +52,7 @@ from codecmeta.codecs.hevc.state import (
 from codecmeta.codecs.hevc.state import HEIGHT as PIC_HEIGHT
 from codecmeta.codecs.hevc.state import WIDTH as PIC_WIDTH
 from codecmeta.codecs.hevc.tables import table
+from codecmeta.codecs.syntax.jit import I8P, I32P, I64, I64P, VOID, constant, kernel
 
 L0_CAND = constant(table("l0CandIdx"), "int64")
 L1_CAND = constant(table("l1CandIdx"), "int64")

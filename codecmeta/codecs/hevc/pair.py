@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from codecmeta.codecs.hevc import state
-from codecmeta.codecs.hevc.parameter_sets import PPS, SPS, ParameterSets, default_scaling_lists, refusal_of
+from codecmeta.codecs.hevc.parameter_sets import ParameterSets, refusal_of
+from codecmeta.codecs.hevc.pps import PPS
+from codecmeta.codecs.hevc.scaling_lists import default_scaling_lists
+from codecmeta.codecs.hevc.sps import SPS
 from codecmeta.codecs.hevc.tables import table
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from codecmeta.codecs.hevc import state
 from codecmeta.codecs.hevc.decoded_picture_buffer import DecodedPictureBuffer, Lists, Reference
+from codecmeta.codecs.hevc.header_words import SliceHeader
 from codecmeta.codecs.hevc.nal import (
     EMULATED,
     END_OF_BITSTREAM,
@@ -30,11 +31,13 @@ from codecmeta.codecs.hevc.nal import (
     type_of,
 )
 from codecmeta.codecs.hevc.pair import pair_words, scaling_factors, tile_tables
-from codecmeta.codecs.hevc.parameter_sets import PPS, SPS, parameter_sets_of, refusal_of
-from codecmeta.codecs.hevc.shared import STATES
+from codecmeta.codecs.hevc.parameter_sets import parameter_sets_of, refusal_of
+from codecmeta.codecs.hevc.pps import PPS
 from codecmeta.codecs.hevc.slice_data import slice_segment_data
-from codecmeta.codecs.hevc.slice_header import NO_PARAMETER_SET, REFUSED, SliceHeader, slice_segment_header
+from codecmeta.codecs.hevc.slice_header import NO_PARAMETER_SET, REFUSED, slice_segment_header
+from codecmeta.codecs.hevc.sps import SPS
 from codecmeta.codecs.protocol import Refused
+from codecmeta.codecs.syntax.arithmetic import BYTE_END, STATES
 
 PADDING = bytes(16)
 LONGEST_CHAIN = 32  # pictures parsed for the vectors of one
@@ -124,7 +127,7 @@ class PictureParser:
         self.w = np.zeros(state.W_SIZE, np.float32)
         self.s[state.TRACE] = trace
         self._version = -1
-        self._size = (0, 0)
+        self._size = (0, 0, 0)
         self._prepared: tuple[SPS, PPS] | None = None
 
     def parse(self, packet: bytes) -> Picture | None:
@@ -245,7 +248,7 @@ class PictureParser:
         length = len(rbsp)
         last = rbsp[length - 1] if length else 0
         s = self.s
-        s[state.BYTE_END] = length
+        s[BYTE_END] = length
         s[state.BIT_END] = 8 * length
         s[state.STOP_BIT] = 8 * length - 1 - ((last & -last).bit_length() - 1 if last else 0)
         emulation = _NOTHING

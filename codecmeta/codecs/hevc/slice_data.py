@@ -5,29 +5,6 @@ from __future__ import annotations
 from numba import types
 
 from codecmeta.codecs.hevc.coding_unit import bits_consumed, coding_quadtree
-from codecmeta.codecs.hevc.shared import (
-    BYTE_END,
-    BYTE_POSITION,
-    F32A,
-    F32P,
-    I8A,
-    I32A,
-    I32P,
-    I64,
-    I64A,
-    I64P,
-    STATES,
-    U8A,
-    U8P,
-    VOID,
-    bypass,
-    constant,
-    decision,
-    initialise_decoding_engine,
-    kernel,
-    pointer,
-    terminate,
-)
 from codecmeta.codecs.hevc.state import (
     AVAILABLE_LEFT,
     AVAILABLE_UP,
@@ -97,6 +74,31 @@ from codecmeta.codecs.hevc.state import (
 )
 from codecmeta.codecs.hevc.tables import table
 from codecmeta.codecs.hevc.transform import set_chroma_qp
+from codecmeta.codecs.syntax.arithmetic import (
+    BYTE_END,
+    BYTE_POSITION,
+    STATES,
+    bypass,
+    decision,
+    initialise_decoding_engine,
+    terminate,
+)
+from codecmeta.codecs.syntax.jit import (
+    F32A,
+    F32P,
+    I8A,
+    I32A,
+    I32P,
+    I64,
+    I64A,
+    I64P,
+    U8A,
+    U8P,
+    VOID,
+    constant,
+    kernel,
+    pointer,
+)
 
 INIT_VALUES = constant(table("initValue"), "int64").reshape(-1)
 NUM_CONTEXTS = 154

@@ -6,17 +6,11 @@ What a dependent slice segment takes over from the segment before it stays in th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 from numba import int32
 
-from codecmeta.codecs.hevc.parameter_sets import PPS, SPS
-from codecmeta.codecs.hevc.shared import I32A, I32P, I64, I64A, I64P, U8A, U8P, kernel, leading_zeros, pointer
+from codecmeta.codecs.hevc.reference_sets import bits_for, long_term_pictures, se, st_ref_pic_set, u, ue
 from codecmeta.codecs.hevc.state import (
     BAD_SYNTAX,
-    BIT_END,
     BIT_POSITION,
     H_ACROSS_SLICES,
     H_ADDRESS,
@@ -34,10 +28,6 @@ from codecmeta.codecs.hevc.state import (
     H_ENTRIES,
     H_ENTRY_0,
     H_FIRST,
-    H_LT_CYCLE,
-    H_LT_MSB,
-    H_LT_POC,
-    H_LT_USED,
     H_LUMA_DENOM,
     H_LUMA_WEIGHTS,
     H_MAX_MERGE,
@@ -45,7 +35,6 @@ from codecmeta.codecs.hevc.state import (
     H_MVD_L1_ZERO,
     H_NO_OUTPUT,
     H_NUM_ENTRIES,
-    H_NUM_LT,
     H_NUM_NEGATIVE,
     H_NUM_PIC_TOTAL_CURR,
     H_NUM_POSITIVE,
@@ -78,11 +67,8 @@ from codecmeta.codecs.hevc.state import (
     K_INIT_QP,
     K_LOG2_MAX_POC_LSB,
     K_LONG_TERM,
-    K_LT_LSB,
-    K_LT_USED,
     K_MAX_ENTRIES,
     K_MODIFICATION,
-    K_NUM_LT_SPS,
     K_NUM_REF_0,
     K_NUM_REF_1,
     K_NUM_ST,
@@ -104,150 +90,9 @@ from codecmeta.codecs.hevc.state import (
     B,
     I,
 )
+from codecmeta.codecs.syntax.jit import I32A, I32P, I64, I64A, I64P, U8A, U8P, kernel, pointer
 
 NO_PARAMETER_SET, REFUSED = 100, 101  # further STATUS of `slice_segment_header`
-
-
-@kernel(I64(I64P, U8P, I64))
-def u(s, d, count):
-    """u(count), at most 32 bits, at BIT_POSITION; BAD_SYNTAX behind the end."""
-    position = s[BIT_POSITION]
-    s[BIT_POSITION] = position + count
-    if position + count > s[BIT_END]:
-        s[STATUS] = BAD_SYNTAX
-        s[BIT_POSITION] = s[BIT_END]
-        return I64(0)
-    value = I64(0)
-    at = position >> 3
-    for i in range(5):
-        value = value << 8 | d[at + i]
-    return (value >> (40 - (position & 7) - count)) & ((I64(1) << count) - 1)
-
-
-@kernel(I64(I64P, U8P))
-def ue(s, d):
-    """ue(v) of 9.2, at most 32 bits of value."""
-    zeros = I64(0)
-    while not u(s, d, 1):
-        zeros += 1
-        if zeros > 31 or s[STATUS]:
-            s[STATUS] = BAD_SYNTAX
-            return I64(0)
-    return (I64(1) << zeros) - 1 + u(s, d, zeros)
-
-
-@kernel(I64(I64P, U8P))
-def se(s, d):
-    """se(v) of 9.2.2."""
-    code = ue(s, d)
-    return (code + 1) >> 1 if code & 1 else -(code >> 1)
-
-
-@kernel(I64(I64), inline=True)
-def bits_for(count):
-    """Ceil(Log2(count)) for a positive count."""
-    return 64 - leading_zeros(count - 1) if count > 1 else I64(0)
-
-
-@kernel(I64(I64P, U8P, I32P, I32P))
-def st_ref_pic_set(s, d, k, h):
-    """st_ref_pic_set(num_short_term_ref_pic_sets) of a slice header (7.3.7, 7.4.8) -> into H_DELTA, H_USED."""
-    index = I64(k[K_NUM_ST])
-    if index and u(s, d, 1):
-        delta_idx = ue(s, d) + 1
-        sign = u(s, d, 1)
-        delta_rps = (1 - 2 * sign) * (ue(s, d) + 1)
-        if delta_idx > index or abs(delta_rps) > 1 << 15:
-            s[STATUS] = BAD_SYNTAX
-            return I64(0)
-        ref = K_ST + ST_SIZE * (index - delta_idx)
-        negative, positive = I64(k[ref]), I64(k[ref + 1])
-        total = negative + positive
-        use = I64(0)  # use_delta_flag, used_by_curr_pic_flag as bits
-        used = I64(0)
-        for j in range(total + 1):
-            flag = u(s, d, 1)
-            used |= flag << j
-            if not flag:
-                flag = u(s, d, 1)
-            use |= flag << j
-        if s[STATUS]:
-            return I64(0)
-        n = I64(0)
-        for step in range(2 * (total + 1)):
-            # S0: S1 of the reference backwards, itself, S0; then S1: S0 backwards, itself, S1
-            second = step > total
-            i = step - (total + 1) if second else step
-            near = negative if second else positive
-            if i < near:
-                j = near - 1 - i + (I64(0) if second else negative)
-            elif i == near:
-                j = total
-            else:
-                j = i - near - 1 + (negative if second else I64(0))
-            delta = delta_rps + (I64(k[ref + 2 + j]) if j < total else I64(0))
-            if (use >> j) & 1 and (delta > 0 if second else delta < 0):
-                if n >= 16:
-                    s[STATUS] = BAD_SYNTAX
-                    return I64(0)
-                h[H_DELTA + n] = delta
-                h[H_USED + n] = (used >> j) & 1
-                n += 1
-            if step == total:
-                h[H_NUM_NEGATIVE] = n
-        h[H_NUM_POSITIVE] = n - h[H_NUM_NEGATIVE]
-        return n
-    negative, positive = ue(s, d), ue(s, d)
-    if s[STATUS] or negative + positive > 16:
-        s[STATUS] = BAD_SYNTAX
-        return I64(0)
-    h[H_NUM_NEGATIVE], h[H_NUM_POSITIVE] = negative, positive
-    delta = I64(0)
-    for i in range(negative + positive):
-        if i == negative:
-            delta = I64(0)
-        step = ue(s, d) + 1
-        delta += -step if i < negative else step
-        if abs(delta) > 1 << 15:
-            s[STATUS] = BAD_SYNTAX
-            return I64(0)
-        h[H_DELTA + i] = delta
-        h[H_USED + i] = u(s, d, 1)
-    return negative + positive
-
-
-@kernel(I64(I64P, U8P, I32P, I32P))
-def long_term_pictures(s, d, k, h):
-    """The long-term part of the header (7-52) -> how many of them the current picture may refer to."""
-    num_sps = ue(s, d) if k[K_NUM_LT_SPS] else I64(0)
-    total = num_sps + ue(s, d)
-    if s[STATUS] or total > 32 or num_sps > 32:
-        s[STATUS] = BAD_SYNTAX
-        return I64(0)
-    h[H_NUM_LT] = total
-    current, cycle = I64(0), I64(0)
-    for i in range(total):
-        if i < num_sps:
-            index = u(s, d, bits_for(I64(k[K_NUM_LT_SPS])))
-            if index >= k[K_NUM_LT_SPS]:
-                s[STATUS] = BAD_SYNTAX
-                return I64(0)
-            h[H_LT_POC + i] = k[K_LT_LSB + index]
-            h[H_LT_USED + i] = k[K_LT_USED + index]
-        else:
-            h[H_LT_POC + i] = u(s, d, I64(k[K_LOG2_MAX_POC_LSB]))
-            h[H_LT_USED + i] = u(s, d, 1)
-        h[H_LT_MSB + i] = u(s, d, 1)
-        if i == 0 or i == num_sps:
-            cycle = I64(0)
-        if h[H_LT_MSB + i]:
-            cycle += ue(s, d)
-            if cycle > 1 << 16:
-                s[STATUS] = BAD_SYNTAX
-                return I64(0)
-        h[H_LT_CYCLE + i] = cycle
-        current += h[H_LT_USED + i]
-    return current
 
 
 @kernel(I64(I64P, U8P, I32P, I32P))
@@ -472,113 +317,3 @@ def slice_segment_header(s, d, pairs, h):
             s[STATUS] = BAD_SYNTAX
         h[H_DATA_BYTE] = (s[BIT_POSITION] + 7) >> 3
     return s[STATUS]
-
-
-@dataclass(frozen=True)
-class SliceHeader:
-    """The header of one slice segment, elements named as in 7.3.6.1; a dependent one has those of its slice too."""
-
-    nal_unit_type: int
-    temporal_id: int
-    sps: SPS
-    pps: PPS
-    words: np.ndarray  # int32, state.H_*
-
-    def __getattr__(self, name: str) -> Any:
-        """An element of the header by its name."""
-        if name not in _WORDS:
-            raise AttributeError(name)
-        return int(self.words[_WORDS[name]])
-
-    @property
-    def num_ref_idx_active(self) -> tuple[int, int]:
-        """Of both lists; 0 where a slice type has none."""
-        return int(self.words[H_NUM_REF_0]), int(self.words[H_NUM_REF_1])
-
-    @property
-    def entry_points(self) -> tuple[int, ...]:
-        """entry_point_offset_minus1 + 1, in bytes of the NAL unit."""
-        count = int(self.words[H_NUM_ENTRIES])
-        return tuple(self.words[H_ENTRIES : H_ENTRIES + count].tolist())
-
-    @property
-    def short_term(self) -> tuple[tuple[int, bool], ...]:
-        """(delta POC, used by the current picture) of the short-term pictures, those before it first."""
-        count = int(self.words[H_NUM_NEGATIVE] + self.words[H_NUM_POSITIVE])
-        words = self.words
-        return tuple((int(words[H_DELTA + i]), bool(words[H_USED + i])) for i in range(count))
-
-    @property
-    def long_term(self) -> tuple[tuple[int, bool, bool, int], ...]:
-        """(POC lsb, used by the current picture, delta_poc_msb_present_flag, DeltaPocMsbCycleLt)."""
-        words = self.words
-        return tuple(
-            (
-                int(words[H_LT_POC + i]),
-                bool(words[H_LT_USED + i]),
-                bool(words[H_LT_MSB + i]),
-                int(words[H_LT_CYCLE + i]),
-            )
-            for i in range(int(words[H_NUM_LT]))
-        )
-
-    @property
-    def list_entries(self) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-        """list_entry_l0 and l1; None where the list is not modified."""
-        result: list[tuple[int, ...] | None] = []
-        for list_ in range(2):
-            at, count = H_ENTRY_0 + 16 * list_, int(self.words[H_NUM_REF_0 + list_])
-            modified = self.words[H_MODIFIED_0 + list_]
-            result.append(tuple(self.words[at : at + count].tolist()) if modified else None)
-        return result[0], result[1]
-
-    @property
-    def weights(self) -> dict[str, Any] | None:
-        """pred_weight_table() as derived in 7.4.7.3; None where the header has none."""
-        words = self.words
-        if not words[H_WEIGHTS]:
-            return None
-        luma: list[list[tuple[int, ...]]] = []
-        chroma: list[list[tuple[tuple[int, ...], ...]]] = []
-        for list_ in range(2):
-            count = int(words[H_NUM_REF_0 + list_])
-            at, to = H_LUMA_WEIGHTS + 32 * list_, H_CHROMA_WEIGHTS + 64 * list_
-            luma.append([tuple(words[at + 2 * i : at + 2 * i + 2].tolist()) for i in range(count)])
-            pairs = words[to : to + 4 * count].reshape(count, 2, 2).tolist()
-            chroma.append([tuple(tuple(one) for one in pair) for pair in pairs])
-        return {
-            "luma_log2_weight_denom": int(words[H_LUMA_DENOM]),
-            "chroma_log2_weight_denom": int(words[H_CHROMA_DENOM]),
-            "luma": luma,
-            "chroma": chroma,
-        }
-
-
-_WORDS = {
-    "first_slice_segment_in_pic_flag": H_FIRST,
-    "no_output_of_prior_pics_flag": H_NO_OUTPUT,
-    "slice_pic_parameter_set_id": H_PPS,
-    "dependent_slice_segment_flag": H_DEPENDENT,
-    "slice_segment_address": H_ADDRESS,
-    "slice_addr": H_SLICE_ADDRESS,
-    "slice_type": H_TYPE,
-    "pic_output_flag": H_OUTPUT,
-    "slice_pic_order_cnt_lsb": H_POC_LSB,
-    "short_term_ref_pic_set_sps_flag": H_ST_SPS_FLAG,
-    "short_term_ref_pic_set_idx": H_ST_INDEX,
-    "slice_temporal_mvp_enabled_flag": H_TEMPORAL_MVP,
-    "slice_sao_luma_flag": H_SAO_LUMA,
-    "slice_sao_chroma_flag": H_SAO_CHROMA,
-    "mvd_l1_zero_flag": H_MVD_L1_ZERO,
-    "cabac_init_flag": H_CABAC_INIT,
-    "collocated_from_l0_flag": H_COLLOCATED_L0,
-    "collocated_ref_idx": H_COLLOCATED_REF,
-    "max_num_merge_cand": H_MAX_MERGE,
-    "slice_qp": H_QP,
-    "slice_cb_qp_offset": H_CB_OFFSET,
-    "slice_cr_qp_offset": H_CR_OFFSET,
-    "slice_deblocking_filter_disabled_flag": H_DEBLOCKING_DISABLED,
-    "slice_loop_filter_across_slices_enabled_flag": H_ACROSS_SLICES,
-    "num_entry_point_offsets": H_NUM_ENTRIES,
-    "data_byte": H_DATA_BYTE,
-}

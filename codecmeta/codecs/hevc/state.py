@@ -24,11 +24,7 @@ The arrays that the kernels of this package pass on:
 
 from __future__ import annotations
 
-from codecmeta.codecs.hevc.shared import BYTE_END, BYTE_POSITION, COD_I_OFFSET, COD_I_RANGE, SPARE_BITS
-
-assert sorted((COD_I_RANGE, COD_I_OFFSET, SPARE_BITS, BYTE_POSITION, BYTE_END)) == list(range(5))
-
-# s: bit reader of headers
+# s, after the words of the arithmetic decoder (syntax/arithmetic.py): bit reader of headers
 BIT_POSITION, BIT_END, STOP_BIT = 5, 6, 7
 # the picture
 (

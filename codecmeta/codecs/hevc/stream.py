@@ -21,13 +21,14 @@ from codecmeta.codecs.hevc.nal import (
     rbsp_of,
     type_of,
 )
-from codecmeta.codecs.hevc.parameter_sets import SPS, parameter_sets_of, refusal_of
+from codecmeta.codecs.hevc.parameter_sets import parameter_sets_of, refusal_of
 from codecmeta.codecs.hevc.picture import Picture, PictureParser
 from codecmeta.codecs.hevc.sequence import PictureSequence
-from codecmeta.codecs.hevc.shared import BitReader, EndOfData
 from codecmeta.codecs.hevc.slice_data import slice_segment_data
 from codecmeta.codecs.hevc.slice_header import slice_segment_header
+from codecmeta.codecs.hevc.sps import SPS
 from codecmeta.codecs.protocol import Coded, Lost, Refused
+from codecmeta.codecs.syntax.bits import BitReader, EndOfData
 
 ENTRY_KERNELS = (slice_segment_header, slice_segment_data, block_rms, block_maps, write_vectors)
 

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from codecmeta.codecs.hevc.residual import DIAGONAL, HORIZONTAL, VERTICAL, add_energy, residual_coding
-from codecmeta.codecs.hevc.shared import (
-    F32P,
-    I32P,
-    I64,
-    I64P,
-    U8P,
-    VOID,
-    bypass,
-    constant,
-    decision,
-    kernel,
-)
+from codecmeta.codecs.hevc.energy import add_energy
+from codecmeta.codecs.hevc.residual import DIAGONAL, HORIZONTAL, VERTICAL, residual_coding
 from codecmeta.codecs.hevc.state import (
     B_LEVELS,
     BAD_SYNTAX,
@@ -67,6 +56,8 @@ from codecmeta.codecs.hevc.state import (
     TU_Y,
 )
 from codecmeta.codecs.hevc.tables import table
+from codecmeta.codecs.syntax.arithmetic import bypass, decision
+from codecmeta.codecs.syntax.jit import F32P, I32P, I64, I64P, U8P, VOID, constant, kernel
 
 QPC = constant(table("QpC"), "int64")
 SPLIT_TRANSFORM, CBF_LUMA, CBF_CHROMA, CU_QP_DELTA_ABS = (

@@ -95,10 +95,11 @@ class _Build:
                 flush=True,
             )
         with _linked_only():
-            for dispatcher, signature in self.waiting:
-                dispatcher.compile(signature)
-                dispatcher.disable_compile()
-        self.waiting.clear()
+            for build in (_build_of(Path(__file__).parent), self):  # what is written beside this file is everybody's
+                for dispatcher, signature in build.waiting:
+                    dispatcher.compile(signature)
+                    dispatcher.disable_compile()
+                build.waiting.clear()
 
 
 class Entry:
@@ -165,6 +166,10 @@ _building = RLock()
 _builds: dict[Path, _Build] = {}
 
 
+def _build_of(folder: Path) -> _Build:
+    return _builds.setdefault(folder, _Build(folder))
+
+
 def _stamp(*folders: Path) -> tuple[float, int]:
     digest = hashlib.sha256(repr(ARRAYS).encode())
     for folder in folders:
@@ -184,8 +189,7 @@ def kernel(signature: Any, *, inline: bool = False, entry: bool = False) -> Call
         # what only kernels call needs no wrappers for Python and C: an eighth of the time to compile
         wrappers = {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry}
         dispatcher = njit(nogil=True, error_model="numpy", forceinline=inline, **wrappers)(function)
-        folder = Path(function.__code__.co_filename).parent
-        build = _builds.setdefault(folder, _Build(folder))
+        build = _build_of(Path(function.__code__.co_filename).parent)
         if entry:
             return Entry(dispatcher, signature, build)
         build.waiting.append((dispatcher, signature))
