@@ -17,8 +17,8 @@ from tests.support.hevc_writer import write
 FEATURES = {
     *("amp", "sao", "pcm", "monochrome", "vui", "tiles", "wpp", "transform_skip", "sign_data_hiding", "long-term"),
     *("transquant_bypass", "cu_qp_delta_enabled", "dependent segment", "entry points", "weighted", "reordered"),
-    *("IDR", "CRA", "BLA", "CTB 16", "CTB 32", "CTB 64", "8 bit", "10 bit", "scaling default", "scaling sps"),
-    *("scaling pps", "scaling both"),
+    *("IDR", "CRA", "BLA", "RASL", "RADL", "disposable", "CTB 16", "CTB 32", "CTB 64", "8 bit", "10 bit"),
+    *("scaling default", "scaling sps", "scaling pps", "scaling both"),
 }
 
 

@@ -17,7 +17,9 @@ from tests.support.hevc_cabac import Bits, encode, escaped, initial_contexts, un
 from tests.support.hevc_pixels import PART_FIELDS, Coded, decoding_order, default_scaling_list, scaling_factors
 from tests.support.hevc_syntax import INTRA, B, Chances, I, P, Slices, Written
 
-TRAIL_N, TRAIL_R, BLA_N_LP, IDR_W_RADL, IDR_N_LP, CRA, VPS, SPS, PPS, EOS = 0, 1, 18, 19, 20, 21, 32, 33, 34, 36
+# nal_unit_type
+TRAIL_N, TRAIL_R, RADL_N, RADL_R, RASL_N, RASL_R = 0, 1, 6, 7, 8, 9
+BLA_N_LP, IDR_W_RADL, IDR_N_LP, CRA, VPS, SPS, PPS, EOS = 18, 19, 20, 21, 32, 33, 34, 36
 
 
 @dataclass
@@ -115,6 +117,7 @@ class Picture:
     slice_type: int
     short: list[tuple[int, int]] = field(default_factory=list)  # (POC, used by this picture)
     long: list[tuple[int, int]] = field(default_factory=list)
+    temporal_id: int = 0
     ended: bool = False  # behind an end of sequence NAL unit
     output: bool = True
     packet: bytes = b""
@@ -532,47 +535,102 @@ def _draw_chances(rng: random.Random) -> Chances:
     return chances
 
 
-def _plan(sps: Sps, pps: Pps, count: int, rng: random.Random, features: set[str]) -> list[Picture]:
-    """Kinds, order counts and reference picture sets of all pictures (8.3.1, 8.3.2)."""
-    pictures: list[Picture] = []
-    held: dict[int, bool] = {}  # POC -> long-term
-    waiting: list[int] = []
-    largest = 1 << sps.lsb_bits
-    base = 0
-    for number in range(count):
-        poc, kind, ended = 0, TRAIL_R, False
-        if number == 0 or rng.random() < 0.08:
-            kind = rng.choice((IDR_W_RADL, IDR_N_LP, CRA)) if number == 0 else rng.choice((IDR_N_LP, CRA, BLA_N_LP))
-            ended = number > 0 and rng.random() < 0.3
-            features.add({CRA: "CRA", BLA_N_LP: "BLA"}.get(kind, "IDR"))
-            waiting = []
-            if kind == CRA and number and not ended:
-                poc = base + 1
-            elif kind in (CRA, BLA_N_LP):  # FFmpeg takes a count that occurred before for the same picture
-                above = max((one.poc for one in pictures), default=0) + 1
-                if above >= largest:
-                    kind = IDR_N_LP
-                else:
-                    poc = rng.randrange(above, largest)
-            picture = Picture(number, kind, poc, I, ended=ended)
-            held = {}  # nothing of before is kept: none of the later pictures leads it
+@dataclass
+class _Plan:
+    """Kinds, order counts and reference picture sets of all pictures (8.3.1, 8.3.2), drawn one after another."""
+
+    sps: Sps
+    rng: random.Random
+    features: set[str]
+    pictures: list[Picture] = field(default_factory=list)
+    held: dict[int, bool] = field(default_factory=dict)  # POC of a reference picture -> long-term
+    waiting: list[int] = field(default_factory=list)  # trailing pictures to come
+    leading: list[tuple[int, int]] = field(default_factory=list)  # kind and POC of those after a CRA
+    base: int = 0  # largest POC of the sequence so far
+    anchor: int = 0  # prevTid0Pic
+    irap: int = 0  # POC of the last one
+
+    def draw(self, count: int) -> list[Picture]:
+        while len(self.pictures) < count:
+            if self.leading:
+                self._leading_picture()
+            elif not self.pictures or self.rng.random() < 0.1:
+                self._intra_random_access_point()
+            else:
+                self._trailing_picture()
+        return self.pictures
+
+    def _intra_random_access_point(self) -> None:
+        rng, number, largest = self.rng, len(self.pictures), 1 << self.sps.lsb_bits
+        kind, poc = rng.choice((IDR_W_RADL, IDR_N_LP, CRA) if number == 0 else (IDR_N_LP, CRA, CRA, BLA_N_LP)), 0
+        ended = number > 0 and rng.random() < 0.3
+        self.waiting = []
+        if kind == CRA and number and not ended:
+            gap = rng.randint(0, 2)
+            poc = self.base + 1 + gap
+            kinds = rng.choice(((RASL_N, RASL_R), (RADL_N, RADL_R)))
+            self.leading = [(rng.choice(kinds), self.base + 1 + i) for i in range(gap)]
+            rng.shuffle(self.leading)
+        elif kind in (CRA, BLA_N_LP):  # FFmpeg takes a count that occurred before for the same picture
+            above = max((one.poc for one in self.pictures), default=0) + 1
+            if above < largest:
+                poc = rng.randrange(above, largest)
+            else:
+                kind = IDR_N_LP
+        self.features.add({CRA: "CRA", BLA_N_LP: "BLA"}.get(kind, "IDR"))
+        picture = Picture(number, kind, poc, I, ended=ended)
+        if self.leading:  # the leading pictures' references; none is this picture's own
+            picture.short = [(one, 0) for one, long in self.held.items() if not long]
+            picture.long = [(one, 0) for one, long in self.held.items() if long]
+            if any(one // largest > poc // largest for one, _ in picture.long):
+                picture.short, picture.long, self.held, self.leading = [], [], {}, []
         else:
-            if not waiting:
-                group = rng.choice((1, 1, 3, 4))
-                waiting = [base + 1 + i for i in range(group)]
-                rng.shuffle(waiting)
-            poc = waiting.pop()
-            if poc < base:
-                features.add("reordered")
-            picture = Picture(number, TRAIL_R, poc, rng.choice((B, B, P, I) if rng.random() < 0.9 else (I,)))
-            _draw_references(picture, sps, held, rng, features)
-            if not any(used for _, used in picture.short + picture.long):
-                picture.slice_type = I
-        base = max(base, poc) if kind == TRAIL_R else poc
-        picture.output = not pps.output_flag_present or rng.random() < 0.8
-        held[poc] = False
-        pictures.append(picture)
-    return pictures
+            self.held = {}
+        self.base = self.anchor = self.irap = poc
+        self._append(picture, True)
+
+    def _leading_picture(self) -> None:
+        kind, poc = self.leading.pop()
+        picture = Picture(len(self.pictures), kind, poc, self.rng.choice((B, B, P)))
+        self.features.add("RASL" if kind in (RASL_N, RASL_R) else "RADL")
+        before = {one.poc for one in self.pictures if one.kind not in (RADL_N, RADL_R) and one.poc != self.irap}
+        _draw_references(picture, self.sps, self.held, self.rng, self.features)
+        if kind in (RADL_N, RADL_R):  # may refer to nothing that comes before the IRAP picture
+            picture.short = [(one, used * (one not in before)) for one, used in picture.short]
+            picture.long = [(one, used * (one not in before)) for one, used in picture.long]
+        self._append(picture, kind in (RASL_R, RADL_R))
+        if not self.leading:
+            self.held = {self.irap: self.held[self.irap]} if self.irap in self.held else {}
+
+    def _trailing_picture(self) -> None:
+        rng = self.rng
+        if not self.waiting:
+            group = rng.choice((1, 1, 3, 4))
+            self.waiting = [self.base + 1 + i for i in range(group)]
+            rng.shuffle(self.waiting)
+        poc = self.waiting.pop()
+        if poc < self.base:
+            self.features.add("reordered")
+        self.base = max(self.base, poc)
+        kinds = (B, B, P, I) if rng.random() < 0.9 else (I,)
+        picture = Picture(len(self.pictures), TRAIL_R, poc, rng.choice(kinds))
+        _draw_references(picture, self.sps, self.held, rng, self.features)
+        far = abs(poc - self.anchor) + 5 > 1 << (self.sps.lsb_bits - 1)  # the next one must reach the anchor
+        disposable = rng.random() < 0.25 and not far
+        if disposable:
+            picture.kind = TRAIL_N
+            picture.temporal_id = rng.randrange(self.sps.sub_layers)
+            self.features.add("disposable")
+        else:
+            self.anchor = poc
+        self._append(picture, not disposable)
+
+    def _append(self, picture: Picture, reference: bool) -> None:
+        if not any(used for _, used in picture.short + picture.long):
+            picture.slice_type = I
+        if reference:
+            self.held[picture.poc] = False
+        self.pictures.append(picture)
 
 
 def _draw_references(picture: Picture, sps: Sps, held: dict[int, bool], rng: random.Random, features: set[str]) -> None:
@@ -817,7 +875,7 @@ class _PictureWriter:
             for byte in extension:
                 bits.u(8, byte)
         picture.segments.append((self.order[first], dependent, sizes))
-        data = unit(picture.kind, bits.rbsp() + b"".join(substreams))
+        data = unit(picture.kind, bits.rbsp() + b"".join(substreams), picture.temporal_id)
         return data + (b"\0\0\3\0\0\3" if rng.random() < 0.03 else b"")  # cabac_zero_words
 
     def _independent(self, bits: Bits, header: Header) -> None:
@@ -1023,7 +1081,9 @@ def write(seed: int, *, pictures: int = 4, plain: bool = False, constrained_intr
     features |= {name for name in ("transquant_bypass", "cu_qp_delta_enabled") if getattr(pps, name)}
     features |= {f"scaling {sps.scaling}"} if sps.scaling else set()
     features |= {f"CTB {1 << sps.ctb}", f"{sps.bit_depth} bit"}
-    planned = _plan(sps, pps, pictures, rng, features)
+    planned = _Plan(sps, rng, features).draw(pictures)
+    for picture in planned:
+        picture.output = not pps.output_flag_present or rng.random() < 0.8
     sets = []
     for picture in planned:
         wanted = _ordered(picture.short, picture.poc)
