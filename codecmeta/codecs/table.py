@@ -25,7 +25,8 @@ class Codec:
     before it gives the last frame of this one together with its tables. many_references: a vector may refer to more
     than one picture on its side. fresh: it learns from a stream how far it reorders, so that every segment gets a
     decoder of its own. full_tables: a frame without a vector table has no vectors; elsewhere that may also be a
-    frame that was flushed out without them. picture_type, hidden: what a packet says of itself. parser: the folder
+    frame that was flushed out without them. borrowed: pictures, and vectors in them, that a parser knows only by other
+    pictures. picture_type, hidden: what a packet says of itself. parser: the folder
     beside this file whose `stream` module reads the bitstream.
     """
 
@@ -37,6 +38,7 @@ class Codec:
     many_references: bool = False
     fresh: bool = False
     full_tables: bool = False
+    borrowed: tuple[str, str] = ("", "")
     picture_type: Callable[[Any], int] | None = None
     hidden: Callable[[Any], bool] | None = None
     parser: str = ""
@@ -48,8 +50,16 @@ _MPEG2 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, picture_type=mpeg2_type)
 _H263 = Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False)
 
 CODECS: dict[str, Codec] = {
-    "h264": Codec(vectors=True, qp=True, many_references=True, fresh=True, full_tables=True, parser="h264"),
-    "hevc": Codec(parser="hevc"),
+    "h264": Codec(
+        vectors=True,
+        qp=True,
+        many_references=True,
+        fresh=True,
+        full_tables=True,
+        borrowed=("B-frames", "direct vectors"),
+        parser="h264",
+    ),
+    "hevc": Codec(borrowed=("P- and B-frames", "temporal vectors"), parser="hevc"),
     "mpeg1video": _MPEG2,
     "mpeg2video": _MPEG2,
     "mpeg4": Codec(**_EXPORTS, qp=True, qp_note=_LINEAR, b_vectors=False, picture_type=mpeg4_type),

@@ -8,8 +8,6 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass
 
-import numpy as np
-
 from codecmeta.codecs.hevc import state
 from codecmeta.codecs.hevc.nal import BLA_W_LP, CRA_NUT, IDR_N_LP, IDR_W_RADL, LAST_IRAP, RADL_N, RASL_R
 from codecmeta.codecs.hevc.sps import SPS
@@ -45,15 +43,14 @@ class DecodedPictureBuffer:
         self._long: list[Reference] = []
 
     @classmethod
-    def alone(cls, h: np.ndarray, sps: SPS) -> DecodedPictureBuffer:
+    def alone(cls, words: list[int], sps: SPS) -> DecodedPictureBuffer:
         """For a picture without those before it: no reference is there, all POC differences are known.
 
         A long-term picture that is told by its lsb alone is taken for the last one before that has it.
         """
         buffer = cls()
         buffer.current = Reference(-1, 0)
-        lsb = int(h[state.H_POC_LSB])
-        words = h[: state.H_ENTRY_0].tolist()
+        lsb = words[state.H_POC_LSB]
         buffer._set_short_term(words, {})
         mask = (1 << sps.log2_max_poc_lsb) - 1
         for i in range(words[state.H_NUM_LT]):
@@ -75,9 +72,8 @@ class DecodedPictureBuffer:
         """An end of sequence NAL unit: the next picture starts anew."""
         self._first = True
 
-    def begin(self, h: np.ndarray, sps: SPS, nal_unit_type: int, temporal_id: int) -> Reference:
-        """8.3.1 and 8.3.2 for the picture whose first slice segment header is in `h`."""
-        words: list[int] = h[: state.H_ENTRY_0].tolist()
+    def begin(self, words: list[int], sps: SPS, nal_unit_type: int, temporal_id: int) -> Reference:
+        """8.3.1 and 8.3.2 for the picture whose first slice segment header has these words (state.H_*)."""
         self.identity += 1
         irap = BLA_W_LP <= nal_unit_type <= LAST_IRAP
         starts = irap and (self._first or nal_unit_type != CRA_NUT)  # NoRaslOutputFlag
@@ -158,9 +154,8 @@ class DecodedPictureBuffer:
                 side = self._before if i < negative else self._after
                 side.append(short.get(poc) or Reference(-1, poc))
 
-    def lists(self, h: np.ndarray) -> tuple[list[Reference], list[Reference]]:
-        """RefPicList0 and RefPicList1 of a slice of the current picture (8.3.4)."""
-        words: list[int] = h[: state.H_LUMA_WEIGHTS].tolist()
+    def lists(self, words: list[int]) -> tuple[list[Reference], list[Reference]]:
+        """RefPicList0 and RefPicList1 of a slice of the current picture (8.3.4), by the words of its header."""
         result: list[list[Reference]] = []
         for list_, initial in enumerate(
             ([*self._before, *self._after, *self._long], [*self._after, *self._before, *self._long])
@@ -168,8 +163,9 @@ class DecodedPictureBuffer:
             count = words[state.H_NUM_REF_0 + list_]
             if not initial or not count:
                 result.append([])
-                continue
-            at = state.H_ENTRY_0 + 16 * list_
-            entries = words[at : at + count] if words[state.H_MODIFIED_0 + list_] else range(count)
-            result.append([initial[i % len(initial)] for i in entries])
+            elif words[state.H_MODIFIED_0 + list_]:
+                at = state.H_ENTRY_0 + 16 * list_
+                result.append([initial[i % len(initial)] for i in words[at : at + count]])
+            else:
+                result.append((initial * (1 + count // len(initial)))[:count])
         return result[0], result[1]

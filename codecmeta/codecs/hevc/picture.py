@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codecmeta.codecs.hevc import state
-from codecmeta.codecs.hevc.decoded_picture_buffer import DecodedPictureBuffer, Lists, Reference
+from codecmeta.codecs.hevc.decoded_picture_buffer import DecodedPictureBuffer, Lists
 from codecmeta.codecs.hevc.header_words import SliceHeader
 from codecmeta.codecs.hevc.nal import (
     EMULATED,
@@ -40,6 +40,7 @@ from codecmeta.codecs.protocol import Refused
 from codecmeta.codecs.syntax.arithmetic import BYTE_END, STATES
 
 PADDING = bytes(16)
+_WORDS = state.H_LUMA_WEIGHTS  # of a header, those that Python looks at
 LONGEST_CHAIN = 32  # pictures parsed for the vectors of one
 _HEADER_BYTES = 4096  # enough for a slice segment header, entry points and all
 _NOTHING = np.zeros(1, np.int32)
@@ -127,6 +128,7 @@ class PictureParser:
         self.w = np.zeros(state.W_SIZE, np.float32)
         self.s[state.TRACE] = trace
         self._version = -1
+        self._words: list[int] = []
         self._size = (0, 0, 0)
         self._prepared: tuple[SPS, PPS] | None = None
 
@@ -167,9 +169,10 @@ class PictureParser:
             if error:
                 errors.append(f"slice header: {error}")
                 continue
+            self._words = self.h[:_WORDS].tolist()
             if picture is None:
                 picture = self._new_picture(kind, unit[1] & 7, buffer)
-            elif self.h[state.H_FIRST] or self._pair() != (picture.sps, picture.pps):
+            elif self._words[state.H_FIRST] or self._pair() != (picture.sps, picture.pps):
                 errors.append("slices of two pictures in one packet")
                 continue
             self._parse_segment(picture, data, length, emulation, unit, buffer, motion)
@@ -194,7 +197,8 @@ class PictureParser:
                 continue
             data, _, _ = self._payload(unit[:_HEADER_BYTES])
             if not self._header(data, kind):
-                buffer.begin(self.h, self._pair()[0], kind, (unit[1] & 7) - 1)
+                self._words = self.h[:_WORDS].tolist()
+                buffer.begin(self._words, self._pair()[0], kind, (unit[1] & 7) - 1)
                 found = True
         if ended:
             buffer.end_of_sequence()
@@ -235,12 +239,12 @@ class PictureParser:
         return picture
 
     def _collocated_identity(self, buffer: DecodedPictureBuffer) -> int:
-        """Which picture the one whose header is in `self.h` takes temporal candidates from, -1: none."""
-        h = self.h
-        if h[state.H_TYPE] == state.I or not h[state.H_TEMPORAL_MVP]:
+        """Which picture the one whose header was read last takes temporal candidates from, -1: none."""
+        words = self._words
+        if words[state.H_TYPE] == state.I or not words[state.H_TEMPORAL_MVP]:
             return -1
-        entries = buffer.lists(h)[0 if h[state.H_COLLOCATED_L0] else 1]
-        return entries[int(h[state.H_COLLOCATED_REF])].identity
+        entries = buffer.lists(words)[0 if words[state.H_COLLOCATED_L0] else 1]
+        return entries[words[state.H_COLLOCATED_REF]].identity
 
     def _payload(self, unit: bytes) -> tuple[np.ndarray, int, np.ndarray]:
         """The RBSP as the kernels take it, its length, and where bytes were taken out of it."""
@@ -302,12 +306,12 @@ class PictureParser:
             segments=_NOTHING,
             energy=np.zeros((sps.width >> 2) * (sps.height >> 2) * 3 // 2, np.float32),
             motion=np.zeros(state.CELL * (sps.width + 15 >> 4) * (sps.height + 15 >> 4), np.int32),
-            output=bool(self.h[state.H_OUTPUT]),
+            output=bool(self._words[state.H_OUTPUT]),
         )
         if buffer is None:
-            picture.poc = int(self.h[state.H_POC_LSB])
+            picture.poc = self._words[state.H_POC_LSB]
         else:
-            current = buffer.begin(self.h, sps, kind, temporal_id_plus1 - 1)
+            current = buffer.begin(self._words, sps, kind, temporal_id_plus1 - 1)
             picture.identity, picture.poc, picture.reference_poc = current.identity, current.poc, current.poc
         return picture
 
@@ -323,11 +327,11 @@ class PictureParser:
     ) -> None:
         """slice_segment_data() of the segment whose header is in `self.h`."""
         s, h = self.s, self.h
-        if picture.lists and h[state.H_DEPENDENT]:
+        if picture.lists and self._words[state.H_DEPENDENT]:
             picture.lists.append(picture.lists[-1])
         else:
             self._set_references(picture, buffer, motion)
-        picture.slice_types.append(int(h[state.H_TYPE]))
+        picture.slice_types.append(self._words[state.H_TYPE])
         if self.trace:
             words = h[: state.H_ENTRIES + int(h[state.H_NUM_ENTRIES])].copy()
             temporal_id = (unit[1] & 7) - 1
@@ -336,7 +340,7 @@ class PictureParser:
             s,
             self.c,
             data,
-            self.pairs[int(h[state.H_PPS])],
+            self.pairs[self._words[state.H_PPS]],
             self.t,
             self.f,
             h,
@@ -364,32 +368,31 @@ class PictureParser:
         self, picture: Picture, buffer: DecodedPictureBuffer | None, motion: dict[int, Picture]
     ) -> None:
         """What the kernels ask of the references of a slice, and whether its vectors are exact."""
-        s, h = self.s, self.h
+        s, words = self.s, self._words
         s[state.HAVE_COLLOCATED] = 0
         self._collocated = _NOTHING
-        if h[state.H_TYPE] == state.I:
+        if words[state.H_TYPE] == state.I:
             picture.lists.append(([], []))
             return
-        references = (buffer or DecodedPictureBuffer.alone(h, picture.sps)).lists(h)
-        now = (buffer.current if buffer is not None else Reference(-1, 0)).poc
-        backward = False
-        for list_, entries in enumerate(references):
-            for i, entry in enumerate(entries):
-                difference = min(max(entry.poc - now, -(1 << 20)), 1 << 20)
-                h[state.H_REF_POC + 16 * list_ + i] = difference
-                h[state.H_REF_LONG + 16 * list_ + i] = entry.long_term
-                backward |= difference > 0
-        s[state.NO_BACKWARD_PRED] = not backward
+        references = (buffer or DecodedPictureBuffer.alone(words, picture.sps)).lists(words)
+        now = picture.reference_poc
+        differences, long_term = [0] * 32, [0] * 32
+        for at, entries in zip((0, 16), references, strict=True):
+            for i, entry in enumerate(entries, at):
+                differences[i] = min(max(entry.poc - now, -(1 << 20)), 1 << 20)
+                long_term[i] = entry.long_term
+        self.h[state.H_REF_POC : state.H_REF_POC + 64] = differences + long_term
+        s[state.NO_BACKWARD_PRED] = max(differences) <= 0
         picture.lists.append(
             (
                 [(one.identity, one.poc, one.long_term) for one in references[0]],
                 [(one.identity, one.poc, one.long_term) for one in references[1]],
             )
         )
-        if not h[state.H_TEMPORAL_MVP]:
+        if not words[state.H_TEMPORAL_MVP]:
             return
-        entry = references[0 if h[state.H_COLLOCATED_L0] else 1][int(h[state.H_COLLOCATED_REF])]
-        found = motion.get(entry.identity)
+        collocated = references[0 if words[state.H_COLLOCATED_L0] else 1][words[state.H_COLLOCATED_REF]]
+        found = motion.get(collocated.identity)
         if found is None or (found.sps.width, found.sps.height) != (picture.sps.width, picture.sps.height):
             picture.vectors_exact = False
             return

@@ -87,6 +87,7 @@ class HevcStream:
     """One stream of HEVC: Main, Main 10 and Main Still Picture, and grey."""
 
     block = 16
+    leads = True
 
     def __init__(self, extradata: bytes) -> None:
         self._extradata = extradata
@@ -137,12 +138,9 @@ class HevcParser:
         picture = self._parser.parse(packet)
         return HevcPicture(picture) if picture is not None else None
 
-    def parse_last(self, packets: Sequence[bytes]) -> HevcPicture | None:
-        """The last of these packets, which are all from a random access point on, in decoding order.
-
-        Its vectors are exact where the chain of co-located pictures behind them has no more than 32 pictures; only
-        those are parsed, and of the other packets the slice headers.
-        """
+    def parse_behind(self, packets: Sequence[bytes]) -> HevcPicture | None:
+        """With exact vectors where the chain of co-located pictures has no more than 32: only they are parsed, and of
+        the other packets the slice headers."""
         picture = self._pictures.parse_last(packets)
         return HevcPicture(picture) if picture is not None else None
 
