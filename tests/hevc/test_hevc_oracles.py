@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.hevc_ffmpeg import decode_packets
+from tests.support.hevc_headers import CRA
 from tests.support.hevc_pixels import (
     CHROMA_FILTER,
     DCT,
@@ -17,7 +18,8 @@ from tests.support.hevc_pixels import (
     reconstruct,
     scaled,
 )
-from tests.support.hevc_writer import CRA, I, write
+from tests.support.hevc_syntax import I
+from tests.support.hevc_writer import write
 
 
 def test_the_matrices_are_integer_cosines_and_sines_and_nearly_orthogonal():

@@ -9,9 +9,9 @@ import numpy as np
 
 from codecmeta.codecs.hevc.sequence import Sequence
 from tests.support.hevc_ffmpeg import decode_file, decode_packets
+from tests.support.hevc_headers import CRA, Picture, Stream
 from tests.support.hevc_parsed import coded_of
 from tests.support.hevc_pixels import COUNT, START, C, reconstruct
-from tests.support.hevc_writer import CRA, Picture, Stream
 
 
 def _by_plane(blocks: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:

@@ -249,10 +249,10 @@ class Slices:
     # coding unit
 
     def coding_unit(self, x: int, y: int, log2: int, depth: int) -> None:
-        sps, pps, n = self.sps, self.pps, 1 << log2
+        n = 1 << log2
         where = self.area(x, y, n, n)
         self.bypassed = False
-        if pps.transquant_bypass:
+        if self.pps.transquant_bypass:
             self.bypassed = self.chance(self.chances.bypass)
             self.bin("cu_transquant_bypass_flag", self.bypassed)
         skip = False
@@ -270,36 +270,41 @@ class Slices:
             self.mode[where] = SKIPPED
             self.written.parts.append((x, y, n, n, self.merge_idx(), -1, 0, 0, -1, 0, 0))
         else:
-            intra = self.header.slice_type == I or self.chance(self.chances.intra)
-            if self.header.slice_type != I:
-                self.bin("pred_mode_flag", intra)
-            self.mode[where] = INTRA if intra else INTER
-            part = self.part_mode(log2, intra)
-            if intra:
-                pcm = sps.pcm and part == PART_2Nx2N and sps.pcm_min <= log2 <= sps.pcm_max
-                if pcm:
-                    pcm = self.chance(self.chances.pcm)
-                    self.symbols.append(TERMINATE | int(pcm))
+            part, pcm = self.coded_unit(x, y, log2, depth)
+        self.qp[where] = self.last_qp = self.current_qp
+        kind = int(self.mode[y >> 2, x >> 2])
+        self.written.units.append((x, y, log2, kind, part, int(self.bypassed), int(pcm), self.current_qp))
+
+    def coded_unit(self, x: int, y: int, log2: int, depth: int) -> tuple[int, bool]:
+        """What follows cu_skip_flag = 0; the partition, and whether it is PCM."""
+        sps, n = self.sps, 1 << log2
+        intra = self.header.slice_type == I or self.chance(self.chances.intra)
+        if self.header.slice_type != I:
+            self.bin("pred_mode_flag", intra)
+        self.mode[self.area(x, y, n, n)] = INTRA if intra else INTER
+        part = self.part_mode(log2, intra)
+        merged = False
+        if intra:
+            if sps.pcm and part == PART_2Nx2N and sps.pcm_min <= log2 <= sps.pcm_max:
+                pcm = self.chance(self.chances.pcm)
+                self.symbols.append(TERMINATE | int(pcm))
                 if pcm:
                     self.pcm_sample(x, y, n)
-                else:
-                    self.intra_modes(x, y, log2, part)
-            else:
-                merged = [self.prediction_unit(*block, n, depth) for block in partitions(part, x, y, n)]
-            if not pcm:
-                coded = True
-                if not intra and not (part == PART_2Nx2N and merged[0]):
-                    coded = self.chance(self.chances.coded)
-                    self.bin("rqt_root_cbf", coded)
-                if coded:
-                    self.max_depth = sps.depth_intra + (part == PART_NxN) if intra else sps.depth_inter
-                    self.inter_split = sps.depth_inter == 0 and not intra and part != PART_2Nx2N
-                    self.intra, self.part = intra, part
-                    self.transform_tree(x, y, x, y, log2, 0, 0, not sps.monochrome, not sps.monochrome)
-        self.qp[where] = self.last_qp_of_unit = self.current_qp
-        kind = int(self.mode[where][0, 0])
-        self.written.units.append((x, y, log2, kind, part, int(self.bypassed), int(pcm), self.current_qp))
-        self.last_qp = self.current_qp
+                    return part, True
+            self.intra_modes(x, y, log2, part)
+        else:
+            for block in partitions(part, x, y, n):
+                merged = self.prediction_unit(*block, n, depth)
+        coded = True
+        if not intra and not (part == PART_2Nx2N and merged):
+            coded = self.chance(self.chances.coded)
+            self.bin("rqt_root_cbf", coded)
+        if coded:
+            self.max_depth = sps.depth_intra + (part == PART_NxN) if intra else sps.depth_inter
+            self.inter_split = sps.depth_inter == 0 and not intra and part != PART_2Nx2N
+            self.intra, self.part = intra, part
+            self.transform_tree(x, y, x, y, log2, 0, 0, not sps.monochrome, not sps.monochrome)
+        return part, False
 
     def part_mode(self, log2: int, intra: bool) -> int:
         sps = self.sps
