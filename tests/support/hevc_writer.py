@@ -19,6 +19,8 @@ from tests.support.hevc_headers import (
     IDR_W_RADL,
     Header,
     Picture,
+    Pps,
+    Sps,
     Stream,
     explicit_weights,
     init_type,
@@ -189,6 +191,12 @@ class _PictureWriter:
         picture.written = self.slices.written
         picture.coded = self._coded([header.address for header in picture.headers])
         return b"".join(out)
+
+    def noise(self) -> bytes:
+        """A slice of random bytes, enough for every CTB of the picture."""
+        self.picture.headers.append(self._header(0))
+        payload = self.rng.randbytes(60 * (self.sps.width * self.sps.height >> 6) + 4000)
+        return self._segment(self.picture.headers[-1], 0, False, [payload])
 
     def _slice_segment_data(self, first: int, end: int, dependent: bool) -> list[bytes]:
         """CTUs first .. end - 1 in tile scan, by substreams (7.3.8.1)."""
@@ -413,45 +421,71 @@ class _PictureWriter:
         coded.weights = np.array(weights, np.int32).reshape(-1, 3, 3)
 
 
-def write(seed: int, *, pictures: int = 4, plain: bool = False, constrained_intra: bool = False) -> Stream:
-    """A stream of `pictures` packets, all from `seed`; parameter sets stand in the first packet."""
+def _make_plain(sps: Sps, pps: Pps, chances: Chances) -> None:
+    """One coding unit and one prediction unit per CTB, each a slice of its own."""
+    _make_sequential(sps, pps)
+    sps.min_cb = sps.ctb
+    step = 1 << sps.ctb
+    sps.width, sps.height = max(sps.width // step, 1) * step, max(sps.height // step, 1) * step
+    pps.column_bounds, pps.row_bounds = [0, sps.width // step], [0, sps.height // step]
+    pps.diff_cu_qp_delta_depth = 0
+    sps.pcm_min = sps.pcm_max = min(sps.ctb, 5)
+    chances.skip = chances.merge = 0
+    chances.all_2nx2n = True
+
+
+def _make_sequential(sps: Sps, pps: Pps) -> None:
+    """No tiles, no WPP, no dependent slice segments."""
+    pps.tiles, pps.wpp, pps.dependent_slices = False, False, False
+    pps.column_bounds, pps.row_bounds = [0, -(-sps.width >> sps.ctb)], [0, -(-sps.height >> sps.ctb)]
+
+
+def _features_of(sps: Sps, pps: Pps) -> set[str]:
+    features = {name for name in ("amp", "sao", "pcm", "monochrome", "vui") if getattr(sps, name)}
+    features |= {name for name in ("tiles", "wpp", "transform_skip", "sign_data_hiding") if getattr(pps, name)}
+    features |= {name for name in ("transquant_bypass", "cu_qp_delta_enabled") if getattr(pps, name)}
+    features |= {f"scaling {sps.scaling}"} if sps.scaling else set()
+    return features | {f"CTB {1 << sps.ctb}", f"{sps.bit_depth} bit"}
+
+
+def _sets_in_sps(sps: Sps, planned: list[Picture], rng: random.Random) -> None:
+    """Some of the reference picture sets and long-term pictures, for the slice headers to point at."""
+    for picture in planned:
+        wanted = ordered(picture.short, picture.poc)
+        if rng.random() < 0.5 and wanted not in sps.rps:
+            sps.rps.append(wanted)
+    if sps.long_term and rng.random() < 0.5:
+        largest = 1 << sps.lsb_bits
+        sps.long_term_lsbs = sorted({(poc % largest, used) for one in planned for poc, used in one.long})[:32]
+    for picture in planned:
+        picture.long.sort(key=lambda one: -one[0])  # cycles accumulate: they may not fall
+
+
+def write(
+    seed: int, *, pictures: int = 4, plain: bool = False, constrained_intra: bool = False, noise: bool = False
+) -> Stream:
+    """A stream of `pictures` packets, all from `seed`; parameter sets stand in the first packet.
+
+    noise: the slice data are random bytes, one slice per picture, and there is no record of them.
+    """
     rng = random.Random(seed)
     sps = draw_sps(rng)
     pps = draw_pps(sps, rng)
     chances = draw_chances(rng)
     pps.constrained_intra = constrained_intra
     if plain:
-        pps.tiles, pps.wpp, pps.dependent_slices = False, False, False
-        sps.min_cb = sps.ctb
-        step = 1 << sps.ctb
-        sps.width, sps.height = max(sps.width // step, 1) * step, max(sps.height // step, 1) * step
-        pps.column_bounds, pps.row_bounds = [0, sps.width // step], [0, sps.height // step]
-        pps.diff_cu_qp_delta_depth = 0
-        sps.pcm_min = sps.pcm_max = min(sps.ctb, 5)
-        chances.skip = chances.merge = 0
-        chances.all_2nx2n = True
-    features = {name for name in ("amp", "sao", "pcm", "monochrome", "vui") if getattr(sps, name)}
-    features |= {name for name in ("tiles", "wpp", "transform_skip", "sign_data_hiding") if getattr(pps, name)}
-    features |= {name for name in ("transquant_bypass", "cu_qp_delta_enabled") if getattr(pps, name)}
-    features |= {f"scaling {sps.scaling}"} if sps.scaling else set()
-    features |= {f"CTB {1 << sps.ctb}", f"{sps.bit_depth} bit"}
+        _make_plain(sps, pps, chances)
+    elif noise:
+        _make_sequential(sps, pps)
+    features = _features_of(sps, pps)
     planned = Plan(sps, rng, features).draw(pictures)
     for picture in planned:
         picture.output = not pps.output_flag_present or rng.random() < 0.8
-    sets = []
-    for picture in planned:
-        wanted = ordered(picture.short, picture.poc)
-        if rng.random() < 0.5 and wanted not in sets:
-            sets.append(wanted)
-    sps.rps = sets
-    if sps.long_term and rng.random() < 0.5:
-        largest = 1 << sps.lsb_bits
-        sps.long_term_lsbs = sorted({(poc % largest, used) for one in planned for poc, used in one.long})[:32]
-    for picture in planned:
-        picture.long.sort(key=lambda one: -one[0])  # cycles accumulate: they may not fall
+    _sets_in_sps(sps, planned, rng)
     stream = Stream(seed, sps, pps, planned, features)
     for picture in planned:
-        picture.packet = _PictureWriter(stream, picture, chances, rng, plain).write()
-    sets_of_parameters = write_vps(sps, rng) + write_sps(sps, rng) + write_pps(pps, sps, rng)
-    planned[0].packet = sets_of_parameters + planned[0].packet
+        writer = _PictureWriter(stream, picture, chances, rng, plain)
+        picture.packet = writer.noise() if noise else writer.write()
+    parameter_sets = write_vps(sps, rng) + write_sps(sps, rng) + write_pps(pps, sps, rng)
+    planned[0].packet = parameter_sets + planned[0].packet
     return stream
