@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -129,6 +130,40 @@ def test_distances_are_counted_in_displayed_frames(written):
             assert set((row + distance[source == 1]).tolist()) <= {future.min()}
             seen.add("B")
     assert seen
+
+
+def test_a_refused_stream_is_served_by_the_decoder_and_says_why(tmp_path):
+    path = tmp_path / "444.mp4"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx265", rate=25, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv444p"
+        for t in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * t, np.uint8), format="rgb24")
+            output.mux(stream.encode(frame.reformat(format="yuv444p")))
+        output.mux(stream.encode())
+    meta = codecmeta.extract(path)
+    assert meta.capability["residual"]["level"] == "estimated" and len(meta.frames.pts) == 4
+    assert "HEVC 4:4:4 chroma" in meta.capability["residual"]["why"]
+
+
+def test_of_a_file_that_lost_a_packet_come_the_frames_that_the_decoder_shows(tmp_path):
+    path = tmp_path / "lost.hevc"
+    data = encode(frames=30, params="bframes=0:keyint=10:min-keyint=10:open-gop=0:repeat-headers=1", container="hevc")
+    with av.open(BytesIO(data)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(b"".join(packets[:14] + packets[15:]))
+    with av.open(str(path)) as container:
+        shown = sum(1 for _ in container.decode(video=0))
+    meta = codecmeta.extract(path)
+    assert len(meta.frames.pts) == shown and shown >= 24  # FFmpeg leaves out what refers to the lost one
+    assert meta.capability["residual"]["level"] == "exact"
+    whole = tmp_path / "whole.hevc"
+    whole.write_bytes(data)
+    reference = codecmeta.extract(whole)
+    for row in (0, 13):
+        np.testing.assert_array_equal(meta.residual.of(row), reference.residual.of(row))
+    np.testing.assert_array_equal(meta.residual.of(shown - 1), reference.residual.of(29))
+    np.testing.assert_array_equal(meta.motion.of(shown - 1), reference.motion.of(29))
 
 
 def test_real_clips_are_exact():
