@@ -1,4 +1,4 @@
-"""The writing half of HEVC's entropy coding: bit strings, the arithmetic encoder of 9.3.4.x, contexts, emulation bytes.
+"""The writing half of HEVC's entropy coding: bit strings, the arithmetic encoder of 9.3.5, contexts, emulation bytes.
 
 Slice data are first a list of numbers (a bin and its context, a bypass bin, ...); `encode` turns them into bytes.
 """
@@ -94,7 +94,7 @@ AFTER_LPS = np.array(
 
 
 def initial_contexts(init_type: int, slice_qp: int) -> np.ndarray:
-    """(9-4 ..): pStateIdx << 1 | valMps of every context."""
+    """9.3.2.2: pStateIdx << 1 | valMps of every context."""
     value = INIT_VALUES[init_type]
     slope, offset = (value >> 4) * 5 - 45, ((value & 15) << 3) - 16
     state = np.clip(((slope * min(max(slice_qp, 0), 51)) >> 4) + offset, 1, 126)

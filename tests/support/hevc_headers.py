@@ -411,7 +411,7 @@ def init_type(header: Header) -> int:
 
 
 def explicit_weights(table: dict, one: int, ref_idx: int, depth: int) -> list[tuple[int, int, int]]:
-    """(8-xxx) log2 denominator, weight and offset of the three planes: 7.4.7.3."""
+    """Log2 denominator, weight and offset of the three planes (7.4.7.3)."""
     luma, chroma = table["lists"][one][ref_idx]
     denom = table["luma_denom"]
     result = [(denom, (1 << denom) + (luma[0] if luma else 0), (luma[1] if luma else 0) << (depth - 8))]

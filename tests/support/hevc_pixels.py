@@ -41,7 +41,7 @@ class Coded:
 
 
 def _matrix() -> np.ndarray:
-    """(8-xxx) transMatrix: the 32-point one, from its 31 distinct column values and the symmetry of the cosine."""
+    """8.6.4.2 transMatrix: the 32-point one, from its 31 distinct column values and the symmetry of the cosine."""
     first = [64, 90, 90, 90, 89, 88, 87, 85, 83, 82, 80, 78, 75, 73, 70, 67, 64]
     first += [61, 57, 54, 50, 46, 43, 38, 36, 31, 25, 22, 18, 13, 9, 4, 0]
     matrix = np.empty((32, 32), np.int64)
