@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import av
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
+from codecmeta.codecs.hevc.parameter_sets import parameter_sets_of, refusal_of
 from codecmeta.codecs.hevc.sequence import PictureSequence
 from codecmeta.codecs.hevc.state import PU_REF0
 from codecmeta.codecs.hevc.stream import headers_of, open_stream
@@ -30,17 +32,37 @@ def demuxed(data: bytes) -> tuple[list[bytes], list[int], bytes]:
 )
 def test_what_is_not_read_is_refused_with_its_reason(pixel_format, reason):
     with av.open(sink := BytesIO(), "w", format="mp4") as output:
-        stream = output.add_stream("libx265", rate=25, options={"x265-params": "log-level=none"})
+        stream = output.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:pools=1"})
         stream.width, stream.height, stream.pix_fmt = 64, 64, pixel_format
         try:
-            for _ in range(2):
-                output.mux(stream.encode(av.VideoFrame(64, 64, pixel_format)))
+            for t in range(2):
+                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 90 * t, np.uint8), format="rgb24")
+                frame = frame.reformat(format=pixel_format)
+                frame.pts = t
+                output.mux(stream.encode(frame))
             output.mux(stream.encode())
-        except (av.FFmpegError, ValueError):
-            pytest.skip(f"this x265 does not write {pixel_format}")
+        except av.FFmpegError as error:
+            pytest.skip(f"this x265 does not write {pixel_format}: {error}")
     _, _, extradata = demuxed(sink.getvalue())
     with pytest.raises(Refused, match=reason):
         open_stream(extradata)
+
+
+@pytest.mark.parametrize(
+    ("element", "value", "reason"),
+    [
+        ("chroma_format_idc", 2, "4:2:2"),
+        ("separate_colour_plane_flag", True, "separate colour planes"),
+        ("bit_depth_chroma", 12, "12 bits"),
+        ("field_seq_flag", True, "interlaced"),
+        ("extensions", ("explicit_rdpcm",), "explicit_rdpcm"),
+    ],
+)
+def test_each_reason_is_told_by_the_parameter_set(element, value, reason):
+    _, _, extradata = demuxed(encode(**SETTINGS["medium"]))
+    sps = parameter_sets_of(extradata).sps[0]
+    assert refusal_of(sps) is None
+    assert reason in (refusal_of(replace(sps, **{element: value})) or "")
 
 
 @pytest.mark.parametrize("name", ["medium", "B pyramid", "open GoP", "start codes", "no B", "slices"])
@@ -141,6 +163,23 @@ def test_a_damaged_packet_keeps_what_stands_before_the_damage():
     assert (picture.rms()[0][~fine] == 0).all() and picture.rms()[0][fine].max() > 0
     later = [parser.parse(packet) for packet in packets[1:]]
     assert all(one.complete for one in later) and not any(one.vectors_exact for one in later)
+
+
+def test_other_slices_stand_where_the_first_is_missing():
+    packets, _, extradata = demuxed(encode(**SETTINGS["slices"]))
+    reference, sequence = PictureSequence(extradata), PictureSequence(extradata)
+    for number, packet in enumerate(packets):
+        whole = reference.parse(packet)
+        if number == 1:
+            first = int.from_bytes(packet[:4], "big")
+            packet = packet[4 + first :]
+        picture = sequence.parse(packet)
+        assert picture.poc == whole.poc and picture.complete == (number != 1)
+        if number == 1:
+            kept = whole.cu[whole.cu[:, 8] > 0]
+            assert 0 < len(kept) == len(picture.cu) < len(whole.cu)
+            np.testing.assert_array_equal(picture.cu[:, :8], kept[:, :8])
+            assert not picture.parsed[0].any() and picture.parsed[-1].all()
 
 
 @pytest.mark.parametrize("open_gop", [0, 1])

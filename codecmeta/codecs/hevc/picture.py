@@ -158,7 +158,7 @@ class PictureParser:
                 continue
             if not is_slice(kind):
                 if kind in (END_OF_SEQUENCE, END_OF_BITSTREAM):
-                    if buffer is not None and picture is not None:
+                    if buffer is not None:
                         buffer.end_of_sequence()
                 else:
                     self.sets.add(unit)
@@ -171,6 +171,9 @@ class PictureParser:
                 continue
             self._words = self.h[:_WORDS].tolist()
             if picture is None:
+                if self._words[state.H_DEPENDENT]:  # what it takes over went with the segment before it
+                    errors.append("the first slice segment is missing")
+                    continue
                 picture = self._new_picture(kind, unit[1] & 7, buffer)
             elif self._words[state.H_FIRST] or self._pair() != (picture.sps, picture.pps):
                 errors.append("slices of two pictures in one packet")
@@ -186,22 +189,21 @@ class PictureParser:
 
     def follow(self, packet: bytes, buffer: DecodedPictureBuffer) -> bool:
         """Tell `buffer` of the picture of a packet without parsing its blocks; False: no slice that can be read."""
-        found, ended = False, False
+        found = False
         for unit in nal_units(packet, self.nal_length_size):
             kind = type_of(unit)
             if layer_of(unit) or (found and is_slice(kind)):
                 continue
-            if not is_slice(kind):
-                ended |= kind in (END_OF_SEQUENCE, END_OF_BITSTREAM)
+            if kind in (END_OF_SEQUENCE, END_OF_BITSTREAM):
+                buffer.end_of_sequence()
+            elif not is_slice(kind):
                 self.sets.add(unit)
-                continue
-            data, _, _ = self._payload(unit[:_HEADER_BYTES])
-            if not self._header(data, kind):
-                self._words = self.h[:_WORDS].tolist()
-                buffer.begin(self._words, self._pair()[0], kind, (unit[1] & 7) - 1)
-                found = True
-        if ended:
-            buffer.end_of_sequence()
+            else:
+                data, _, _ = self._payload(unit[:_HEADER_BYTES])
+                if not self._header(data, kind) and not self.h[state.H_DEPENDENT]:
+                    self._words = self.h[:_WORDS].tolist()
+                    buffer.begin(self._words, self._pair()[0], kind, (unit[1] & 7) - 1)
+                    found = True
         return found
 
     def parse_last(self, packets: Sequence[bytes]) -> Picture | None:
