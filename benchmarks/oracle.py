@@ -29,8 +29,8 @@ import codecmeta  # noqa: E402
 from benchmarks.heldout import TUNING, Clip, make_clip  # noqa: E402
 from codecmeta import models  # noqa: E402
 from codecmeta.compression import Plain, Plan, Strategy  # noqa: E402
-from codecmeta.models.evaluation.answering import Asked, answer_all  # noqa: E402
-from codecmeta.models.evaluation.dataset import Row, read_dataset  # noqa: E402
+from codecmeta.models.evaluation.answering import Asked, replies_to  # noqa: E402
+from codecmeta.models.evaluation.dataset import DatasetRow, read_dataset  # noqa: E402
 from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
 from codecmeta.models.small.world.scenes import object_map  # noqa: E402
 
@@ -127,10 +127,10 @@ def choose(values: NDArray[np.float64], budget: float) -> NDArray[np.bool_]:
     return rank < counts[:, None]
 
 
-def answers(folder: Path, clips: int) -> Iterator[tuple[int, Row, dict[str, bool]]]:
+def answers(folder: Path, clips: int) -> Iterator[tuple[int, DatasetRow, dict[str, bool]]]:
     """(clip, question, {setting: right}) for every question about the first clips of the tuning split."""
     model = models.load()
-    videos: dict[Path, list[Row]] = {}
+    videos: dict[Path, list[DatasetRow]] = {}
     for row in read_dataset(folder / "dataset.jsonl"):
         videos.setdefault(row.video, []).append(row)
     for number, (video, rows) in enumerate(list(videos.items())[:clips]):
@@ -144,14 +144,14 @@ def answers(folder: Path, clips: int) -> Iterator[tuple[int, Row, dict[str, bool
             settings |= {f"{name} {budget:g}": Keep(slots=rule(values, budget)) for budget in BUDGETS}
         right: list[dict[str, bool]] = [{} for _ in rows]
         for name, strategy in settings.items():
-            for one, row, reply in zip(right, rows, answer_all(model, asked, strategy, max_new_tokens=1), strict=True):
+            for one, row, reply in zip(right, rows, replies_to(model, asked, strategy, max_new_tokens=1), strict=True):
                 one[name] = row.parse(reply.text) == row.answer
         yield from ((number, row, one) for row, one in zip(rows, right, strict=True))
         if number % 20 == 19:
             print(f"{number + 1} of {clips} clips", file=sys.stderr, flush=True)
 
 
-def summarise(found: list[tuple[int, Row, dict[str, bool]]]) -> dict[str, Any]:
+def summarise(found: list[tuple[int, DatasetRow, dict[str, bool]]]) -> dict[str, Any]:
     """Accuracy of every setting that all these questions were asked with, and its difference to all tokens."""
     names = [name for name in max((one for _, _, one in found), key=len) if all(name in one for _, _, one in found)]
     numbers = {clip: number for number, clip in enumerate(sorted({clip for clip, _, _ in found}))}

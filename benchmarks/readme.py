@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from codecmeta.compression.engine.families import FAMILIES
+from codecmeta.compression.methods.registry import ROWS
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -182,6 +185,19 @@ def cost_table(result: dict[str, Any]) -> str:
     return table(["model", "frames", "method", "prefill, TFLOP", "cache, MiB", "TFLOP saved", "cache saved"], rows)
 
 
+def method_names() -> str:
+    """Every method in a line, from the registry."""
+    return table(["method", "what it does"], [[f"`{name}`", row.line] for name, row in ROWS.items()])
+
+
+def model_names() -> str:
+    """Every supported model, from the registry."""
+    return table(["model", "class in transformers"], [[row.label, f"`{name}`"] for name, row in FAMILIES.items()])
+
+
+REGISTRIES: dict[str, Callable[[], str]] = {"method_names": method_names, "model_names": model_names}
+"""Tables that are drawn from the package itself."""
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),
@@ -196,7 +212,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "stages": ("stages_cpu.json", stages_table),
 }
 PAGES = {
-    "README.md": ("extract", "cache", "events", "small_model", "methods"),
+    "README.md": ("method_names", "model_names", "extract", "cache", "events", "small_model", "methods"),
     "docs/comparison.md": ("variants", "strata", "oracle", "signals"),
     "docs/savings.md": ("cost", "stages"),
 }
@@ -206,8 +222,11 @@ def redrawn(page: str) -> str:
     """A page with every table drawn anew."""
     text = (ROOT / page).read_text()
     for name in PAGES[page]:
-        file, draw = TABLES[name]
-        drawn = draw(json.loads((RESULTS / file).read_text()))
+        if name in REGISTRIES:
+            drawn = REGISTRIES[name]()
+        else:
+            file, draw = TABLES[name]
+            drawn = draw(json.loads((RESULTS / file).read_text()))
         pattern = rf"<!-- table:{name} -->.*?<!-- /table -->"
         if not re.search(pattern, text, flags=re.S):
             raise SystemExit(f"{page} has no place for the table {name!r}")

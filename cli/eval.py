@@ -113,7 +113,7 @@ def evaluate(
         "command": _command(),
         "note": note,
         "dataset": {"name": dataset.name, **belongs},
-        **evaluation.summarise(rows, settings, answers.replies),
+        **evaluation.summarise_replies(rows, settings, answers.replies),
     }
     _write(result, as_json, out, markdown, plot)
 

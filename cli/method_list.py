@@ -1,20 +1,8 @@
-"""One line on every method, for help texts; the methods themselves need torch, which a plain install does not bring."""
+"""One line on every method, for help texts."""
 
-METHODS = {
-    "none": "the plain model, measured like the others",
-    "uniform": "control: every n-th frame, a coarser grid, or every n-th token",
-    "random": "control: tokens drawn with a seed, before the model or at one of its layers",
-    "metom": "merges where the codec found nothing new, before, after and inside (MeToM)",
-    "metok": "events decide how finely frames are seen, attention what stays (METok)",
-    "evs": "tokens that differ most from the frame before (EVS)",
-    "fastv": "tokens that the last one looks at, at layer 2 (FastV)",
-    "tome": "bipartite merging of the most similar tokens, at layer 2 (ToMe)",
-    "dycoke": "every fourth frame whole, of the others what differs (DyCoke)",
-    "sttm": "quadtrees in space, then links over time, at layer 2 (STTM)",
-    "holitom": "windows that stand still, vision attention, merging inside (HoliTom)",
-}
+from codecmeta.compression.methods.registry import ROWS
 
 
 def methods_epilog() -> str:
     """The list as click prints it, one line per method."""
-    return "\b\nMethods:\n" + "\n".join(f"  {name:<9}{line}" for name, line in METHODS.items())
+    return "\b\nMethods:\n" + "\n".join(f"  {name:<9}{row.line}" for name, row in ROWS.items())

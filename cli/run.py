@@ -11,6 +11,7 @@ import click
 
 from codecmeta.cli.method_list import methods_epilog
 from codecmeta.cli.outputs import check_output, write_output
+from codecmeta.decisions.choose import POLICIES, Policy
 from codecmeta.errors import CacheError, VideoError
 
 
@@ -34,19 +35,26 @@ from codecmeta.errors import CacheError, VideoError
     "--frames",
     type=click.IntRange(1),
     default=None,
-    help="Pictures shown to the model, evenly spread over time. Default: what the model was made for, else 16.",
+    help="Pictures shown to the model. Default: what the model was made for, else 16.",
+)
+@click.option(
+    "--choose",
+    type=click.Choice(POLICIES),
+    default="uniform",
+    show_default=True,
+    help="How the pictures are chosen, before any is decoded: see `codecmeta frames`.",
 )
 @click.option("--set", "options", metavar="NAME=VALUE", multiple=True, help="An option of the method; may be repeated.")
 @click.option(
     "--text-model",
     default=None,
     metavar="ID_OR_FOLDER",
-    help="For metok: a SigLIP or CLIP model that says how well each picture fits the question. Default: packet sizes "
-    "decide, whatever the question.",
+    help="A SigLIP or CLIP model that says how well each picture fits the question, for metok and for --choose query. "
+    "Default: packet sizes decide, whatever the question.",
 )
 @click.option("--compare", is_flag=True, help="Run the plain model too, and print both.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at once.")
+@click.option("--jobs", type=click.IntRange(1), default=None, help="Workers that decode. Default: all cores.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest answer.")
 @click.option(
     "--cache",
@@ -63,11 +71,12 @@ def run(
     method: str,
     budget: float | None,
     frames: int | None,
+    choose: Policy,
     options: tuple[str, ...],
     text_model: str | None,
     compare: bool,
     device: str,
-    jobs: int,
+    jobs: int | None,
     max_new_tokens: int,
     cache: Path | None,
     as_json: bool,
@@ -80,7 +89,7 @@ def run(
     try:
         compression, models = libraries()
         strategy = compression.make(method, budget=budget, options=_pairs(options))
-        if text_model is not None:
+        if text_model is not None and choose != "query":
             models.scorable(strategy)
         if not video.exists():
             raise VideoError(f"{video}: no such file")
@@ -90,8 +99,9 @@ def run(
         text = None if text_model is None else models.load_text_image(text_model, device)
         _warn(model, question)
         strategies = [strategy, compression.Plain()] if compare and method != "none" else [strategy]
-        ask = partial(loaded.ask, video, question, frames=frames, jobs=jobs, meta=cache)
-        each = [{"strategy": one, "text_model": text if one is strategy else None} for one in strategies]
+        ask = partial(loaded.ask, video, question, frames=frames, choose=choose, jobs=jobs, meta=cache)
+        helped = strategies if choose == "query" else [strategy]
+        each = [{"strategy": one, "text_model": text if one in helped else None} for one in strategies]
         if compare:  # warm up, so that the first one does not pay for compiling and starting
             for one in each:
                 ask(**one, max_new_tokens=1)

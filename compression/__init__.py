@@ -5,44 +5,48 @@ if __name__ == "compression":  # started in a checkout on Python 3.14+, whose st
 
     __path__ = extend_path(__path__, __name__)
 else:
-    from codecmeta.compression.engine.adapter import FAMILIES, Adapter, adapter_for
-    from codecmeta.compression.engine.session import Session, apply
-    from codecmeta.compression.methods.dycoke import Dycoke
-    from codecmeta.compression.methods.evs import Evs
-    from codecmeta.compression.methods.fastv import FastV
-    from codecmeta.compression.methods.holitom import Holitom
-    from codecmeta.compression.methods.metok import Metok
-    from codecmeta.compression.methods.metom.metom import Metom
-    from codecmeta.compression.methods.plain import Plain
-    from codecmeta.compression.methods.random_keep import RandomKeep
-    from codecmeta.compression.methods.registry import METHODS, make
-    from codecmeta.compression.methods.sttm import Sttm
-    from codecmeta.compression.methods.tome import Tome
-    from codecmeta.compression.methods.uniform import Uniform
-    from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy
+    from importlib import import_module
+    from typing import TYPE_CHECKING, Any
 
-    __all__ = [
+    from codecmeta.compression.engine.families import FAMILIES, adapter_for
+    from codecmeta.compression.methods.registry import METHODS, ROWS, make
+    from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+    from codecmeta.compression.strategy import Strategy
+
+    if TYPE_CHECKING:
+        from codecmeta.compression.engine.adapter import Adapter
+        from codecmeta.compression.engine.contract import ContractError
+        from codecmeta.compression.engine.session import Session, apply
+
+    _HOME = {
+        "Adapter": "engine.adapter",
+        "ContractError": "engine.contract",
+        "Session": "engine.session",
+        "apply": "engine.session",
+        **{row.cls: f"methods.{row.module}" for row in ROWS.values()},
+    }
+
+    __all__ = [  # noqa: PLE0604  (the methods' classes come from their rows)
         "FAMILIES",
         "METHODS",
         "Adapter",
         "Context",
-        "Dycoke",
-        "Evs",
-        "FastV",
-        "Holitom",
+        "ContractError",
         "Layout",
-        "Metok",
-        "Metom",
-        "Plain",
         "Plan",
-        "RandomKeep",
         "Reduced",
         "Session",
         "Strategy",
-        "Sttm",
-        "Tome",
-        "Uniform",
         "adapter_for",
         "apply",
         "make",
+        *(row.cls for row in ROWS.values()),
     ]
+
+    def __getattr__(name: str) -> Any:
+        """Import a name, and torch with it, when it is first used."""
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value

@@ -1,7 +1,7 @@
 """What a strategy is: a small frozen dataclass that plans from metadata alone, then reduces tensors by its plan.
 
 A plan is made of arrays and is known before any feature exists; the tensor side only carries it out. A new method is
-one file with one dataclass, and one row in `METHODS`.
+one file with one dataclass, and one row in `codecmeta.compression.methods.registry`.
 """
 
 from __future__ import annotations
@@ -11,124 +11,15 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from codecmeta.compression.inside import Inside
 from codecmeta.compression.options import check_literals
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.record.metadata import Metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from codecmeta.compression.engine.inside import Inside
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a plan must know of a model: how one video becomes a grid of tokens.
-
-    frames: temporal positions T of the token grid. patches: (rows, columns) of one frame in the vision encoder.
-    tokens: (rows, columns) of one frame in the language model. view: rectangle (x0, y0, x1, y1) of displayed pixels
-    that both grids cover, None where no metadata is at hand. pictures: sampled pictures per temporal position (2 where
-    a model encodes pairs). unit: encoder tokens that make up one cell of `patches` (4 where a model joins 2x2 patches
-    after encoding, which must stay together). newline: whether the model has a separator token of its own. depth:
-    layers of the language model. window: side, in cells of `patches`, of the squares inside which the vision encoder
-    attends, None where it attends over whole frames; merged regions must not leave them.
-    """
-
-    frames: int
-    patches: tuple[int, int]
-    tokens: tuple[int, int]
-    view: tuple[float, float, float, float] | None = None
-    pictures: int = 1
-    unit: int = 1
-    newline: bool = False
-    depth: int = 0
-    window: int | None = None
-
-    @property
-    def patches_per_frame(self) -> int:
-        """Cells of one frame in the vision encoder."""
-        return self.patches[0] * self.patches[1]
-
-    @property
-    def tokens_per_frame(self) -> int:
-        """Tokens of one frame in the language model (N in MeToM)."""
-        return self.tokens[0] * self.tokens[1]
-
-    @property
-    def tokens_full(self) -> int:
-        """Tokens of the whole clip in the language model, separators not counted."""
-        return self.frames * self.tokens_per_frame
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will happen to one clip, decided before any feature exists.
-
-    counts: int64 (T,), tokens that each frame brings to the language model. exact: whether this is what will come out,
-    or what can come out at most (temporal merging depends on the features). total: tokens of the clip, where only
-    their sum is known beforehand; `counts` is then what each frame can bring at most. regions: int32 (T, rows,
-    columns), which encoder token stands for each patch, numbered 0.. within a frame; None leaves the encoder alone.
-    slots: bool (T, tokens per frame), the places of the token grid that stay occupied; None leaves the tokens alone.
-    """
-
-    layout: Layout
-    counts: NDArray[np.int64]
-    exact: bool = True
-    regions: NDArray[np.int32] | None = None
-    slots: NDArray[np.bool_] | None = None
-    total: int | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the clip that enter the language model (at most, unless `exact`)."""
-        return int(self.counts.sum()) if self.total is None else self.total
-
-    @property
-    def encoder_tokens(self) -> NDArray[np.int64]:
-        """int64 (T,): tokens of each frame in the vision encoder."""
-        if self.regions is None:
-            return np.full(self.layout.frames, self.layout.patches_per_frame * self.layout.unit, np.int64)
-        return (self.regions.reshape(len(self.regions), -1).max(axis=1).astype(np.int64) + 1) * self.layout.unit
-
-
-@dataclass(frozen=True)
-class Reduced:
-    """The tokens that enter the language model: (n, width), and the slot of the clip's token grid that each one takes.
-
-    slots: int64 (n,) ascending, frame * tokens per frame + raster number. A method that works by events adds: event,
-    int64 (n,), the event of each token; key_event, bool (events,); separators, how many of the tokens are separators
-    of its own that take the place of the model's (None: the model's own stay). These sit on the slot before them.
-    layout: the grid that the slots count in; the session fills it in for methods that act inside the layers.
-    """
-
-    tokens: Tensor
-    slots: NDArray[np.int64]
-    event: NDArray[np.int64] | None = None
-    key_event: NDArray[np.bool_] | None = None
-    separators: int | None = None
-    layout: Layout | None = None
-
-    def counts(self, layout: Layout) -> NDArray[np.int64]:
-        """int64 (T,): how many tokens came out of each frame."""
-        return np.bincount(self.slots // layout.tokens_per_frame, minlength=layout.frames).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What else a method may look at when it reduces tokens.
-
-    patches: (T, patches, width), projected features before the model's own pooling, for methods with `needs_patches`.
-    attention: float32 (T, tokens per frame), attention that each place of the token grid received in the last layer of
-    the vision encoder, averaged over heads and queries, for methods with `needs_vision_attention`. newline: (width,),
-    the model's separator, None where it has none. meta, rows: what the plan was made from.
-    """
-
-    patches: Tensor | None = None
-    attention: Tensor | None = None
-    newline: Tensor | None = None
-    meta: Metadata | None = None
-    rows: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,3 +121,17 @@ def require(meta: Metadata | None, rows: Any, strategy: Strategy) -> tuple[Metad
     if meta is None or rows is None:
         raise ValueError(f"method {strategy.name!r} plans from codec metadata: pass meta and the sampled frame rows")
     return meta, np.asarray(rows, np.int64)
+
+
+def rows_of(strategy: Strategy, meta: Metadata | None, frames: ArrayLike | None) -> NDArray[np.int64] | None:
+    """Rows of the pictures in the inputs, None where the strategy can do without."""
+    if frames is not None:
+        return np.asarray(frames, np.int64)
+    if not strategy.needs_metadata:
+        return None
+    if meta is None or meta.residual is None:
+        raise ValueError(
+            f"method {strategy.name!r} plans from codec metadata: pass meta, and as frames the frame-table rows of the "
+            "pictures in the inputs"
+        )
+    return np.asarray(meta.residual.frame, np.int64)

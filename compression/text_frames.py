@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from codecmeta.compression.engine.transformers_names import IDS, pooled
+
 
 def text_frame_scores(
     encoder: Any, tokenizer: Any, pixels: Tensor, question: str, *, combine: Literal["max", "mean"] = "max"
@@ -31,9 +33,7 @@ def text_frame_scores(
 def picture_vectors(encoder: Any, pixels: Tensor) -> Tensor:
     """float32 (T, width) of length 1. encoder: a transformers model with `get_image_features`. pixels: float (T, 3,
     height, width), preprocessed for it."""
-    return normalize(
-        _features(encoder.get_image_features(pixel_values=pixels.to(encoder.device, encoder.dtype))), dim=-1
-    )
+    return normalize(pooled(encoder.get_image_features(pixels.to(encoder.device, encoder.dtype))).float(), dim=-1)
 
 
 @torch.inference_mode()
@@ -47,15 +47,10 @@ def question_vector(encoder: Any, tokenizer: Any, question: str, *, combine: Lit
     limit = encoder.config.text_config.max_position_embeddings
     whole = encoder.config.model_type == "clip"
     head, tail = ([tokenizer.bos_token_id], [tokenizer.eos_token_id]) if whole else ([], [])
-    ids = tokenizer(question, add_special_tokens=not whole).input_ids
+    ids = tokenizer(question, add_special_tokens=not whole)[IDS]
     room = limit - len(head) - len(tail)
     chunks = [head + ids[start : start + room] + tail for start in range(0, max(len(ids), 1), room)]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     padded = torch.tensor([chunk + [pad] * (limit - len(chunk)) for chunk in chunks], device=encoder.device)
-    texts = _features(encoder.get_text_features(input_ids=padded))
+    texts = pooled(encoder.get_text_features(padded)).float()
     return normalize(texts.amax(dim=0) if combine == "max" else texts.mean(dim=0), dim=-1)
-
-
-def _features(output: Any) -> Tensor:
-    """float32 (n, width): newer transformers wrap the pooled features."""
-    return getattr(output, "pooler_output", output).float()

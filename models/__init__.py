@@ -4,14 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from codecmeta.models.answer import Answer
     from codecmeta.models.loading import SMALL, load
     from codecmeta.models.preprocessing import Preprocessing
     from codecmeta.models.text_image import TextImage, load_text_image
-    from codecmeta.models.video_model import Answer, VideoModel, scorable
+    from codecmeta.models.video_model import VideoModel, scorable
 
 _HOME = {
     "SMALL": "loading",
-    "Answer": "video_model",
+    "Answer": "answer",
     "Preprocessing": "preprocessing",
     "TextImage": "text_image",
     "VideoModel": "video_model",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import cached_file
 
-from codecmeta.compression.engine.adapter import FAMILIES
+from codecmeta.compression.engine.families import FAMILIES
+from codecmeta.models.checkpoints import chat_template_of, check_device, first_line, settings_of
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.models.video_model import VideoModel
 
@@ -59,7 +58,7 @@ def load(
         )
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, revision=revision)
         preprocessing = Preprocessing.from_config(settings_of(where, "video", revision))
-        template = _chat_template(where, revision) or tokenizer.chat_template
+        template = chat_template_of(where, revision) or tokenizer.chat_template
     except (OSError, ValueError) as error:
         raise ValueError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     if template is None:
@@ -84,53 +83,3 @@ def _model_class(config: Any) -> Any:
             f"supported are: {', '.join(sorted(FAMILIES))}"
         )
     return getattr(transformers, names[0])
-
-
-def check_device(device: str | torch.device) -> None:
-    """Raise ValueError where this machine, or this build of torch, does not have the device."""
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"device {str(device)!r} cannot be used: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in short."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def settings_of(where: str, what: Literal["video", "image"], revision: str | None) -> dict[str, Any]:
-    """Preprocessor settings, wherever this checkpoint's generation of transformers has put them. Raises ValueError
-    where there are none."""
-    bundle = _json(where, "processor_config.json", revision)
-    if f"{what}_processor" in bundle:
-        return bundle[f"{what}_processor"]
-    files = ("video_preprocessor_config.json", "preprocessor_config.json")[what == "image" :]
-    for name in files:
-        settings = _json(where, name, revision)
-        if settings:
-            return settings
-    raise ValueError(f"no preprocessor settings; expected one of {', '.join(files)}")
-
-
-def _chat_template(where: str, revision: str | None) -> str | None:
-    """The processor's chat template, which knows about videos, where the checkpoint has one of its own."""
-    path = _file(where, "chat_template.jinja", revision)
-    if path:
-        return Path(path).read_text(encoding="utf-8")
-    return _json(where, "chat_template.json", revision).get("chat_template")
-
-
-def _json(where: str, name: str, revision: str | None) -> dict[str, Any]:
-    path = _file(where, name, revision)
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-
-
-def _file(where: str, name: str, revision: str | None) -> str | None:
-    return cached_file(
-        where,
-        name,
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer
 
 from codecmeta.compression.text_frames import picture_vectors, question_vector
-from codecmeta.models.loading import check_device, first_line, settings_of
+from codecmeta.models.checkpoints import check_device, first_line, settings_of
 from codecmeta.models.preprocessing import Preprocessing
 
 ARCHITECTURES = ("CLIPModel", "SiglipModel")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,83 +16,16 @@ from torch import Tensor, nn
 
 import codecmeta
 from codecmeta.cache.recognise import check_video
-from codecmeta.compression import Metok, Plain, Plan, Session, Strategy, adapter_for, apply, make
+from codecmeta.compression import Metok, Plain, Session, Strategy, adapter_for, make
+from codecmeta.compression.engine import transformers_names as names
+from codecmeta.decisions.choose import Choice, Policy
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
+from codecmeta.models.answer import STAGES, Answer, Clip, Trace, answer_all
 from codecmeta.models.preprocessing import Preprocessing
+from codecmeta.models.text_image import TextImage
 from codecmeta.record.metadata import Metadata
 from codecmeta.record.selection import sample_rows
-
-if TYPE_CHECKING:
-    from codecmeta.models.text_image import TextImage
-
-STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
-"""The stages that are timed, in order."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model said about a video, and what it cost.
-
-    text: the answer. question, model, method: what was asked of whom. budget: share of visual tokens that the method
-    may let into the language model, None where that is an outcome. frames: pictures shown. tokens_full: visual tokens
-    of the plain model. tokens_kept: those that entered the language model. tokens_llm_mean: visual tokens per layer,
-    averaged. encoder_full, encoder_tokens: the same inside the vision encoder. kv_bytes: key-value cache after the
-    prompt, measured. query_agnostic: whether a method that is made to look at the question before the language model
-    did without (METok where no text-image model has scored the frames).
-
-    seconds: probe (packet table), decode (pictures), metadata (what the codec's signals cost beyond decoding),
-    preprocess (resizing, normalising, tokenising), vision (encoder and projector), strategy (planning and reducing, and
-    what a text-image model does for it), prefill (language model over the prompt), first_token (from the start until
-    the first token's scores, everything before included), total.
-    """
-
-    text: str
-    question: str
-    model: str
-    method: str
-    budget: float | None
-    frames: int
-    tokens_full: int
-    tokens_kept: int
-    tokens_llm_mean: float
-    encoder_full: int
-    encoder_tokens: int
-    kv_bytes: int
-    query_agnostic: bool
-    seconds: dict[str, float]
-    plan: Plan | None = field(repr=False, compare=False)
-    trace: Trace | None = field(default=None, repr=False, compare=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything but the plan and the trace, ready for JSON; `text` is called `answer`."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
-        return {"answer": values.pop("text"), **values}
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What an answer was made from, for pictures of it. meta, rows: the metadata, and int64 (pictures,), the rows of
-    its frame table that the model was shown. counts: int64 (T,), tokens that entered the language model by temporal
-    position. kept: bool (T, tokens per frame), which places of the token grid they took."""
-
-    meta: Metadata
-    rows: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    kept: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The sampled pictures of a video as a model sees them, uint8 (T, height, width, 3), their rows in the frame table,
-    int64 (T,), metadata of the video, and the seconds that reading took, by stage (see `codecmeta.read`).
-    text_pictures: the same pictures as a text-image model sees them, where there is one."""
-
-    meta: Metadata
-    rows: NDArray[np.int64]
-    pictures: NDArray[np.uint8]
-    seconds: dict[str, float]
-    text_pictures: NDArray[np.uint8] | None = None
 
 
 class VideoModel:
@@ -116,8 +50,9 @@ class VideoModel:
         question: str,
         *,
         strategy: Strategy | str | None = None,
-        frames: int | None = None,
-        jobs: int = 1,
+        frames: int | Choice | None = None,
+        choose: Policy = "uniform",
+        jobs: int | None = None,
         max_new_tokens: int = 64,
         meta: Metadata | str | PathLike[str] | None = None,
         text_model: TextImage | None = None,
@@ -127,50 +62,69 @@ class VideoModel:
         >>> model.ask("clip.mp4", "How many objects are there?", strategy="metom").tokens_kept
         128
 
-        strategy: a method's name or a strategy with options; default: the plain model. frames: pictures shown, evenly
-        spread over time; default: what the checkpoint was made for, else 16. jobs: groups of pictures decoded at the
-        same time. max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's
-        metadata or its cache file, where they were extracted before; only the pictures are then read from the video.
-        text_model: from `codecmeta.models.load_text_image`, tells METok how well each frame fits the question; its time
-        counts as the strategy's.
+        strategy: a method's name or a strategy with options; default: the plain model. frames: how many pictures are
+        shown, or a `Choice` of them; default: what the checkpoint was made for, else 16. choose: the policy that picks
+        them, see `codecmeta.choose_frames`; for "query" a text_model is needed. jobs: workers, by default all cores.
+        max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's metadata or its
+        cache file, where they were extracted before; only the pictures are then read from the video. text_model: from
+        `codecmeta.models.load_text_image`, tells METok how well each frame fits the question; its time counts as the
+        strategy's.
 
         Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
         ValueError for what the method cannot do.
         """
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
-        covered = (replace(scorable(chosen), frame_scores=()) if text_model else chosen).needs_metadata
-        clip = self.clip(video, frames, jobs=jobs, meta=meta, covered=covered, text_model=text_model)
+        helped = text_model is not None and choose != "query"  # METok's frames are scored; else only the choice is
+        covered = (replace(scorable(chosen), frame_scores=()) if helped else chosen).needs_metadata
+        clip = self.clip(
+            video,
+            frames,
+            choose=choose,
+            question=question,
+            jobs=jobs,
+            meta=meta,
+            covered=covered,
+            text_model=text_model,
+        )
         seconds = dict(clip.seconds)
         shown = perf_counter()
-        inputs = self.inputs(clip.pictures, question)
+        inputs = self.inputs(clip.pictures, question, clip.times)
         ready = perf_counter()
         seconds["preprocess"] = seconds.pop("transform") + ready - shown
-        if text_model:
+        if text_model and isinstance(chosen, Metok):
             chosen = self.scored(chosen, clip, question, text_model)
         scoring = perf_counter() - ready
-        with torch.inference_mode(), apply(self.model, chosen, clip.meta, frames=clip.rows) as session:
-            ids = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        text = self.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+        said = answer_all(self.model, self.tokenizer, [inputs], chosen, clip, max_new_tokens=max_new_tokens)[0]
+        session = said.session
         seconds |= session.seconds
         seconds["strategy"] += scoring
-        seconds["first_token"] = (session.first_token_at or start) - start
+        seconds["first_token"] = said.first_token_at - start
         seconds["total"] = perf_counter() - start
-        return self._answer(text, question, chosen, session, seconds, clip.meta, clip.rows)
+        return self._answer(said.text, question, chosen, session, seconds, clip)
 
     def clip(
         self,
         video: str | PathLike[str],
-        frames: int | None = None,
+        frames: int | Choice | None = None,
         *,
-        jobs: int = 1,
+        choose: Policy = "uniform",
+        question: str | None = None,
+        jobs: int | None = None,
         meta: Metadata | str | PathLike[str] | None = None,
         covered: bool = True,
         text_model: TextImage | None = None,
     ) -> Clip:
         """Read the pictures of a video that `ask` would show, and their metadata; arguments as there. covered: whether
         metadata that is given must hold maps of these pictures."""
-        count = frames or self.preprocessing.num_frames or 16
+        choice = frames if isinstance(frames, Choice) else None
+        count = 0 if isinstance(frames, Choice) else frames or self.preprocessing.num_frames or 16
+        picked: dict[str, float] = {}
+        if choice is None and choose != "uniform":
+            source = fspath(video) if not isinstance(meta, Metadata) else meta
+            choice = codecmeta.choose_frames(
+                source, count, policy=choose, question=question, scorer=text_model, seconds=picked
+            )
         sizes = [self.preprocessing, *([text_model.preprocessing] if text_model else [])]
 
         def resize(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
@@ -178,11 +132,13 @@ class VideoModel:
 
         seconds: dict[str, float] = {}
         if meta is None:
-            known, rows, pictures = codecmeta.read(fspath(video), count, transform=resize, jobs=jobs, seconds=seconds)
+            known, rows, pictures = codecmeta.read(
+                fspath(video), choice or count, transform=resize, jobs=jobs, seconds=seconds
+            )
         else:
             start = perf_counter()
             known = meta if isinstance(meta, Metadata) else _cached(meta, fspath(video))
-            rows = sample_rows(known.frames.time, count)
+            rows = sample_rows(known.frames.time, count) if choice is None else choice.rows
             if covered:
                 _check_covered(known, rows, fspath(meta) if not isinstance(meta, Metadata) else "the metadata")
             seconds["metadata"] = perf_counter() - start
@@ -190,7 +146,8 @@ class VideoModel:
         if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
             rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
         own, *others = (np.stack(each) for each in zip(*pictures, strict=True))
-        return Clip(known, rows, own, seconds, *others)
+        seconds["choose"] = sum(picked.values())
+        return Clip(known, rows, own, seconds, others[0] if others else None, choice)
 
     def prompt(self, question: str) -> str:
         """The chat template around a question about a video, with one placeholder for the video."""
@@ -215,19 +172,22 @@ class VideoModel:
         best = np.reshape(scores, (-1, self.adapter.pictures)).max(axis=1)
         return replace(metok, frame_scores=tuple(best.tolist()))
 
-    def inputs(self, pictures: NDArray[np.uint8], question: str) -> dict[str, Tensor]:
-        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors."""
+    def inputs(
+        self, pictures: NDArray[np.uint8], question: str, times: Sequence[float] | None = None
+    ) -> dict[str, Tensor]:
+        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors. times:
+        seconds, when each picture is shown, for models whose prompts say so."""
         video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
         placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         prompt = self.prompt(question)
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
-        prompt = prompt.replace(placeholder, placeholder * placeholders)
-        ids = self.tokenizer(prompt, return_tensors="pt").input_ids
-        video["pixel_values_videos"] = video["pixel_values_videos"].to(self.model.dtype)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **video}
-        if not self.adapter.gapless:
-            inputs["mm_token_type_ids"] = (ids == self.adapter.video_token).long() * 2
+        token = self.tokenizer.convert_ids_to_tokens
+        prompt = prompt.replace(placeholder, self.adapter.placeholders(placeholders, times, token))
+        ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
+        video[names.PIXELS] = video[names.PIXELS].to(self.model.dtype)
+        types = names.token_types(self.model, ids, self.adapter.video_token)
+        inputs = {names.IDS: ids, names.MASK: torch.ones_like(ids), **types, **video}
         return {name: value.to(self.model.device) for name, value in inputs.items()}
 
     def _answer(
@@ -237,8 +197,7 @@ class VideoModel:
         strategy: Strategy,
         session: Session,
         seconds: dict[str, float],
-        meta: Metadata,
-        rows: NDArray[np.int64],
+        clip: Clip,
     ) -> Answer:
         assert session.counts is not None and session.kept is not None  # the prompt held the video
         return Answer(
@@ -247,7 +206,7 @@ class VideoModel:
             model=self.name,
             method=strategy.name,
             budget=getattr(strategy, "budget", 1.0),
-            frames=len(rows),
+            frames=len(clip.rows),
             tokens_full=session.tokens_full,
             tokens_kept=session.tokens_kept,
             tokens_llm_mean=float(np.mean(session.layer_tokens)),
@@ -257,7 +216,8 @@ class VideoModel:
             query_agnostic=strategy.query_agnostic,
             seconds={name: round(seconds[name], 6) for name in STAGES},
             plan=session.plan,
-            trace=Trace(meta, rows, session.counts, session.kept),
+            choice=clip.choice,
+            trace=Trace(clip.meta, clip.rows, session.counts, session.kept),
         )
 
 

@@ -4,11 +4,18 @@ documented."""
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import subprocess
 import sys
+import tomllib
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import codecmeta
 
@@ -29,12 +36,14 @@ def test_importing_codecmeta_is_light() -> None:
 
 
 def test_a_checkout_works_uninstalled_and_importing_prints_nothing() -> None:
+    pytest.importorskip("torch")
     done = run("import codecmeta.cli, codecmeta.compression, codecmeta.models; print(codecmeta.cli.__file__)")
     assert done.stdout.strip() == str(ROOT / "cli" / "__init__.py") and done.stderr == ""
 
 
 def test_the_compression_folder_stands_aside_for_the_standard_library(tmp_path: Path) -> None:
     """Python 3.14 has a package `compression` that gzip imports; a checkout on sys.path must not hide it."""
+    pytest.importorskip("torch")
     (tmp_path / "compression" / "_common").mkdir(parents=True)
     (tmp_path / "compression" / "_common" / "__init__.py").write_text("here = True")
     (tmp_path / "compression" / "__init__.py").write_text("")
@@ -52,8 +61,7 @@ def test_every_public_name_exists_and_says_what_it_does(name: str) -> None:
 
 
 def test_setup_cfg_lists_every_package() -> None:
-    from configparser import ConfigParser
-
+    pytest.importorskip("torch")
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     listed = set(config["options"]["packages"].split())
@@ -69,3 +77,70 @@ def test_setup_cfg_lists_every_package() -> None:
     assert listed == there
     for name in listed:
         importlib.import_module(name)
+
+
+def test_constraints_are_exact_and_within_the_bounds_of_setup_cfg() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()[1:]
+    pins = [re.fullmatch(r"([a-z0-9-]+)==([\w.]+)(?: ; .+)?", line) for line in lines]
+    assert all(pins) and not re.search(r"://|file:", "\n".join(lines)), lines
+    exact = [(pin[1], Version(pin[2])) for pin in pins if pin]
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    wanted = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    for one in map(Requirement, "\n".join(wanted).split()):
+        found = [version for name, version in exact if name == canonicalize_name(one.name)]
+        assert found and all(version in one.specifier for version in found), f"{one}: {found}; run .ci/constraints"
+    (setuptools,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert f"{setuptools}" in lines
+
+
+def test_the_commands_of_the_readme_install_what_constraints_say() -> None:
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^python3 -m venv .*", readme, flags=re.M)
+    assert len(commands) == 2
+    torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+    for command in commands:
+        installs = re.findall(r"pip install ([^&]*)", command)
+        assert len(installs) == 2 and all("-c constraints.txt" in one for one in installs) and torch in installs[0]
+    # what CI runs is that very line, and what comes before it on no other line of that section
+    taken = subprocess.run(
+        ["sed", "-n", "/^## Run the tests/,/^## /s/^python3 -m venv/&/p", "README.md"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert taken.stdout.strip() == commands[1] and commands[1].endswith("-m pytest")
+    assert "/^## Run the tests/,/^## /s/^python3 -m venv/&/p" in (ROOT / ".ci" / "legs").read_text()
+
+
+def test_without_file_locks_all_imports_and_reads_and_writing_says_what_is_missing(tmp_path: Path) -> None:
+    done = run(
+        "import sys; sys.modules['fcntl'] = None\n"
+        "import importlib, pathlib, codecmeta\n"
+        "for folder, name in (('codecmeta', 'codecmeta'), ('cli', 'codecmeta.cli')):\n"
+        "    for path in sorted(pathlib.Path(folder).rglob('*.py')):\n"
+        "        parts = path.relative_to(folder).with_suffix('').parts\n"
+        "        if parts[-1] not in ('__init__', '__main__'):\n"
+        "            importlib.import_module('.'.join((name, *parts)))\n"
+        "print(len(codecmeta.probe('data_samples/shapes.mp4').frames) > 0)\n"
+        "from codecmeta.extraction.to_file import extract_to_file\n"
+        "try: extract_to_file('data_samples/shapes.mp4', sys.argv[1])\n"
+        "except OSError as error: print(error)\n",
+        str(tmp_path / "shapes.codecmeta.h5"),
+    )
+    assert done.stdout.splitlines() == [
+        "True",
+        "writing a cache or an index needs a POSIX system (Linux, macOS): this Python has no module fcntl; "
+        "reading videos and caches works without",
+    ], done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("0", "skipped"), ("1", "failed")])
+def test_real_clips_that_are_missing_may_be_required(required: str, outcome: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/container/test_container.py", "-k", "demuxed_sum"],
+        cwd=ROOT,
+        env={**os.environ, "CODECMETA_CLIPS": str(tmp_path), "CODECMETA_REQUIRE_CLIPS": required},
+        capture_output=True,
+        text=True,
+    )
+    assert f"1 {outcome}" in done.stdout and (done.returncode == 0) == (outcome == "skipped"), done.stdout

@@ -41,6 +41,7 @@ def test_the_cuts_are_found_where_they_are() -> None:
 @pytest.mark.parametrize(("name", "question", "answer"), QUESTIONS, ids=[f"{one[0]}-{one[2]}" for one in QUESTIONS])
 def test_the_built_in_model_answers_the_sample_questions(name: str, question: str, answer: str) -> None:
     """With all tokens and with the default method."""
+    pytest.importorskip("torch")
     from codecmeta.models import load
 
     model = load("small")

@@ -7,11 +7,12 @@ the number went to another process.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from pathlib import Path
 from typing import IO, Any
+
+from codecmeta.locks import needs_posix, try_lock
 
 _SUFFIX = ".part"
 
@@ -21,12 +22,13 @@ def begin_unfinished(target: Path) -> tuple[Path, IO[Any]]:
 
     What an earlier writer of the same target left behind is used again.
     """
+    needs_posix("writing a cache or an index")
     target.parent.mkdir(parents=True, exist_ok=True)
     stem = f".{target.name[:200]}"
     path = target.with_name(stem + _SUFFIX)
     while True:
         lock = open(path, "ab")
-        if locked(lock):
+        if try_lock(lock):
             if path.exists() and os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
                 return path, lock
         else:  # somebody else is writing this very target
@@ -45,16 +47,7 @@ def remove_abandoned(folder: str | Path) -> None:
     for path in found:
         try:
             with open(path, "rb") as file:
-                if locked(file):
+                if try_lock(file):
                     os.unlink(path)
         except FileNotFoundError:
             continue
-
-
-def locked(file: IO[Any]) -> bool:
-    """Take the lock of an open file; False if somebody has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from codecmeta.codecs.protocol import headers_of
 from codecmeta.codecs.table import codec_of
 from codecmeta.errors import VideoError
-from codecmeta.record.metadata import UNKNOWN, I
+from codecmeta.record.metadata import UNKNOWN, B, I
 
 NO_PTS = -(2**63)
 _TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -33,7 +33,11 @@ class PacketTable:
     for packets that FFmpeg decodes but never displays (hidden VP8 frames, mp4 edit lists, second fields). picture_type:
     uint8, ASCII or 0. gop: int32, a keyframe packet opens a GoP. extradata: the codec's, as the container has it.
     position: int64, where FFmpeg says the packet lies in the file, -1 unknown; what lies there is the packet only in
-    containers that do not split or wrap it.
+    containers that do not split or wrap it. reference: bool, False where the standard says that no other picture of its
+    layer refers to this one (H.264 nal_ref_idc 0; HEVC sub-layer non-reference types, H.265 table 7-1; B pictures of
+    MPEG-1, 2 and 4), True where that is not known; a VP8, VP9 or AV1 frame always hands its vectors and probabilities
+    on. layer: uint8, TemporalId (HEVC), else 0. coded: uint8, frames coded inside the packet (VP9 superframes, AV1
+    temporal units), else 1.
     """
 
     pts: NDArray[np.int64]
@@ -44,6 +48,9 @@ class PacketTable:
     picture_type: NDArray[np.uint8]
     gop: NDArray[np.int32]
     position: NDArray[np.int64]
+    reference: NDArray[np.bool_]
+    layer: NDArray[np.uint8]
+    coded: NDArray[np.uint8]
     extradata: bytes = b""
 
     def __len__(self) -> int:
@@ -102,10 +109,11 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
     """All packets of the stream as a table, and the first keyframe packet (or None)."""
     # one growing array per column: a hundred thousand tuples of numbers take six times the memory
     pts, dts, size, position = (array("q") for _ in range(4))
-    key, shown, types = (array("B") for _ in range(3))
+    key, shown, types, reference, layer, coded = (array("B") for _ in range(6))
     first_key = None
     codec = codec_of(video.codec_context.name)
     picture_type = _picture_type_reader(video.codec_context.name, video.codec_context.extradata)
+    facts = codec.facts(video.codec_context.extradata) if codec.facts is not None else None
     last_pts = None
     for packet in demux(container, video):
         hides = packet.is_discard or (codec.hidden is not None and codec.hidden(packet))
@@ -114,7 +122,11 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
         size.append(packet.size)
         key.append(packet.is_keyframe)
         shown.append(not (hides or (packet.pts is not None and packet.pts == last_pts)))
-        types.append(picture_type(packet) or (I if packet.is_keyframe else UNKNOWN))
+        types.append(kind := picture_type(packet) or (I if packet.is_keyframe else UNKNOWN))
+        referred, its_layer, inside = facts(packet) if facts is not None else (kind != B or codec.b_references, 0, 1)
+        reference.append(referred)
+        layer.append(its_layer)
+        coded.append(inside)
         position.append(-1 if packet.pos is None else packet.pos)
         last_pts = packet.pts
         if packet.is_keyframe and first_key is None:
@@ -130,6 +142,9 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
         np.array(types, np.uint8),
         gop,
         np.array(position, np.int64),
+        np.array(reference, bool),
+        np.array(layer, np.uint8),
+        np.array(coded, np.uint8),
         bytes(video.codec_context.extradata or b""),
     )
     return table, first_key

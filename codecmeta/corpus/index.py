@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from codecmeta.cache.unfinished import begin_unfinished, locked
+from codecmeta.cache.unfinished import begin_unfinished
+from codecmeta.locks import needs_posix, try_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,11 @@ class IndexWriter:
     """The index file of a run in progress. Raises BlockingIOError where another run is writing it."""
 
     def __init__(self, path: Path) -> None:
+        needs_posix("writing an index")
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "ab+", buffering=0)
-        if not locked(self._file):
+        if not try_lock(self._file):
             self._file.close()
             raise BlockingIOError(f"{path}: another run is writing it; wait for it, or give each its --shard I/N")
         size = self._file.seek(0, os.SEEK_END)

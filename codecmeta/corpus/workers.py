@@ -11,7 +11,6 @@ about memory where numba and FFmpeg reserve more than they use.
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -23,6 +22,8 @@ from multiprocessing import connection
 from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, TypeVar
+
+from codecmeta.locks import needs_posix
 
 Item = TypeVar("Item")
 
@@ -65,6 +66,7 @@ def isolated_map(
     Items are taken from the iterable only when a worker is free for them. Closing the iterator kills the workers, and
     so does the end of this process, whatever ends it. Raises RuntimeError if workers cannot start.
     """
+    needs_posix("running workers")
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: expected at least 1")
     if memory_limit is not None and not sys.platform.startswith("linux"):
@@ -287,6 +289,8 @@ def _answer(function: Callable[[Any], Any], item: Any) -> tuple[bool, Any, str]:
 def _die_with_parent() -> None:
     """Have the kernel end this process group when the parent is gone, even in the middle of a call that never returns:
     the read end of a pipe that only the parent can write to sends a signal when it closes."""
+    import fcntl  # not there outside POSIX, where `isolated_map` says so before any worker starts
+
     parent = multiprocessing.parent_process()
     assert parent is not None
     signal.signal(signal.SIGIO, signal.SIG_DFL)

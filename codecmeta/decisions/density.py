@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.compiling import announce_compiling
 from codecmeta.decisions.budget import frame_rows, sampling_windows
+from codecmeta.decisions.union_find import join
 from codecmeta.record.metadata import Maps, Metadata
 
 logger = logging.getLogger(__name__)
@@ -312,17 +313,7 @@ def _label(rank, low, corners, tile, max_region, side, labels):  # type: ignore[
                             y0, x0 = root // columns, leftmost[root]
                             if (r - y0) // side != (nr - y0) // side or (c - x0) // side != (nc - x0) // side:
                                 continue
-                    a, b = p, nr * columns + nc
-                    while parent[a] != a:
-                        parent[a] = parent[parent[a]]
-                        a = parent[a]
-                    while parent[b] != b:
-                        parent[b] = parent[parent[b]]
-                        b = parent[b]
-                    if a < b:
-                        parent[b] = a
-                    else:
-                        parent[a] = b
+                    join(parent, p, nr * columns + nc)
             if tiled == 1 or max_region >= rows * columns:
                 break
             too_large = False

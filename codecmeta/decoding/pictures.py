@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.container.decode_cost import droppable, second_fields
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Damage, Segment, linear_segment, plan_segments
@@ -29,7 +32,7 @@ def read_pictures(
     rows: NDArray[np.int64],
     *,
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     seconds: dict[str, float] | None = None,
 ) -> list[Any]:
     """The displayed pictures of some rows of `meta.frames`: uint8 RGB (height, width, 3) each, or what `transform` made
@@ -38,9 +41,10 @@ def read_pictures(
     >>> meta = codecmeta.load("clip.codecmeta.h5")
     >>> pictures = read_pictures("clip.mp4", meta, meta.residual.frame[:4])
 
-    What `codecmeta.read` does, without reading the metadata again. rows: int64 (T,), ascending. jobs: groups of
-    pictures decoded at the same time. seconds: receives what "probe", "decode" and "transform" took. Raises VideoError
-    for files that cannot be read, and where the file does not show the frames that the table lists.
+    What `codecmeta.read` does, without reading the metadata again. rows: int64 (T,), ascending. jobs: workers, by
+    default all cores; the pictures are the same with any number. seconds: receives what "probe", "decode" and
+    "transform" took. Raises VideoError for files that cannot be read, and where the file does not show the frames that
+    the table lists.
     """
     start = perf_counter()
     probe, packets = probe_with_packets(Path(path), stream=meta.stream.stream_index)
@@ -49,9 +53,11 @@ def read_pictures(
 
     def decode(segment: Segment) -> dict[int, Any]:
         within = [int(row) for row in rows if segment.linear or row in segment.rows]
-        return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent))
+        return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent, threads))
 
     segments = [one for one in plan_segments(packets, probe.stream.codec) if one.linear or _holds(one, rows)]
+    jobs = cores() if jobs is None else jobs
+    threads = max(1, jobs // max(len(segments), 1))
     try:
         with ThreadPoolExecutor(jobs) as pool:
             parts = list(pool.map(decode, segments))
@@ -79,13 +85,23 @@ def pictures_of(
     rows: Sequence[int],
     transform: Callable[[NDArray[np.uint8]], Any] | None,
     spent: list[float] | array[float],
+    threads: int = 1,
 ) -> Iterator[tuple[int, Any]]:
     """(row, what the transform makes of its displayed picture) for these rows of a segment, ascending, from one
-    decoder that stops at the last of them. spent: receives the seconds of each transform. Raises Damage."""
-    wanted, last = set(rows), rows[-1] if rows else -1
-    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False)
+    decoder that gets the fewest packets with which they are what a full decode gives. spent: receives the seconds of
+    each transform. threads: FFmpeg's frame threads. Raises Damage."""
+    if not rows:
+        return
+    wanted, last, only = set(rows), rows[-1], None
+    if not segment.linear:
+        needed = packets.display_order[list(rows)]
+        needed += second_fields(packets)[needed]
+        only = ~droppable(packets)
+        only[needed] = True
+        segment = replace(segment, stop=int(needed.max()) + 1)
+    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False, only=only, threads=threads)
     with closing(decoded):  # type: ignore[type-var]
-        for one in decoded if rows else ():
+        for one in decoded:
             if one.row in wanted:
                 picture = displayed_picture(one.frame, Display.of(one.frame, facts))
                 start = perf_counter()
@@ -109,3 +125,8 @@ def displayed_picture(frame: Any, display: Display) -> NDArray[np.uint8]:
 
 def _holds(segment: Segment, rows: NDArray[np.int64]) -> bool:
     return any(int(row) in segment.rows for row in rows)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.container.packets import PacketTable
+from codecmeta.decisions.choose import Choice
+from codecmeta.decoding.pictures import cores
 from codecmeta.extraction.job import Stages
 from codecmeta.extraction.scan import scan
-from codecmeta.record.metadata import Metadata
+from codecmeta.record.metadata import Metadata, Probe
 from codecmeta.record.parts import Collector
 from codecmeta.record.selection import Selection
 
@@ -20,7 +23,7 @@ from codecmeta.record.selection import Selection
 def extract(
     path: str | PathLike[str],
     *,
-    frames: Selection = "all",
+    frames: Selection | Choice = "all",
     details: bool = True,
     jobs: int = 1,
     stream: int | None = None,
@@ -31,7 +34,8 @@ def extract(
     >>> meta.residual.values.shape, meta.motion.of(0)
 
     frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a
-    number for a question about the video, "all" for a cache that serves every sampling. details: where the source
+    number for a question about the video, "all" for a cache that serves every sampling, a `Choice` for frames that
+    `choose_frames` found. details: where the source
     knows them (H.264), also bits per block, the chroma residual and the distance to each vector's reference, and the
     luma residual as it is; without them it is rounded to 32 steps per power of two, within 1.6 %, which takes a
     quarter off its space. jobs: keyframe segments decoded at the same time; the result is the same whatever the
@@ -41,16 +45,17 @@ def extract(
     Raises VideoError for files that cannot be read, ValueError for arguments that make no sense.
     """
     collector = Collector()
-    found = scan(Path(path), collector, frames=frames, details=details, jobs=jobs, stream=stream)
+    selection, tables = _selected(frames)
+    found = scan(Path(path), collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
     return collector.metadata(found)
 
 
 def read(
     path: str | PathLike[str],
-    frames: int | Sequence[float] = 16,
+    frames: int | Sequence[float] | Choice = 16,
     *,
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     stream: int | None = None,
     seconds: dict[str, float] | None = None,
 ) -> tuple[Metadata, NDArray[np.int64], Any]:
@@ -60,17 +65,19 @@ def read(
     >>> images.shape                                    # (16, height, width, 3), RGB
 
     frames: so many, evenly spread over time with both ends included, or the times in seconds of the frames you want;
-    fewer come back where several times mean the same frame. transform: called
-    with each displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that
-    a list of small tensors takes the place of full-size frames. seconds: receives what the stages took: "probe",
-    "decode", "transform", and "metadata", which is what the codec's signals cost beyond decoding.
+    fewer come back where several times mean the same frame; or a `Choice` of `choose_frames`. transform: called with
+    each displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that a list
+    of small tensors takes the place of full-size frames. jobs: workers, by default all cores; the result is the same
+    with any number. seconds: receives what the stages took: "probe", "decode", "transform", and "metadata", which is
+    what the codec's signals cost beyond decoding.
 
     Returns (metadata that covers these frames, their rows in the frame table int64 (T,), the pictures uint8
     (T, height, width, 3) or the list of what transform returned). Raises as `extract` does.
     """
     collector = Collector()
     stages = Stages()
-    selection = frames if isinstance(frames, int) else tuple(float(one) for one in frames)
+    jobs = cores() if jobs is None else jobs
+    selection, tables = _selected(frames)
     found = scan(
         Path(path),
         collector,
@@ -79,12 +86,20 @@ def read(
         stream=stream,
         transform=transform or _identity,
         stages=stages,
+        tables=tables,
     )
     if seconds is not None:
         seconds.update(stages.shares(jobs))
     rows = np.array(collector.image_rows, np.int64)
     images = collector.images if transform else np.stack(collector.images)
     return collector.metadata(found), rows, images
+
+
+def _selected(frames: Any) -> tuple[Selection, tuple[Probe, PacketTable] | None]:
+    """A selection, and the tables of the file that come with a choice."""
+    if isinstance(frames, Choice):
+        return tuple(frames.times.tolist()), frames.tables
+    return (frames if isinstance(frames, (int, str)) else tuple(float(one) for one in frames)), None  # type: ignore
 
 
 def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

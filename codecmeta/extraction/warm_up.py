@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from codecmeta.codecs.h264.motion_vectors import count_rows, write_rows, write_v
 from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.compiling import announce_compiling
 from codecmeta.decoding import estimate
+from codecmeta.locks import lock_if_possible
 from codecmeta.record.display import Display, QpBlocks, qp_map
 from codecmeta.record.metadata import VECTOR, I, P
 
@@ -47,5 +47,5 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
         return
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_if_possible(lock)
         yield

@@ -1,13 +1,12 @@
-"""What a model family tells the strategies about itself: one small class per family, one row in `FAMILIES`."""
+"""What a model family tells the strategies about itself: one small class per family."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from codecmeta.compression.strategy import Layout
+from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
 
 if TYPE_CHECKING:
@@ -18,24 +17,15 @@ if TYPE_CHECKING:
 
     from codecmeta.compression.engine.packing import Packing
 
-FAMILIES: dict[str, str] = {
-    "LlavaOnevisionForConditionalGeneration": "codecmeta.models.adapters.llava_onevision:LlavaOnevision",
-    "Qwen2VLForConditionalGeneration": "codecmeta.models.adapters.qwen2_vl:Qwen2VL",
-    "Qwen2_5_VLForConditionalGeneration": "codecmeta.models.adapters.qwen2_vl:Qwen25VL",
-}
-"""Model class -> where its adapter is. Found by name when a model arrives: nothing here imports a model."""
-
-ATTENTION = ("sdpa", "eager", "flash_attention_2")
-
 
 class Adapter(ABC):
     """Where one loaded model keeps what strategies touch.
 
     video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
-    last visual token that carry no picture. keep_ids: whether position ids of kept tokens are preserved by default.
-    preferences: the checkpoint's own, see `Strategy`.
-    gapless: whether they can be numbered without gaps at all (not where they are rows and columns). pictures: sampled
-    pictures per temporal position.
+    last visual token that carry no picture. one_piece: whether nothing may stand between the placeholders of a video.
+    keep_ids: whether position ids of kept tokens are preserved by default. preferences: the checkpoint's own, see
+    `Strategy`. gapless: whether they can be numbered without gaps at all (not where they are rows and columns).
+    pictures: sampled pictures per temporal position. first_cut: first layer at whose entry tokens can be taken out.
     inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
     vision: modules whose run is timed, first and last.
     """
@@ -43,6 +33,8 @@ class Adapter(ABC):
     video_token: int
     image_token: int
     separators: ClassVar[int] = 0
+    one_piece: ClassVar[bool] = True
+    first_cut: int = 1
     keep_ids: bool
     preferences: Mapping[str, Any]
     gapless: ClassVar[bool] = True
@@ -70,6 +62,11 @@ class Adapter(ABC):
         """What the stock model's generate() takes for a clip beside the prompt, and how many placeholders the prompt
         must hold. pixels: float (pictures, 3, height, width)."""
 
+    def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
+        """What stands in a prompt for a video of `count` placeholders. times: seconds of its pictures, where they are
+        known. token: the text of a token's number."""
+        return token(self.video_token) * count
+
     @abstractmethod
     def newline(self) -> Tensor | None:
         """(width,): the embedding of the separator that follows the video, None where there is none."""
@@ -88,12 +85,3 @@ class Adapter(ABC):
     @abstractmethod
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
         """Hook RPM into the vision encoder: `packing()` says at call time what to merge, None leaves the call alone."""
-
-
-def adapter_for(model: nn.Module) -> Adapter:
-    """The adapter of a transformers model. Raises ValueError, listing what is supported, for any other class."""
-    name = type(model).__name__
-    if name not in FAMILIES:
-        raise ValueError(f"{name} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
-    module, attribute = FAMILIES[name].split(":")
-    return getattr(import_module(module), attribute)(model)

@@ -73,7 +73,7 @@ class Packing:
         """The reverse of `pad`: (T, largest K_t, width) -> (1, S, width)."""
         return padded.flatten(0, 1)[self.places][None]
 
-    def attention_mask(self, dtype: torch.dtype, proportional: bool = False) -> Tensor | None:
+    def bias(self, dtype: torch.dtype, proportional: bool = False) -> Tensor | None:
         """What to add to attention scores: (T, 1, 1, largest K_t), or None where nothing has to be added.
 
         Unused places get the smallest number. proportional: a token also gets log(patches it stands for), as if its

@@ -9,9 +9,10 @@ Nothing outside the model instance is touched, and when the block ends, also by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,13 +22,29 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import DynamicCache
 
-from codecmeta.compression.engine.adapter import Adapter, adapter_for
-from codecmeta.compression.engine.inside import Inside, Prompt, forget, hook_layers
+from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import Adapter
+from codecmeta.compression.engine.contract import ContractError, say_if_newer
+from codecmeta.compression.engine.families import adapter_for
+from codecmeta.compression.engine.layers import hook_layers, planned_runs
 from codecmeta.compression.engine.packing import Packing
-from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy
+from codecmeta.compression.engine.prompt import Prompt, forget
+from codecmeta.compression.engine.proof import check_cache, check_decoder, check_fired, check_layers, check_lengths
+from codecmeta.compression.engine.shortened import (
+    Compressed,
+    check_prompt,
+    contiguous,
+    kept_places,
+    put_in_place,
+    realised,
+)
+from codecmeta.compression.inside import Inside
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.strategy import Strategy, rows_of
 from codecmeta.record.metadata import Metadata
+
+PACKING = "hooks that merge patches"
 
 
 @contextmanager
@@ -46,7 +63,9 @@ def apply(
     plan from it. frames: int (pictures,), frame-table rows of the pictures in the inputs; default: the rows for which
     `meta` holds residual maps, as after `codecmeta.extract(path, frames=16)`.
 
-    Raises ValueError, there or when the model runs, for what a method cannot do on this model or with these inputs.
+    Raises ValueError, there or when the model runs, for what a method cannot do on this model or with these inputs, and
+    ContractError where the installed transformers is not wired as this needs it: what can be seen without running is
+    checked when the block begins, the rest while the first prompt and the first new token pass.
     """
     session = Session(adapter_for(model), strategy, meta, frames)
     try:
@@ -54,22 +73,6 @@ def apply(
         yield session
     finally:
         session.detach()
-
-
-@dataclass
-class Compressed:
-    """One sequence whose prompt was shortened: which of its `length` tokens were kept, its last position ids, and what
-    happened to it inside the layers."""
-
-    keep: Tensor
-    length: int
-    last: Tensor
-    prompt: Prompt | None = None
-
-    @property
-    def removed(self) -> int:
-        """Tokens that the cache lacks."""
-        return self.length - len(self.keep)
 
 
 class Session:
@@ -95,22 +98,26 @@ class Session:
         self.seconds = {"vision": 0.0, "strategy": 0.0, "prefill": 0.0}
         self.first_token_at: float | None = None
         self._meta = meta
-        self._rows = _rows(strategy, meta, frames)
+        self._rows = rows_of(strategy, meta, frames)
         self._planning = 0.0
+        self.fired: Counter[str] = Counter()
         self._packing: Packing | None = None
+        self._packed_hooks = 0
         self._patches: Tensor | None = None
         self._attention: Tensor | None = None
         self._encoded = False
         self._ids: Tensor | None = None
         self._positioned = False
         self._started = 0.0
-        self._sequences: WeakKeyDictionary[Any, Compressed] = WeakKeyDictionary()
+        self._sequences: WeakKeyDictionary[Any, Compressed | None] = WeakKeyDictionary()
         self._shortened: Compressed | None = None
         self._current: Compressed | None = None
         self._inside: Inside | None = None
         self.prompt: Prompt | None = None
         self._prefilling = False
         self._handles: list[RemovableHandle] = []
+        self._recalled: Tensor | None = None
+        self.remember: Callable[[Tensor, Any], None] | None = None
 
     @property
     def tokens_full(self) -> int:
@@ -138,9 +145,26 @@ class Session:
         """Whether kept tokens preserve their position ids."""
         return self.adapter.keep_ids if self.strategy.keep_ids is None else self.strategy.keep_ids
 
+    def encoding(self) -> tuple[Any, ...] | None:
+        """What the tokens that the vision encoder makes of a clip depend on beside the clip: a key. None where the
+        encoder has to run: for the plan, or for its attention."""
+        plan, strategy = self.plan, self.strategy
+        if plan is None or strategy.needs_pictures or strategy.needs_vision_attention:
+            return None
+        if plan.regions is None:
+            return ()
+        return plan.regions.tobytes(), getattr(strategy, "pos", ""), getattr(strategy, "proportional", "")
+
+    def recall(self, video: Tensor, patches: Tensor) -> None:
+        """Let the next prompt, which must come without pixels, have what was given to `remember`: the tokens, and what
+        the projector made of the patches."""
+        self._recalled, self._patches, self._encoded = video, patches, True
+
     def attach(self, model: nn.Module) -> None:
         """Hook into the model; plan already, where the number of pictures is known."""
         language_model = self.adapter.language_model
+        check_decoder(self.adapter.inner, language_model)
+        say_if_newer()
         for hook in language_model._forward_pre_hooks.values():
             if isinstance(getattr(hook, "__self__", None), Session):
                 raise RuntimeError("a strategy is already applied to this model; leave its `with` block first")
@@ -152,8 +176,10 @@ class Session:
                 self._make_plan(layout)
         add, first, last = self._handles.append, *self.adapter.vision
         add(first.register_forward_pre_hook(self._before_vision, with_kwargs=True))
-        for handle in self.adapter.merge_patches(lambda: self._packing, self.strategy):
+        before = len(self._handles)
+        for handle in self.adapter.merge_patches(self._pack, self.strategy):
             add(handle)
+        self._packed_hooks = len(self._handles) - before
         if self.strategy.needs_vision_attention:
             for handle in self.adapter.watch_vision(self._see):
                 add(handle)
@@ -161,6 +187,7 @@ class Session:
         add(self.adapter.inner.register_forward_pre_hook(self._before_inner, with_kwargs=True))
         self._inside = self.strategy.inside(len(self.adapter.layers))
         if self._inside is not None:
+            check_layers(self.adapter, self._inside)
             for handle in hook_layers(self.adapter.layers, self._inside, self):
                 add(handle)
         add(language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True))
@@ -200,40 +227,55 @@ class Session:
         if plan.regions is not None:
             device = next(module.parameters()).device
             self._packing = Packing(plan.regions, device, self.adapter.patch_order(plan.layout))
-        self._encoded = True
+        self._encoded, self._attention = True, None
+        self.fired.clear()
         self._started = self._now()
 
+    def _pack(self) -> Packing | None:
+        self.fired[PACKING] += 1
+        return self._packing
+
     def _after_vision(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._packing is not None and self.fired[PACKING]:  # not where the encoder's output is remembered
+            check_fired(self.fired, {PACKING: self._packed_hooks})
         self._packing = None
-        self._patches = output if self.strategy.needs_patches else None
+        self._patches = output if self.strategy.needs_patches or self.remember else None
         self.seconds["vision"] = self._now() - self._started
 
     def _see(self, attention: Tensor) -> None:
         self._attention = attention
 
     def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self._ids = args[0] if args else kwargs.get("input_ids")
-        self._positioned = kwargs.get("position_ids") is not None
+        call = names.Call(module, args, kwargs)
+        self._ids = call.get("ids")
+        self._positioned = call.get("positions") is not None
 
     def _before_language_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        cache = kwargs.get("past_key_values")
+        call = names.Call(module, args, kwargs)
+        cache = call.get("cache")
+        self.fired.clear()
         ids, self._ids = self._ids, None
         sequence = None if cache is None else self._sequences.get(cache)
         self._current, self._shortened, self.prompt = sequence, None, None
         if sequence is not None:
-            return args, self._continue(sequence, kwargs)
+            return self._continue(sequence, call).changed
+        if cache is not None and cache not in self._sequences and names.tokens_in(cache):
+            raise ContractError(
+                "a cache that holds tokens to have been filled in this block, by this model, as one object",
+                f"a {type(cache).__name__} with {names.tokens_in(cache)} tokens was never seen before",
+            )
         if ids is None:
             raise ValueError("the prompt came as inputs_embeds; pass input_ids, so that the video's place is known")
         places = (ids == self.adapter.video_token).nonzero()
         if not len(places):
             return None
         start = self._now()
-        kwargs = self._shorten(ids, places, cache, kwargs)
+        changed = self._shorten(ids, places, cache, call).changed
         self._prefilling, self._started = True, self._now()
         self.seconds["strategy"] = self._planning + self._started - start
-        return args, kwargs
+        return changed
 
-    def _shorten(self, ids: Tensor, places: Tensor, cache: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _shorten(self, ids: Tensor, places: Tensor, cache: Any, call: names.Call) -> names.Call:
         """Replace the prompt by the one that the strategy leaves over."""
         plan = self.plan
         if plan is None or not self._encoded:
@@ -245,60 +287,76 @@ class Session:
         self.counts = np.full(plan.layout.frames, plan.layout.tokens_per_frame, np.int64)
         self.kept = np.ones((plan.layout.frames, plan.layout.tokens_per_frame), bool)
         self.layer_tokens = [full] * plan.layout.depth
+        embeddings, columns = call["embeddings"], places[:, 1]
+        if self._recalled is not None:
+            embeddings[0, columns] = self._recalled
+        elif self.remember is not None:
+            self.remember(embeddings[0, columns], self._patches)
         if plan.slots is None and self._inside is None:
-            return kwargs
-        self._check_prompt(ids, places, cache, kwargs, full)
-        first = int(places[0, 1])
-        embeddings = kwargs["inputs_embeds"]
+            return call
+        check_prompt(self.adapter, self._inside is not None, ids, places, cache, call, full)
         if plan.slots is None:
-            return self._pass_whole(first, full, kwargs)
-        grid = embeddings[0, first : first + full].unflatten(0, (plan.layout.frames, -1))
+            return self._pass_whole(columns[:full], call)
+        where, own = columns[:full].cpu().numpy(), columns[full:].cpu().numpy()
+        whole = contiguous(where)  # then the grid is a view, and what comes out can be written over it
+        grid = embeddings[0, where[0] : where[-1] + 1] if whole else embeddings[0, columns[:full]]
+        grid = grid.unflatten(0, (plan.layout.frames, -1))
         # where the model does not pool, its tokens are the finest there is
         patches = grid if plan.layout.patches == plan.layout.tokens else self._patches
+        if self.strategy.needs_vision_attention and self._attention is None:
+            raise ContractError("the watched layer of the vision encoder to run", "its hook never fired")
         context = Context(patches, self._attention, self.adapter.newline(), self._meta, self._rows)
         reduced = self.strategy.reduce(plan, grid, context)
         self._patches = self._attention = None
         shared = self.strategy.needs_patches and plan.layout.patches != plan.layout.tokens
-        self.counts = _realised(plan, reduced, shared or reduced.separators is not None)
+        self.counts = realised(plan, reduced, shared or reduced.separators is not None)
         self.kept.flat[:] = False
         self.kept.flat[reduced.slots] = True
         self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
         length = embeddings.shape[1]
-        every = torch.arange(length, device=embeddings.device)
-        slots = torch.as_tensor(reduced.slots, device=embeddings.device)
-        behind = first + full + (0 if reduced.separators is None else self.adapter.separators)
-        keep = torch.cat((every[:first], first + slots, every[behind:]))
-        embeddings = _put_in_place(embeddings, reduced.tokens, first, behind)
-        reduced = replace(reduced, tokens=embeddings[0, first : first + len(slots)])
-        kwargs = {**kwargs, "inputs_embeds": embeddings}
-        positions = kwargs.get("position_ids")
-        positions = every[None] if positions is None else positions
-        self._shortened = Compressed(keep, length, positions[..., -1:], self._enter(reduced, first, len(keep)))
+        kept, visual = kept_places(length, where, reduced.slots, own if reduced.separators is not None else own[:0])
+        keep = torch.as_tensor(kept, device=embeddings.device)
+        index = torch.as_tensor(visual, device=embeddings.device)
+        if whole:
+            embeddings = put_in_place(embeddings, reduced.tokens, kept, visual)
+        else:
+            embeddings = embeddings[:, keep].index_copy(1, index, reduced.tokens[None].to(embeddings.dtype))
+        if self._inside is not None:
+            reduced = replace(reduced, tokens=embeddings[0, index])
+        positions, mask = call.get("positions"), call.get("mask")
+        positions = torch.arange(length, device=keep.device)[None] if positions is None else positions
+        prompt = self._enter(reduced, visual, len(kept))
+        self._shortened = Compressed(keep, length, positions[..., -1:], positions.max(), prompt)
         positions = positions[..., keep]
-        mask = kwargs.get("attention_mask")
         if self.keep_ids and mask is None and cache is None:
             mask = keep.new_ones(1, length)  # without it, gaps in the positions are taken for packed sequences
         if not self.keep_ids:
             positions = positions - (keep - torch.arange(len(keep), device=keep.device))
-        return {**kwargs, "position_ids": positions, "attention_mask": None if mask is None else mask[:, keep]}
+        mask = None if mask is None else mask[:, keep]
+        if call.get("deepstack") is not None:  # a token takes the rows of its own place, merged or not
+            slots = torch.as_tensor(reduced.slots, device=keep.device)
+            rows = [features[slots] for features in call["deepstack"]]
+            call.put(visual_mask=call["visual_mask"][:, keep], deepstack=rows)
+        return call.put(embeddings=embeddings, positions=positions, mask=mask)
 
-    def _pass_whole(self, first: int, full: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _pass_whole(self, columns: Tensor, call: names.Call) -> names.Call:
         """Nothing is taken out before the language model, but something will be inside."""
-        embeddings = kwargs["inputs_embeds"]
+        embeddings = call["embeddings"]
         length = embeddings.shape[1]
         every = torch.arange(length, device=embeddings.device)
-        positions = kwargs.get("position_ids")
+        positions = call.get("positions")
         positions = every[None] if positions is None else positions
-        whole = Reduced(embeddings[0, first : first + full], np.arange(full, dtype=np.int64))
-        self._shortened = Compressed(every, length, positions[..., -1:], self._enter(whole, first, length))
-        return {**kwargs, "position_ids": positions}
+        whole = Reduced(embeddings[0, columns], np.arange(len(columns), dtype=np.int64))
+        prompt = self._enter(whole, columns.cpu().numpy(), length)
+        self._shortened = Compressed(every, length, positions[..., -1:], positions.max(), prompt)
+        return call.put(positions=positions)
 
-    def _enter(self, entered: Reduced, first: int, length: int) -> Prompt | None:
+    def _enter(self, entered: Reduced, where: NDArray[np.int64], length: int) -> Prompt | None:
         """Follow a prompt of `length` tokens through the layers, if the method acts there."""
         if self._inside is not None and self.plan is not None:
             own = self.adapter.separators if entered.separators is None else 0
             entered = replace(entered, layout=self.plan.layout)
-            self.prompt = Prompt(self._inside, entered, first, length, own)
+            self.prompt = Prompt(self._inside, entered, where, length, own)
         return self.prompt
 
     def cached_places(self, layer: int, total: int, device: torch.device) -> Tensor | None:
@@ -309,74 +367,74 @@ class Session:
         new = torch.arange(prompt.length, total, device=device)
         return torch.cat((prompt.kept(layer, device), new))
 
-    def _check_prompt(self, ids: Tensor, places: Tensor, cache: Any, kwargs: dict[str, Any], full: int) -> None:
-        """Refuse what would come out wrong, with the reason."""
-        expected = full + self.adapter.separators
-        if len(ids) != 1:
-            raise ValueError(
-                f"{len(ids)} sequences at once (a batch, beams or several return sequences): every sequence would keep "
-                "another number of tokens; run them one by one"
-            )
-        if (ids == self.adapter.image_token).any():
-            raise ValueError("the prompt holds images beside the video; only one video per prompt is supported")
-        if len(places) != expected or int(places[-1, 1] - places[0, 1]) + 1 != expected:
-            raise ValueError(
-                f"the prompt holds {len(places)} video placeholders, expected {expected} in one piece "
-                f"({full} tokens and {self.adapter.separators} separators): one video per prompt, entered in one piece "
-                "(no chunked prefill)"
-            )
-        if self._inside is not None and cache is None and kwargs.get("use_cache") is False:
-            raise ValueError("a method that acts inside the layers needs the key-value cache (use_cache=True)")
-        if cache is not None and not isinstance(cache, DynamicCache):
-            raise ValueError(f"the cache is a {type(cache).__name__}; only DynamicCache can hold a shortened prompt")
-        if cache is not None and cache.get_seq_length():
-            raise ValueError("the cache already holds tokens; the video must be in the first prompt that enters it")
-        mask = kwargs.get("attention_mask")
-        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
-            raise ValueError("attention_mask must be two-dimensional (sequences, tokens) or None")
-
-    def _continue(self, sequence: Compressed, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _continue(self, sequence: Compressed, call: names.Call) -> names.Call:
         """Tokens after the prompt: positions and mask of the full sequence -> those of the shortened one."""
-        count = kwargs["inputs_embeds"].shape[1]
-        positions = kwargs.get("position_ids")
+        count = call["embeddings"].shape[1]
+        positions, mask = call.get("positions"), call.get("mask")
         expected = sequence.last + 1 + torch.arange(count, device=sequence.last.device)
         if positions is None:
             positions = expected
         elif not self._positioned:
             positions = positions + sequence.removed  # counted by the model itself, from the shortened cache
-        elif not torch.equal(positions, expected.expand_as(positions)):
-            raise RuntimeError(
+            if sequence.new == 0 and bool((positions[..., 0] == sequence.largest + 1).all()):
+                expected = expected - sequence.last + sequence.largest  # behind the video's last second, if later
+        if not torch.equal(positions, expected.expand_as(positions)):
+            raise ContractError(
+                "every new token right behind the last one",
                 f"new tokens at positions {positions.flatten().tolist()} do not follow the prompt, which ended at "
-                f"{sequence.last.flatten().tolist()}: the cache holds a shortened prompt and cannot be cut or refilled"
+                f"{sequence.last.flatten().tolist()}: the cache holds a shortened prompt and cannot be cut or refilled",
             )
         if count > 1 and sequence.prompt is not None and sequence.prompt.inside.forget:
             raise ValueError(
                 "the cache has forgotten the video in some layers and cannot take a second question; start anew"
             )
         sequence.last = positions[..., -1:]
-        kwargs = {**kwargs, "position_ids": positions if self.keep_ids else positions - sequence.removed}
-        mask = kwargs.get("attention_mask")
+        sequence.new += count
+        call.put(positions=positions if self.keep_ids else positions - sequence.removed)
         if mask is not None:
-            kwargs["attention_mask"] = torch.cat((mask[:, sequence.keep], mask[:, sequence.length :]), dim=1)
-        return kwargs
+            call.put(mask=torch.cat((mask[:, sequence.keep], mask[:, sequence.length :]), dim=1))
+        return call
 
     def _after_language_model(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        call = names.Call(module, args, kwargs)
+        cache = names.cache_of(output)
+        check_cache(cache, call.get("cache"), names.uses_cache(module, call.get("caching")))
         if self._prefilling:
             self._prefilling = False
             self.seconds["prefill"] = self._now() - self._started
-            cache = getattr(output, "past_key_values", None)
-            self.kv_bytes = cache_bytes(cache)
-            if cache is not None and self._shortened is not None:
-                self._sequences[cache] = self._shortened
-            if self.prompt is not None:
-                self._leave(self.prompt, cache)
-            self._shortened = None
+            self._settle(cache)
+        elif self._current is not None and not self._current.proved:
+            self._prove(self._current, cache, "after the first new token")
+            self._current.proved = True
+        if cache is not None:
+            self._sequences.setdefault(cache, None)
+
+    def _settle(self, cache: Any) -> None:
+        """The prompt is through: does the cache hold what was planned?"""
+        shortened, self._shortened = self._shortened, None
+        if shortened is not None and cache is not None:
+            self._sequences[cache] = shortened
+            self._prove(shortened, cache, "after the prompt")
+        if self.prompt is not None:
+            self._leave(self.prompt, cache)
+        self.kv_bytes = names.cache_bytes(cache)
+
+    def _prove(self, sequence: Compressed, cache: Any, when: str) -> None:
+        """Raise ContractError unless all layers hold what they should, and hooks fired as often as planned."""
+        depth = len(self.adapter.layers)
+        if sequence.prompt is not None and self._inside is not None:
+            check_fired(self.fired, planned_runs(depth, self._inside))
+            held = [sequence.prompt.held(layer) for layer in range(depth)]
+        else:
+            held = [len(sequence.keep)] * depth
+        check_lengths(cache, [tokens + sequence.new for tokens in held], when)
 
     def _leave(self, prompt: Prompt, cache: Any) -> None:
         """The prompt is through: delete what the method wants forgotten, and note what each layer saw."""
         self.layer_tokens = [len(prompt.by_layer[layer]) for layer in range(len(self.adapter.layers))]
         forget(cache, prompt.inside.forget, prompt)
-        self.kv_bytes = cache_bytes(cache)
+        held = [prompt.held(layer) for layer in range(len(self.adapter.layers))]
+        check_lengths(cache, held, "after layers forgot the video")
         self.prompt = None
 
     def _after_model(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -389,57 +447,3 @@ class Session:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return perf_counter()
-
-
-def _put_in_place(embeddings: Tensor, tokens: Tensor, first: int, behind: int) -> Tensor:
-    """A prompt (1, length, width) with `tokens` for what was from `first` to `behind`.
-
-    Written over the old one where that is possible: the model holds on to its prompt while the layers run, and a second
-    one would be memory that the plain model does not need.
-    """
-    length = first + len(tokens) + embeddings.shape[1] - behind
-    tokens = tokens.to(embeddings.dtype)
-    if length > embeddings.shape[1] or embeddings.requires_grad or tokens.requires_grad:
-        return torch.cat((embeddings[:, :first], tokens[None], embeddings[:, behind:]), dim=1)
-    if tokens.untyped_storage().data_ptr() == embeddings.untyped_storage().data_ptr():
-        tokens = tokens.clone()
-    after = embeddings[:, behind:].clone()
-    embeddings[0, first : first + len(tokens)] = tokens
-    embeddings[:, first + len(tokens) : length] = after
-    return embeddings[:, :length]
-
-
-def cache_bytes(cache: Any) -> int:
-    """Bytes of all keys and values that a transformers cache holds."""
-    total = 0
-    for layer in getattr(cache, "layers", ()):
-        for tensor in (layer.keys, layer.values):
-            total += 0 if tensor is None else tensor.numel() * tensor.element_size()
-    return total
-
-
-def _rows(strategy: Strategy, meta: Metadata | None, frames: ArrayLike | None) -> NDArray[np.int64] | None:
-    """Rows of the pictures in the inputs, None where the strategy can do without."""
-    if frames is not None:
-        return np.asarray(frames, np.int64)
-    if not strategy.needs_metadata:
-        return None
-    if meta is None or meta.residual is None:
-        raise ValueError(
-            f"method {strategy.name!r} plans from codec metadata: pass meta, and as frames the frame-table rows of the "
-            "pictures in the inputs"
-        )
-    return np.asarray(meta.residual.frame, np.int64)
-
-
-def _realised(plan: Plan, reduced: Reduced, shared: bool) -> NDArray[np.int64]:
-    """Tokens by frame as they came out; never silently other than planned. shared: whether several tokens may have one
-    slot, as those from before the model's pooling and separators have."""
-    counts = reduced.counts(plan.layout)
-    kept, planned = int(counts.sum()), plan.tokens
-    other = (counts != plan.counts).any() if plan.total is None else kept != planned
-    if len(reduced.tokens) != kept or (plan.exact and other) or kept > planned or (counts > plan.counts).any():
-        raise RuntimeError(f"planned {planned} tokens ({'exactly' if plan.exact else 'at most'}), got {kept}")
-    if (np.diff(reduced.slots) < (0 if shared else 1)).any():
-        raise RuntimeError("kept tokens must be in ascending order")
-    return counts

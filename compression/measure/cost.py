@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from codecmeta.compression.engine.transformers_names import head_width
+
 
 @dataclass(frozen=True)
 class TextModel:
@@ -28,11 +30,10 @@ class TextModel:
     @classmethod
     def of(cls, config: Any) -> TextModel:
         """From a transformers text configuration."""
-        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return cls(
             config.num_hidden_layers,
             config.hidden_size,
-            config.num_key_value_heads * head,
+            config.num_key_value_heads * head_width(config),
             config.intermediate_size,
             config.vocab_size,
         )

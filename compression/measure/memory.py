@@ -15,6 +15,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.hooks import RemovableHandle
 
+_UNKNOWN = f"torch {torch.__version__}: its profiler says nothing of memory in the way known to PeakMemory"
+
 
 class PeakMemory:
     """Measure every call of a module as long as the block lasts.
@@ -55,6 +57,7 @@ class PeakMemory:
         else:
             self._recorder = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
             self._recorder.__enter__()
+            torch.empty(1)  # an allocation that must be seen, and is given back at once
 
     def _stop(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._recorder is None:
@@ -63,9 +66,19 @@ class PeakMemory:
             return
         recorder, self._recorder = self._recorder, None
         recorder.__exit__(None, None, None)
+        self.peaks.append(_peak(recorder))
+
+
+def _peak(recorder: Any) -> int:
+    try:
         changes = [one for one in recorder.profiler.kineto_results.events() if one.name() == "[memory]"]
-        used = peak = 0
-        for change in sorted(changes, key=lambda one: one.start_ns()):
-            used += change.nbytes()
-            peak = max(peak, used)
-        self.peaks.append(peak)
+        steps = [one.nbytes() for one in sorted(changes, key=lambda one: one.start_ns())]
+    except AttributeError as error:
+        raise RuntimeError(f"{_UNKNOWN} ({error})") from error
+    if not steps:
+        raise RuntimeError(f"{_UNKNOWN} (no allocation was recorded, not even our own)")
+    used = peak = 0
+    for step in steps:
+        used += step
+        peak = max(peak, used)
+    return peak

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.compression.engine.inside import Inside, entry_layer
+from codecmeta.compression.inside import Inside, entry_layer
 from codecmeta.compression.methods.fastv import most_attended
-from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy, budget_tokens, share_of
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.strategy import Strategy, budget_tokens, share_of
 from codecmeta.record.metadata import Metadata
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from codecmeta.compression.engine.inside import Inside
+from codecmeta.compression.inside import Inside
+from codecmeta.compression.merging import absorb, index_of
 from codecmeta.compression.methods.fastv import KeepAttended, most_attended
-from codecmeta.compression.methods.metom.btm import absorb
-from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy, budget_tokens
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.strategy import Strategy, budget_tokens
 from codecmeta.record.metadata import Metadata
 
 
@@ -78,9 +79,9 @@ class Holitom(Strategy):
         for start, stop, still in windows(tokens, self.tau):
             places = np.flatnonzero(still)
             if len(places):
-                groups.append((start, places, exact[start:stop, _index(places, tokens)].mean(dim=0), True))
+                groups.append((start, places, exact[start:stop, index_of(places, tokens)].mean(dim=0), True))
             moving = np.flatnonzero(~still)
-            groups += [(t, moving, exact[t, _index(moving, tokens)], False) for t in range(start, stop)]
+            groups += [(t, moving, exact[t, index_of(moving, tokens)], False) for t in range(start, stop)]
         sizes = np.array([len(places) for _, places, _, _ in groups])
         values, slots = [], []
         for (t, places, states, stands), count in zip(groups, share_out(sizes, plan.tokens), strict=True):
@@ -92,7 +93,7 @@ class Holitom(Strategy):
             slots.append(t * cells + places[kept])
         every = np.concatenate(slots)
         order = np.argsort(every)
-        return Reduced(torch.cat(values)[_index(order, tokens)].to(tokens.dtype), every[order])
+        return Reduced(torch.cat(values)[index_of(order, tokens)].to(tokens.dtype), every[order])
 
     def inside(self, depth: int) -> Inside | None:
         """The inner stage."""
@@ -106,9 +107,9 @@ class Holitom(Strategy):
         dominant = round(count * (1 - self.contextual))
         best = most_attended(torch.as_tensor(attention), dominant)
         rest = np.setdiff1d(np.arange(len(states)), best)
-        centres, merged = self._cluster(states[_index(rest, states)], count - dominant)
+        centres, merged = self._cluster(states[index_of(rest, states)], count - dominant)
         kept = np.concatenate((best, rest[centres]))
-        return kept, torch.cat((states[_index(best, states)], merged))
+        return kept, torch.cat((states[index_of(best, states)], merged))
 
     def _cluster(self, states: Tensor, count: int) -> tuple[NDArray[np.int64], Tensor]:
         """Cluster float32 (n, width) around `count` centres: their ascending indices, and beta of the centre beside the
@@ -120,10 +121,10 @@ class Holitom(Strategy):
         centres = density_peaks(states, count, self.neighbours)
         members = np.setdiff1d(np.arange(len(states)), centres)
         units = normalize(states, dim=-1)
-        into = (units[_index(members, states)] @ units[_index(centres, states)].T).argmax(dim=1)
-        sums = torch.zeros_like(states[:count]).index_add_(0, into, states[_index(members, states)])
+        into = (units[index_of(members, states)] @ units[index_of(centres, states)].T).argmax(dim=1)
+        sums = torch.zeros_like(states[:count]).index_add_(0, into, states[index_of(members, states)])
         sizes = into.bincount(minlength=count)[:, None]
-        own = states[_index(centres, states)]
+        own = states[index_of(centres, states)]
         mixed = self.beta * own + (1 - self.beta) * sums / sizes.clamp(min=1)
         return centres, torch.where(sizes > 0, mixed, own)
 
@@ -204,11 +205,7 @@ class MergeUnattended(KeepAttended):
             return kept, hidden
         lost = np.setdiff1d(np.arange(len(alive)), kept)
         units = normalize(hidden.float(), dim=-1)
-        into = (units[_index(lost, hidden)] @ units[_index(kept, hidden)].T).argmax(dim=1)
+        into = (units[index_of(lost, hidden)] @ units[index_of(kept, hidden)].T).argmax(dim=1)
         sizes = np.ones(len(hidden), np.int64)
         merged = absorb(hidden, hidden, sizes, lost, kept[into.cpu().numpy()], "sequential")
-        return kept, merged[_index(kept, hidden)]
-
-
-def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:
-    return torch.as_tensor(np.ascontiguousarray(values), device=like.device)
+        return kept, merged[index_of(kept, hidden)]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.compression.engine.inside import Inside
-from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy, require
+from codecmeta.compression.inside import Inside
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.strategy import Strategy, require
 from codecmeta.decisions.budget import gop_weights
 from codecmeta.decisions.events import change_scores, event_boundaries
 from codecmeta.record.metadata import Metadata

@@ -1,29 +1,69 @@
-"""The method names, and strategies made from text."""
+"""Every method in one row, and strategies made from text.
+
+Nothing of a method is imported before it is used: most need torch, which a plain install does not bring.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import Any
 
-from codecmeta.compression.methods.dycoke import Dycoke
-from codecmeta.compression.methods.evs import Evs
-from codecmeta.compression.methods.fastv import FastV
-from codecmeta.compression.methods.holitom import Holitom
-from codecmeta.compression.methods.metok import Metok
-from codecmeta.compression.methods.metom.metom import Metom
-from codecmeta.compression.methods.plain import Plain
-from codecmeta.compression.methods.random_keep import RandomKeep
-from codecmeta.compression.methods.sttm import Sttm
-from codecmeta.compression.methods.tome import Tome
-from codecmeta.compression.methods.uniform import Uniform
 from codecmeta.compression.options import parse_options
 from codecmeta.compression.strategy import Strategy
 
-METHODS: dict[str, type[Strategy]] = {
-    method.name: method
-    for method in (Plain, Uniform, RandomKeep, Metom, Metok, Evs, FastV, Tome, Dycoke, Sttm, Holitom)
+
+@dataclass(frozen=True)
+class Method:
+    """cls: name of the class, public in `codecmeta.compression`. module: where it is, in
+    `codecmeta.compression.methods`. line: what it does, for help texts and the README."""
+
+    cls: str
+    module: str
+    line: str
+
+    def load(self) -> type[Strategy]:
+        """The class."""
+        found: type[Strategy] = getattr(import_module(f"codecmeta.compression.methods.{self.module}"), self.cls)
+        return found
+
+
+ROWS: dict[str, Method] = {
+    "none": Method("Plain", "plain", "the plain model, measured like the others"),
+    "uniform": Method("Uniform", "uniform", "control: every n-th frame, a coarser grid, or every n-th token"),
+    "random": Method(
+        "RandomKeep", "random_keep", "control: tokens drawn with a seed, before the model or at one of its layers"
+    ),
+    "metom": Method(
+        "Metom", "metom.metom", "merges where the codec found nothing new, before, after and inside (MeToM)"
+    ),
+    "metok": Method("Metok", "metok", "events decide how finely frames are seen, attention what stays (METok)"),
+    "evs": Method("Evs", "evs", "tokens that differ most from the frame before (EVS)"),
+    "fastv": Method("FastV", "fastv", "tokens that the last one looks at, at layer 2 (FastV)"),
+    "tome": Method("Tome", "tome", "bipartite merging of the most similar tokens, at layer 2 (ToMe)"),
+    "dycoke": Method("Dycoke", "dycoke", "every fourth frame whole, of the others what differs (DyCoke)"),
+    "sttm": Method("Sttm", "sttm", "quadtrees in space, then links over time, at layer 2 (STTM)"),
+    "holitom": Method("Holitom", "holitom", "windows that stand still, vision attention, merging inside (HoliTom)"),
+    "divprune": Method("DivPrune", "divprune", "tokens that are as far from each other as can be (DivPrune)"),
 }
+"""Name -> row. A new method is one file and one row here."""
+
+
+class Methods(Mapping[str, type[Strategy]]):
+    """Name -> class, imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> type[Strategy]:
+        return ROWS[name].load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ROWS)
+
+    def __len__(self) -> int:
+        return len(ROWS)
+
+
+METHODS = Methods()
 
 
 def make(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from codecmeta.compression.engine.inside import Inside, entry_layer
-from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy, share_of
+from codecmeta.compression.inside import Inside, entry_layer
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.strategy import Strategy, share_of
+from codecmeta.decisions.union_find import join_pairs
 from codecmeta.record.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -239,25 +240,9 @@ class Pyramids:
             i, j = np.nonzero(inside & alike)
             left.append(starts[t] + i)
             right.append(starts[t + 1] + j)
-        return _components(np.concatenate(left), np.concatenate(right), len(boxes))
-
-
-@njit(cache=True)
-def _components(left, right, count):  # type: ignore[no-untyped-def]
-    """The smallest member of the connected component of each of `count` nodes: union-find, the root is the smallest."""
-    parent = np.arange(count)
-    for k in range(len(left)):
-        a, b = left[k], right[k]
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        parent[max(a, b)] = min(a, b)
-    for i in range(count):  # parents come before their children, so one pass flattens
-        parent[i] = parent[parent[i]]
-    return parent
+        first = np.arange(len(boxes))
+        join_pairs(first, np.concatenate(left), np.concatenate(right))
+        return first
 
 
 def _covers(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.compression.engine.inside import Inside, entry_layer
-from codecmeta.compression.strategy import Reduced, Strategy, share_of
+from codecmeta.compression.inside import Inside, entry_layer
+from codecmeta.compression.plan import Reduced
+from codecmeta.compression.strategy import Strategy, share_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy, budget_tokens
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.strategy import Strategy, budget_tokens
 from codecmeta.record.metadata import Metadata
 
 if TYPE_CHECKING:

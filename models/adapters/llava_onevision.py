@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.hooks import RemovableHandle
 
-from codecmeta.compression.engine.adapter import ATTENTION, Adapter
+from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import Adapter
+from codecmeta.compression.engine.attention import received_attention
 from codecmeta.compression.engine.packing import Packing, merge_embeddings
-from codecmeta.compression.engine.vision_attention import received_attention
-from codecmeta.compression.strategy import Layout
+from codecmeta.compression.engine.proof import check_patch_attention
+from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
 
 
@@ -47,13 +49,7 @@ class LlavaOnevision(Adapter):
         self.tower = getattr(tower, "vision_model", tower)
         self.projector = inner.multi_modal_projector
         self.vision = (tower, self.projector)
-        part: Any
-        for part in (self.tower, self.language_model):
-            if part.config._attn_implementation not in ATTENTION:
-                raise ValueError(
-                    f"attention implementation {part.config._attn_implementation!r} is not supported; "
-                    f"load the model with attn_implementation='sdpa' (or one of {', '.join(ATTENTION)})"
-                )
+        names.check_attention(self.tower, self.language_model)
 
     def layout(self, pictures: int, stream: Stream | None) -> Layout:
         """Patches that fit into the square, halved and rounded up; pixels that no patch covers are cut off."""
@@ -65,17 +61,21 @@ class LlavaOnevision(Adapter):
 
     def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
         """Frames arrive as (pictures, 3, height, width)."""
-        return self.layout(len(args[0] if args else kwargs["pixel_values"]), stream)
+        return self.layout(len(self._frames(args, kwargs)), stream)
 
     def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """As they come, cut to whole patches."""
         covered = self.size // self.patch * self.patch
-        return (args[0] if args else kwargs["pixel_values"])[..., :covered, :covered]
+        return self._frames(args, kwargs)[..., :covered, :covered]
+
+    def _frames(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        frames: Tensor = names.Call(self.vision[0], args, kwargs)["pictures"]
+        return frames
 
     def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
         """All frames as they are."""
         layout = self.layout(len(pixels), None)
-        return {"pixel_values_videos": pixels[None]}, layout.tokens_full + self.separators
+        return {names.PIXELS: pixels[None]}, layout.tokens_full + self.separators
 
     def newline(self) -> Tensor | None:
         """The learned newline."""
@@ -87,17 +87,15 @@ class LlavaOnevision(Adapter):
         layers: Any = self.tower.encoder.layers
         config: Any = self.inner.config
         layer = config.vision_feature_layer
-        attention = layers[layer if layer < 0 else layer - 1].self_attn
+        attention = names.part(layers[layer if layer < 0 else layer - 1], "attention")
+        names.require(attention, "hidden")
+        projections = names.part(attention, "query projection"), names.part(attention, "key projection")
+        heads, scale = names.part(attention, "heads"), names.part(attention, "scale")
 
         def look(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            queries, keys = (
-                project(hidden).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-                for project in (attention.q_proj, attention.k_proj)
-            )
-            received = torch.stack(
-                [received_attention(q, k, attention.scale) for q, k in zip(queries, keys, strict=True)]
-            )
+            hidden = names.Call(module, args, kwargs)["hidden"]
+            queries, keys = (project(hidden).unflatten(-1, (heads, -1)).transpose(1, 2) for project in projections)
+            received = torch.stack([received_attention(q, k, scale) for q, k in zip(queries, keys, strict=True)])
             side = self.size // self.patch
             square = received.view(-1, 1, side, side)
             see(interpolate(square, size=(-(-side // 2),) * 2, mode="bilinear").flatten(1))
@@ -106,7 +104,7 @@ class LlavaOnevision(Adapter):
 
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
         """Merge after the embeddings, set frames apart inside every attention, scatter back after the projector."""
-        implementation = self.tower.config._attn_implementation
+        implementation = names.implementation(self.tower)
         if implementation == "flash_attention_2":
             raise ValueError("RPM needs the vision tower on 'sdpa' or 'eager' attention; it is on 'flash_attention_2'")
         positions = self.tower.embeddings.position_embedding.weight
@@ -119,11 +117,9 @@ class LlavaOnevision(Adapter):
             packed = packing()
             if packed is None:
                 return None
-            names = ("hidden_states", "attention_mask")
-            kwargs = {**kwargs, **dict(zip(names, args, strict=False))}
-            hidden = kwargs["hidden_states"]
-            mask = packed.attention_mask(hidden.dtype, strategy.proportional)
-            return (), {**kwargs, "hidden_states": packed.pad(hidden), "attention_mask": mask}
+            call = names.Call(module, args, kwargs)
+            hidden = call["hidden"]
+            return call.put(hidden=packed.pad(hidden), mask=packed.bias(hidden.dtype, strategy.proportional)).changed
 
         def join(module: nn.Module, args: Any, output: Any) -> Any:
             packed = packing()
@@ -135,6 +131,8 @@ class LlavaOnevision(Adapter):
 
         yield self.tower.embeddings.register_forward_hook(merge)
         for layer in self.tower.encoder.layers:
-            yield layer.self_attn.register_forward_pre_hook(set_apart, with_kwargs=True)
-            yield layer.self_attn.register_forward_hook(join)
+            attention = names.part(layer, "attention")
+            check_patch_attention(attention, implementation)
+            yield attention.register_forward_pre_hook(set_apart, with_kwargs=True)
+            yield attention.register_forward_hook(join)
         yield self.projector.register_forward_hook(scatter)

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from codecmeta.compression.engine.adapter import ATTENTION, Adapter
-from codecmeta.compression.engine.inside import rotate
+from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import Adapter
+from codecmeta.compression.engine.attention import received_attention, rotate
 from codecmeta.compression.engine.packing import Packing
-from codecmeta.compression.engine.vision_attention import received_attention
-from codecmeta.compression.strategy import Layout
+from codecmeta.compression.engine.proof import check_segments
+from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
 
 
@@ -45,13 +46,7 @@ class Qwen2VL(Adapter):
         self.merge = config.vision_config.spatial_merge_size
         self.pictures = config.vision_config.temporal_patch_size
         self.patch = config.vision_config.patch_size
-        part: Any
-        for part in (self.tower, self.language_model):
-            if part.config._attn_implementation not in ATTENTION:
-                raise ValueError(
-                    f"attention implementation {part.config._attn_implementation!r} is not supported; "
-                    f"load the model with attn_implementation='sdpa' (or one of {', '.join(ATTENTION)})"
-                )
+        names.check_attention(self.tower, self.language_model)
 
     def layout(self, pictures: int, stream: Stream | None) -> Layout | None:
         """Pictures keep their shape, in a size that preprocessing chooses: only the inputs tell."""
@@ -59,7 +54,7 @@ class Qwen2VL(Adapter):
 
     def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
         """From the grid (time, rows, columns) in patches of the one video in the call."""
-        grid = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
+        grid = names.Call(self.tower, args, kwargs)["grid"]
         if len(grid) != 1:
             raise ValueError(f"the inputs hold {len(grid)} videos or images; only one video per prompt is supported")
         time, rows, columns = grid[0].tolist()
@@ -75,12 +70,12 @@ class Qwen2VL(Adapter):
         parts = (time, self.pictures, channels, rows // merge, merge, self.patch, columns // merge, merge, self.patch)
         patches = pixels.reshape(parts).permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(time * rows * columns, -1)
         grid = torch.tensor([[time, rows, columns]])
-        return {"pixel_values_videos": patches, "video_grid_thw": grid}, time * rows * columns // merge**2
+        return {names.PIXELS: patches, names.GRID: grid}, time * rows * columns // merge**2
 
     def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """The reverse of `inputs`."""
-        grid = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
-        patches = args[0] if args else kwargs["hidden_states"]
+        call = names.Call(self.tower, args, kwargs)
+        grid, patches = call["grid"], call["hidden"]
         (time, rows, columns), merge, patch = grid[0].tolist(), self.merge, self.patch
         parts = patches.view(time, rows // merge, columns // merge, merge, merge, -1, self.pictures, patch, patch)
         pixels = parts.permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
@@ -92,20 +87,22 @@ class Qwen2VL(Adapter):
 
     def watch_vision(self, see: Callable[[Tensor], None]) -> Iterator[RemovableHandle]:
         """From the last block, over its own segments; a token gets the mean of its four patches."""
-        attention: Any = self.tower.blocks[-1].attn
+        attention: nn.Module = names.part(self.tower.blocks[-1], "attention")
+        names.require(attention, "hidden", "rotary", "segment_ends")
+        project, heads, scale = (names.part(attention, what) for what in ("joint projection", "heads", "scale"))
         grid: list[Layout] = []
 
         def start(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             grid[:] = [self.layout_of_call(args, kwargs, None)]
 
         def look(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            cos, sin = (one.float()[None] for one in kwargs["position_embeddings"])
-            queries, keys, _ = attention.qkv(hidden).unflatten(1, (3, attention.num_heads, -1)).permute(1, 2, 0, 3)
+            call = names.Call(module, args, kwargs)
+            cos, sin = (one.float()[None] for one in call["rotary"])
+            queries, keys, _ = project(call["hidden"]).unflatten(1, (3, heads, -1)).permute(1, 2, 0, 3)
             queries, keys = (rotate(one.float()[None], cos, sin)[0] for one in (queries, keys))
-            ends = kwargs["cu_seqlens"].tolist()
+            ends = call["segment_ends"].tolist()
             parts = [
-                received_attention(queries[:, a:b], keys[:, a:b], attention.scaling)
+                received_attention(queries[:, a:b], keys[:, a:b], scale)
                 for a, b in zip(ends[:-1], ends[1:], strict=True)
             ]
             tokens = torch.cat(parts).view(grid[0].frames, -1, self.merge**2).mean(dim=2)
@@ -128,13 +125,13 @@ class Qwen2VL(Adapter):
         merger."""
         unit = self.merge**2
 
-        call: dict[Any, Any] = {}  # what all blocks of one run of the encoder share
+        shared: dict[Any, Any] = {}  # what all blocks of one run of the encoder share
 
         def ends(packed: Packing, windowed: bool, like: Tensor) -> tuple[Tensor, int]:
-            if windowed not in call:
+            if windowed not in shared:
                 lengths = self.segments(packed, windowed) * unit
-                call[windowed] = torch.as_tensor(np.append(0, lengths.cumsum())).to(like), int(lengths.max())
-            return call[windowed]
+                shared[windowed] = torch.as_tensor(np.append(0, lengths.cumsum())).to(like), int(lengths.max())
+            return shared[windowed]
 
         def before(number: int) -> Any:
             def hook(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -143,26 +140,27 @@ class Qwen2VL(Adapter):
                     return None
                 if getattr(strategy, "proportional", False):
                     raise ValueError("proportional attention is not available in this model's vision encoder")
-                hidden, kwargs = (args[0], kwargs) if args else (kwargs["hidden_states"], dict(kwargs))
+                call = names.Call(module, args, kwargs)
                 if number == 0:
-                    windows = hidden.unflatten(0, (packed.frames, packed.patches, unit)).flatten(2)
-                    hidden = packed.merge(windows)[0].unflatten(1, (unit, -1)).flatten(0, 1)
-                    call.clear()
-                    call["angles"] = tuple(_central(packed, one, unit) for one in kwargs["position_embeddings"])
-                lengths, longest = ends(packed, self.windowed(number), kwargs["cu_seqlens"])
-                kwargs = {**kwargs, "cu_seqlens": lengths, "position_embeddings": call["angles"]}
-                if kwargs.get("max_seqlen") is not None:
-                    kwargs["max_seqlen"] = longest
-                return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+                    windows = call["hidden"].unflatten(0, (packed.frames, packed.patches, unit)).flatten(2)
+                    call.put(hidden=packed.merge(windows)[0].unflatten(1, (unit, -1)).flatten(0, 1))
+                    shared.clear()
+                    shared["angles"] = tuple(_central(packed, one, unit) for one in call["rotary"])
+                lengths, longest = ends(packed, self.windowed(number), call["segment_ends"])
+                if call.get("longest_segment") is not None:
+                    call.put(longest_segment=longest)
+                return call.put(segment_ends=lengths, rotary=shared["angles"]).changed
 
             return hook
 
         def scatter(module: nn.Module, args: Any, merged: Any) -> Any:
             packed = packing()
-            call.clear()
+            shared.clear()
             return None if packed is None else packed.scatter(merged[None]).flatten(0, 1)
 
         for number, block in enumerate(self.tower.blocks):
+            names.require(block, "hidden", "segment_ends", "rotary")
+            check_segments(names.part(block, "attention"), names.implementation(self.tower))
             yield block.register_forward_pre_hook(before(number), with_kwargs=True)
         yield self.tower.merger.register_forward_hook(scatter)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Row:
+class DatasetRow:
     """One question. line: its line in the file, from 1. answer: as compared, see `normal`; a letter for questions with
     options."""
 
@@ -60,7 +60,7 @@ def normal(text: str) -> str:
     return " ".join(text.casefold().split()).strip(" .,:;!?\"'()")
 
 
-def known_answers(rows: Iterable[Row]) -> dict[str, set[str]]:
+def known_answers(rows: Iterable[DatasetRow]) -> dict[str, set[str]]:
     """Every right answer that a type of question without options has in these rows: anything else cannot be parsed."""
     known: dict[str, set[str]] = {}
     for row in rows:
@@ -68,7 +68,7 @@ def known_answers(rows: Iterable[Row]) -> dict[str, set[str]]:
     return known
 
 
-def read_dataset(path: Path) -> list[Row]:
+def read_dataset(path: Path) -> list[DatasetRow]:
     """The rows of a file, in order. Raises ValueError naming the line of the first bad row; empty lines are skipped."""
     rows = []
     try:
@@ -87,7 +87,7 @@ def read_dataset(path: Path) -> list[Row]:
     return rows
 
 
-def _row(line: int, values: Any, folder: Path) -> Row:
+def _row(line: int, values: Any, folder: Path) -> DatasetRow:
     if not isinstance(values, dict):
         raise ValueError("expected an object with video, question and answer")
     for name in ("video", "question", "answer"):
@@ -105,7 +105,7 @@ def _row(line: int, values: Any, folder: Path) -> Row:
     video = folder / values["video"]
     if not video.is_file():
         raise ValueError(f"no such video: {video}")
-    row = Row(
+    row = DatasetRow(
         line=line,
         video=video,
         question=values["question"],
@@ -117,4 +117,4 @@ def _row(line: int, values: Any, folder: Path) -> Row:
     answer = row.parse(values["answer"])
     if not answer:
         raise ValueError(f"'answer' must be one of the options or its letter; got {values['answer']!r}")
-    return Row(**{**row.__dict__, "answer": answer})
+    return DatasetRow(**{**row.__dict__, "answer": answer})

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.models.evaluation.answering import Reply
-from codecmeta.models.evaluation.dataset import Row, known_answers
+from codecmeta.models.evaluation.dataset import DatasetRow, known_answers
 from codecmeta.models.evaluation.settings import REFERENCE, Setting
 from codecmeta.models.evaluation.statistics import Bootstrap
 from codecmeta.version import __version__
@@ -20,7 +20,7 @@ from codecmeta.version import __version__
 class Marks:
     """What came of the answers of one strategy: float (questions,) each."""
 
-    def __init__(self, rows: Sequence[Row], replies: Sequence[Reply]) -> None:
+    def __init__(self, rows: Sequence[DatasetRow], replies: Sequence[Reply]) -> None:
         self.said = [row.parse(reply.text) for row, reply in zip(rows, replies, strict=True)]
         known = known_answers(rows)
         self.right = np.array([said == row.answer for row, said in zip(rows, self.said, strict=True)], float)
@@ -37,8 +37,8 @@ class Marks:
         return np.array([one == two for one, two in zip(self.said, other.said, strict=True)], float)
 
 
-def summarise(
-    rows: Sequence[Row],
+def summarise_replies(
+    rows: Sequence[DatasetRow],
     settings: Sequence[Setting],
     replies: Mapping[tuple[str, int], Reply],
     *,
@@ -73,7 +73,7 @@ def summarise(
 
 
 def _method(
-    rows: Sequence[Row],
+    rows: Sequence[DatasetRow],
     setting: Setting,
     given: Sequence[Sequence[Reply]],
     marks: Sequence[Marks],

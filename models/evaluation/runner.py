@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.models.evaluation.answering import Asked, Reply, answer_all
-from codecmeta.models.evaluation.dataset import Row
+from codecmeta.models.evaluation.answering import Asked, Reply, replies_to
+from codecmeta.models.evaluation.dataset import DatasetRow
 from codecmeta.models.evaluation.settings import Setting
 from codecmeta.models.video_model import VideoModel
 
@@ -95,7 +95,7 @@ def _fingerprint(model: VideoModel) -> str:
 
 def evaluate(
     model: VideoModel,
-    rows: Sequence[Row],
+    rows: Sequence[DatasetRow],
     settings: Sequence[Setting],
     answers: Answers,
     *,
@@ -110,7 +110,7 @@ def evaluate(
     default all. progress: called with the number of videos done and their total. Raises ValueError or VideoError
     naming the line of the dataset where a video or a method fails; the answers before it are kept.
     """
-    videos: dict[Path, list[Row]] = {}
+    videos: dict[Path, list[DatasetRow]] = {}
     for row in rows:
         videos.setdefault(row.video, []).append(row)
     strategies = {key: one for setting in settings for key, one in zip(setting.keys, setting.strategies, strict=True)}
@@ -124,12 +124,12 @@ def evaluate(
                 prompts = [row.prompt for row in asked]
                 if not warm:  # compiling and starting count for nobody
                     for strategy in left.values():
-                        answer_all(model, Asked(model, model.clip(video, frames), prompts), strategy)
+                        replies_to(model, Asked(model, model.clip(video, frames), prompts), strategy)
                     warm = True
                 ready = Asked(model, model.clip(video, frames), prompts)
                 on = timed is None or number < timed
                 for key, strategy in left.items():
-                    replies = answer_all(model, ready, strategy, timed=on, max_new_tokens=max_new_tokens)
+                    replies = replies_to(model, ready, strategy, timed=on, max_new_tokens=max_new_tokens)
                     answers.add(key, [row.line for row in asked], replies)
             except (VideoError, CacheError, ValueError) as error:
                 raise type(error)(f"line {asked[0].line}: {error}") from error

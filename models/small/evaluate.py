@@ -25,6 +25,7 @@ from torch.nn import functional
 
 import codecmeta
 import codecmeta.models
+from codecmeta.compression.engine.transformers_names import IDS, MASK, PIXELS
 from codecmeta.compression.methods.random_keep import RandomKeep
 from codecmeta.models.small.model import FRAMES
 from codecmeta.models.small.world.encoding import Encoder, draw_encoder, write_clip
@@ -64,7 +65,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedQuestion:
     """One question, the model's answer, and whether the question is about a held-out pair."""
 
     question: Question
@@ -101,7 +102,7 @@ def main() -> None:
         found: dict = {"settings": thin_out(options.weights, seeds)}
     else:
         asked = evaluate(options.weights, seeds)
-        found = {**summarise(asked[False]), "unseen_wording": summarise(asked[True])}
+        found = {**summarise_questions(asked[False]), "unseen_wording": summarise_questions(asked[True])}
     command = f"python -m codecmeta.models.small.evaluate --clips {options.clips} --first-seed {options.first_seed}"
     result = {
         "command": command + (" --thin" if options.thin else ""),
@@ -115,21 +116,21 @@ def main() -> None:
         options.json.write_text(text)
 
 
-def evaluate(weights: str, seeds: Sequence[int]) -> dict[bool, list[Asked]]:
+def evaluate(weights: str, seeds: Sequence[int]) -> dict[bool, list[AskedQuestion]]:
     """Ask everything about the clips of these seeds; the key says whether the wording was unseen."""
     model = codecmeta.models.load(weights)
-    asked: dict[bool, list[Asked]] = {False: [], True: []}
+    asked: dict[bool, list[AskedQuestion]] = {False: [], True: []}
     for seed in seeds:
         with clip_file(seed) as (clip, path):
             rng = np.random.default_rng([seed, 3])
             sets = {unseen: all_questions(clip.scene, rng, unseen_wording=unseen) for unseen in (False, True)}
             texts = [question.text for questions in sets.values() for question in questions]
-            answers = answer_all(model, path, texts)
+            answers = answer_in_one_batch(model, path, texts)
             if seed == seeds[0] and answers[0] != model.ask(path, texts[0]).text:
                 raise RuntimeError("answers in a batch differ from model.ask")
         rest = iter(answers)
         for unseen, questions in sets.items():
-            asked[unseen] += [Asked(item, next(rest), _is_held_out(item, clip.scene)) for item in questions]
+            asked[unseen] += [AskedQuestion(item, next(rest), _is_held_out(item, clip.scene)) for item in questions]
     return asked
 
 
@@ -137,16 +138,16 @@ def thin_out(weights: str, seeds: Sequence[int]) -> list[dict]:
     """Accuracy with random visual tokens only, original and contiguous positions, through `model.ask`."""
     model = codecmeta.models.load(weights)
     settings = [(1.0, True), *product((0.5, 0.3, 0.2, 0.1, 0.05), (True, False))]
-    right: dict[tuple[float, bool], list[Asked]] = {setting: [] for setting in settings}
+    right: dict[tuple[float, bool], list[AskedQuestion]] = {setting: [] for setting in settings}
     for seed in seeds:
         with clip_file(seed) as (clip, path):
             for question in all_questions(clip.scene, np.random.default_rng([seed, 3])):
                 for budget, keep_ids in settings:
                     strategy = RandomKeep(budget=budget, keep_ids=keep_ids, seed=seed)
                     given = model.ask(path, question.text, strategy=strategy).text
-                    right[budget, keep_ids].append(Asked(question, given, False))
+                    right[budget, keep_ids].append(AskedQuestion(question, given, False))
     return [
-        {"tokens": budget, "positions": "original" if keep_ids else "contiguous", **summarise(asked)}
+        {"tokens": budget, "positions": "original" if keep_ids else "contiguous", **summarise_questions(asked)}
         for (budget, keep_ids), asked in right.items()
     ]
 
@@ -161,7 +162,7 @@ def clip_file(seed: int) -> Iterator[tuple[Clip, Path]]:
         yield clip, path
 
 
-def summarise(asked: Sequence[Asked]) -> dict:
+def summarise_questions(asked: Sequence[AskedQuestion]) -> dict:
     """Accuracies with counts: overall, per type, on held-out pairs, and of guessing."""
     held_out = [item for item in asked if item.held_out]
     return {
@@ -176,7 +177,7 @@ def summarise(asked: Sequence[Asked]) -> dict:
     }
 
 
-def _line(asked: Sequence[Asked]) -> dict:
+def _line(asked: Sequence[AskedQuestion]) -> dict:
     """Accuracy, count and what two ways of guessing without looking at the clip would score.
 
     A random guess knows which words fit the question: one of six colours, or one of the two objects named. The best
@@ -199,7 +200,7 @@ def _choices(question: Question) -> int:
     return next(len(words) for words in (COLOURS, SHAPES, DIRECTIONS, NUMBERS) if question.answer in words)
 
 
-def _accuracy(asked: Sequence[Asked]) -> float:
+def _accuracy(asked: Sequence[AskedQuestion]) -> float:
     return round(sum(item.right for item in asked) / max(len(asked), 1), 4)
 
 
@@ -211,20 +212,20 @@ def _is_held_out(question: Question, scene: Scene) -> bool:
     return (item.colour, item.shape) in HELD_OUT
 
 
-def answer_all(model: VideoModel, path: Path, texts: Sequence[str]) -> list[str]:
+def answer_in_one_batch(model: VideoModel, path: Path, texts: Sequence[str]) -> list[str]:
     """What `model.ask` answers to each text, with one pass over the file and one batch instead of one per question."""
     _, _, pictures = codecmeta.read(str(path), FRAMES, transform=model.preprocessing.resize)
     rows = [model.inputs(np.stack(pictures), text) for text in texts]
-    length = max(row["input_ids"].shape[1] for row in rows)
-    padding = [length - row["input_ids"].shape[1] for row in rows]
+    length = max(row[IDS].shape[1] for row in rows)
+    padding = [length - row[IDS].shape[1] for row in rows]
     pad = model.tokenizer.pad_token_id
     inputs = {
         name: torch.cat(
             [functional.pad(row[name], (left, 0), value=fill) for row, left in zip(rows, padding, strict=True)]
         )
-        for name, fill in (("input_ids", pad), ("attention_mask", 0))
+        for name, fill in ((IDS, pad), (MASK, 0))
     }
-    inputs["pixel_values_videos"] = torch.cat([row["pixel_values_videos"] for row in rows])
+    inputs[PIXELS] = torch.cat([row[PIXELS] for row in rows])
     with torch.inference_mode():
         ids = model.model.generate(**inputs, max_new_tokens=8, do_sample=False)
     return [text.strip() for text in model.tokenizer.batch_decode(ids[:, length:], skip_special_tokens=True)]

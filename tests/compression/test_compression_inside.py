@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from codecmeta.compression import Metom, RandomKeep, apply
-from codecmeta.compression.engine.inside import attention_rows
+from codecmeta.compression.engine.attention import attention_rows
 from codecmeta.compression.methods.metom.matm import Matm
 from tests.support import tiny
 from tests.support.attention import attention_by_hand

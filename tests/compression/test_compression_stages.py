@@ -11,7 +11,7 @@ from codecmeta.compression.methods.metom.btm import choose_core, fold, merge_ove
 from codecmeta.compression.methods.metom.metom import Metom
 from codecmeta.compression.methods.metom.ragged import plan_ragged, token_places
 from codecmeta.compression.methods.uniform import Uniform, coarse_grid
-from codecmeta.compression.strategy import Layout
+from codecmeta.compression.plan import Layout
 from codecmeta.decisions.density import merge_regions
 from tests.support import tiny
 
@@ -46,10 +46,10 @@ def test_padding_loses_nothing_and_its_mask_covers_exactly_the_unused_places():
     padded = packing.pad(tokens)
     assert padded.shape[:2] == (4, packing.counts.max())
     assert torch.equal(packing.unpad(padded), tokens)
-    used = packing.attention_mask(torch.float32)[:, 0, 0] == 0
+    used = packing.bias(torch.float32)[:, 0, 0] == 0
     assert used.sum(1).tolist() == packing.counts.tolist()
     assert (padded[~used] == 0).all()
-    assert Packing(np.zeros((3, 2, 2), np.int32)).attention_mask(torch.float32) is None
+    assert Packing(np.zeros((3, 2, 2), np.int32)).bias(torch.float32) is None
 
 
 def test_proportional_attention_equals_attention_over_copies():
@@ -57,7 +57,7 @@ def test_proportional_attention_equals_attention_over_copies():
     regions = np.array([[[0, 0, 1], [0, 2, 1]]], np.int32)
     packing = Packing(regions)
     tokens = features(1, 3)
-    mask = packing.attention_mask(torch.float32, proportional=True)
+    mask = packing.bias(torch.float32, proportional=True)
     got = torch.nn.functional.scaled_dot_product_attention(tokens[:, None], tokens[:, None], tokens[:, None], mask)
     copies = tokens[:, [0, 0, 0, 1, 1, 2]][:, None]
     want = torch.nn.functional.scaled_dot_product_attention(tokens[:, None], copies, copies)

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from codecmeta.compression import Metok, Metom, Plain, apply
+from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops
 from tests.support import tiny
 
@@ -33,7 +34,7 @@ def test_operations_of_every_layer_are_the_accountants(strategy):
         torch.no_grad(),
         apply(model, strategy, tiny.metadata(), frames=np.arange(tiny.FRAMES)) as session,
     ):
-        cache = model(**tiny.llava_inputs(), use_cache=True).past_key_values
+        cache = cache_of(model(**tiny.llava_inputs(), use_cache=True))
     text = tiny.BEFORE + tiny.AFTER + (0 if strategy.name == "metok" else 1)
     entering = [count + text for count in session.layer_tokens]
     layer = TextModel(1, config.hidden_size, 2 * 12, config.intermediate_size)

@@ -19,28 +19,14 @@ from codecmeta.compression import (
     apply,
     make,
 )
-from codecmeta.compression.strategy import Plan
+from codecmeta.compression.engine.transformers_names import cache_of
+from codecmeta.compression.plan import Plan
 from codecmeta.decisions.density import merge_regions, patch_density
 from tests.support import tiny
+from tests.support.methods import nothing_to_do
 
 ROWS = np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
-NOTHING_TO_DO = {
-    "none": {},
-    "uniform": {"budget": 1.0},
-    "random": {"budget": 1.0},
-    "metom": {"budget": 1.0, "q": 0.0},
-    "metok": {
-        "key_strides": (2, 2), "other_strides": (2, 2), "newlines": False, "quotas": (1.0,) * 6, "forget": False,
-        "layers": (1, 2, 3),
-    },
-    "evs": {"budget": 1.0},
-    "fastv": {"budget": 1.0},
-    "tome": {"budget": 1.0},
-    "dycoke": {"budget": 1.0},
-    "sttm": {"budget": 1.0},
-    "holitom": {"budget": 1.0, "inner": 0.0},
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
@@ -71,7 +57,7 @@ class KeepAll(Strategy):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_nothing_to_do_is_bit_identical(model, plain, name):
-    with apply(model, METHODS[name](**NOTHING_TO_DO[name]), tiny.metadata(), frames=ROWS) as session:
+    with apply(model, METHODS[name](**nothing_to_do(name)), tiny.metadata(), frames=ROWS) as session:
         ids, logits = tiny.generate(model, tiny.llava_inputs())
     assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
     assert session.tokens_kept == session.tokens_full == FULL
@@ -434,12 +420,12 @@ def test_metadata_is_asked_for_where_it_is_needed(model):
 
 def test_a_cache_that_was_cut_is_noticed(model):
     with apply(model, RandomKeep()), torch.no_grad():
-        cache = model(**tiny.llava_inputs(), use_cache=True).past_key_values
+        cache = cache_of(model(**tiny.llava_inputs(), use_cache=True))
         new = torch.tensor([[3]])
         length = tiny.llava_inputs()["input_ids"].shape[1]
-        model(input_ids=new, past_key_values=cache, position_ids=torch.tensor([[length]]))
+        model(input_ids=new, **tiny.given(model, cache), position_ids=torch.tensor([[length]]))
         with pytest.raises(RuntimeError, match="do not follow the prompt"):
-            model(input_ids=new, past_key_values=cache, position_ids=torch.tensor([[length + 5]]))
+            model(input_ids=new, **tiny.given(model, cache), position_ids=torch.tensor([[length + 5]]))
 
 
 def test_a_strategy_is_applied_once_at_a_time(model):

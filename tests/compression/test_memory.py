@@ -3,6 +3,9 @@
 Bytes are what the allocator handed out, not a timing; the full attention matrix would be several times everything else.
 """
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,8 @@ from transformers import (
 )
 
 from codecmeta.compression import Metok, Metom, Plain, apply
-from codecmeta.compression.engine.inside import attention_received, attention_rows
+from codecmeta.compression.engine.attention import attention_received, attention_rows
+from codecmeta.compression.measure import memory as measured
 from codecmeta.compression.measure.memory import PeakMemory
 from tests.support import tiny
 
@@ -38,6 +42,18 @@ def test_the_peak_is_what_is_in_use_at_once():
         assert 2 * size <= peak < 2 * size + 4096
     module(1 << 20)
     assert len(memory.peaks) == 2
+
+
+@pytest.mark.parametrize(
+    "profiler",
+    [SimpleNamespace(), SimpleNamespace(kineto_results=SimpleNamespace(events=list))],
+    ids=["gone", "silent"],
+)
+def test_a_profiler_that_says_nothing_of_memory_is_one_clear_error(profiler):
+    with pytest.raises(
+        RuntimeError, match=f"torch {re.escape(torch.__version__)}: its profiler says nothing of memory"
+    ):
+        measured._peak(SimpleNamespace(profiler=profiler))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from codecmeta.compression import Context, Layout, Metok, apply
+from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops
 from codecmeta.compression.methods import metok
 from codecmeta.compression.methods.metok import pool, quota
@@ -270,9 +271,9 @@ def test_with_features_and_given_scores_no_metadata_is_needed(model):
 
 def test_a_second_question_is_refused_where_the_video_was_forgotten(model):
     with torch.no_grad(), apply(model, Metok(**OPTIONS), tiny.metadata(), frames=ROWS):
-        cache = model(**tiny.llava_inputs(), use_cache=True).past_key_values
+        cache = cache_of(model(**tiny.llava_inputs(), use_cache=True))
         with pytest.raises(ValueError, match="cannot take a second question"):
-            model(input_ids=torch.tensor([[3, 4, 5]]), past_key_values=cache)
+            model(input_ids=torch.tensor([[3, 4, 5]]), **tiny.given(model, cache))
 
 
 def test_layers_in_proportion_to_the_depth():

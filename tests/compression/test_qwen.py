@@ -17,31 +17,18 @@ from codecmeta.compression import (
     adapter_for,
     apply,
 )
-from codecmeta.compression.engine.inside import attention_rows
+from codecmeta.compression.engine.attention import attention_rows
 from codecmeta.compression.engine.packing import Packing
+from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.decisions.density import merge_regions, patch_density
 from tests.support import tiny
+from tests.support.methods import nothing_to_do
 
 PICTURES = 2 * tiny.FRAMES
 ROWS = np.arange(PICTURES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
 PROMPT = tiny.BEFORE + FULL + tiny.AFTER
 META = tiny.metadata(PICTURES)
-NOTHING_TO_DO = {
-    "none": {},
-    "uniform": {"budget": 1.0},
-    "random": {"budget": 1.0},
-    "metom": {"budget": 1.0, "q": 0.0, "matm": True, "matm_layer": 2, "percent": 1},
-    "metok": {
-        "key_strides": (2, 2), "other_strides": (2, 2), "quotas": (1.0,) * 6, "forget": False, "layers": (1, 2, 3),
-    },
-    "evs": {"budget": 1.0},
-    "fastv": {"budget": 1.0},
-    "tome": {"budget": 1.0},
-    "dycoke": {"budget": 1.0},
-    "sttm": {"budget": 1.0},
-    "holitom": {"budget": 1.0, "inner": 0.0},
-}  # fmt: skip
 
 
 @pytest.fixture(
@@ -60,7 +47,10 @@ def qwen2():
 @pytest.mark.parametrize("name", METHODS)
 def test_nothing_to_do_is_bit_identical(model, name):
     plain = tiny.generate(model, tiny.qwen_inputs())
-    with apply(model, METHODS[name](**NOTHING_TO_DO[name]), META, frames=ROWS) as session:
+    options = dict(nothing_to_do(name))
+    if name == "metom":
+        options |= {"matm": True, "matm_layer": 2, "percent": 1}  # inside the layers, too
+    with apply(model, METHODS[name](**options), META, frames=ROWS) as session:
         ids, logits = tiny.generate(model, tiny.qwen_inputs())
     assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
     assert session.tokens_kept == session.tokens_full == FULL
@@ -360,7 +350,7 @@ def loop(model, new_ids):
     out = model(**tiny.qwen_inputs(), use_cache=True)
     steps = [out.logits[0, -1]]
     for token in new_ids[:-1]:
-        out = model(input_ids=token[None, None], past_key_values=out.past_key_values, use_cache=True)
+        out = model(input_ids=token[None, None], **tiny.given(model, cache_of(out)), use_cache=True)
         steps.append(out.logits[0, -1])
     handle.remove()
     return torch.stack(steps), positions

@@ -21,6 +21,7 @@ from codecmeta.compression import (
     apply,
     make,
 )  # fmt: skip
+from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.compression.methods.metom.twins import frame_difference
 from codecmeta.compression.methods.sttm import calibrate
 from tests.support import slow_rivals as slow
@@ -236,8 +237,8 @@ def test_after_eviction_new_tokens_see_less_in_deep_layers_and_the_cache_is_shor
     assert session.kv_bytes == (2 * (FULL + text) + 2 * (13 + text)) * 2 * 2 * 12 * 4
     with pytest.raises(ValueError, match="cannot take a second question"), torch.no_grad():
         with apply(model, strategy):
-            cache = model(**inputs(), use_cache=True).past_key_values
-            model(input_ids=torch.tensor([[3, 4]]), past_key_values=cache)
+            cache = cache_of(model(**inputs(), use_cache=True))
+            model(input_ids=torch.tensor([[3, 4]]), **tiny.given(model, cache))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -442,7 +443,7 @@ def test_layers_run_once_and_only_later_ones_have_a_shorter_cache(family):
         handle.remove()
     prompt = inputs()["input_ids"].shape[1]
     assert runs == [1] * 4
-    assert [layer.keys.shape[2] for layer in out.past_key_values.layers] == [prompt] * 2 + [prompt - FULL + 18] * 2
+    assert [layer.keys.shape[2] for layer in cache_of(out).layers] == [prompt] * 2 + [prompt - FULL + 18] * 2
 
 
 def hooks(model):

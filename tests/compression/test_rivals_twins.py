@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from codecmeta.compression import Context, Dycoke, Evs, Holitom, Layout, Metom, Reduced, Sttm, Uniform
-from codecmeta.compression.engine.vision_attention import received_attention
+from codecmeta.compression.engine.attention import received_attention
 from codecmeta.compression.methods.fastv import KeepAttended, most_attended
 from codecmeta.compression.methods.holitom import MergeUnattended, density_peaks, share_out, windows
 from codecmeta.compression.methods.metom.twins import curvature_weights, frame_difference

@@ -13,9 +13,9 @@ from click.testing import CliRunner  # noqa: E402
 from codecmeta import models  # noqa: E402
 from codecmeta.cli.eval import evaluate as command  # noqa: E402
 from codecmeta.compression import make  # noqa: E402
-from codecmeta.models.evaluation import make_settings, read_dataset, summarise  # noqa: E402
-from codecmeta.models.evaluation.answering import Asked, Reply, answer_all  # noqa: E402
-from codecmeta.models.evaluation.dataset import Row  # noqa: E402
+from codecmeta.models.evaluation import make_settings, read_dataset, summarise_replies  # noqa: E402
+from codecmeta.models.evaluation.answering import Asked, Reply, replies_to  # noqa: E402
+from codecmeta.models.evaluation.dataset import DatasetRow  # noqa: E402
 from codecmeta.models.evaluation.runner import Answers  # noqa: E402
 from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
 
@@ -72,7 +72,7 @@ def test_questions_answered_together_are_answered_as_alone(talkative, clip, name
         alone = [talkative.ask(clip, text, strategy=strategy, max_new_tokens=6) for text in TEXTS]
         assert len({one.text for one in alone}) > 1
         for timed in (True, False):
-            replies = answer_all(talkative, asked, strategy, timed=timed, max_new_tokens=6)
+            replies = replies_to(talkative, asked, strategy, timed=timed, max_new_tokens=6)
             assert [one.seconds is not None for one in replies] == [timed, False, False]
             assert [one.text for one in replies] == [one.text for one in alone]
             for one, reply in zip(alone, replies, strict=True):
@@ -84,27 +84,27 @@ def test_questions_answered_together_are_answered_as_alone(talkative, clip, name
 
 def test_models_with_rules_of_their_own_generate_every_answer_alone(talkative, clip, monkeypatch):  # noqa: F811
     asked, strategy = Asked(talkative, talkative.clip(clip), TEXTS), make("random")
-    before = [one.text for one in answer_all(talkative, asked, strategy, max_new_tokens=6)]
+    before = [one.text for one in replies_to(talkative, asked, strategy, max_new_tokens=6)]
     monkeypatch.setattr(talkative.model.generation_config, "repetition_penalty", 3.0)
     alone = [talkative.ask(clip, text, strategy=strategy, max_new_tokens=6).text for text in TEXTS]
-    assert [one.text for one in answer_all(talkative, asked, strategy, max_new_tokens=6)] == alone != before
+    assert [one.text for one in replies_to(talkative, asked, strategy, max_new_tokens=6)] == alone != before
 
 
 def test_the_encoder_runs_once_for_methods_that_leave_it_alone(model, clip):  # noqa: F811
     runs = []
     tower = model.adapter.vision[0]
     layer = [one for one in tower.modules() if type(one).__name__ == "SiglipEncoderLayer"][0]
-    answer_all(model, Asked(model, model.clip(clip), TEXTS), make("none"))  # installs hooks of transformers' own
+    replies_to(model, Asked(model, model.clip(clip), TEXTS), make("none"))  # installs hooks of transformers' own
     handle = layer.register_forward_pre_hook(lambda *_: runs.append(1))
     asked = Asked(model, model.clip(clip), TEXTS)
     try:
         for strategy in (make("random"), make("uniform"), make("metok")):
-            answer_all(model, asked, strategy)
+            replies_to(model, asked, strategy)
         assert len(runs) == 1
-        answer_all(model, asked, make("metom", budget=0.5))
-        answer_all(model, asked, make("metom", budget=0.2))
+        replies_to(model, asked, make("metom", budget=0.5))
+        replies_to(model, asked, make("metom", budget=0.2))
         assert len(runs) == 2
-        answer_all(model, asked, make("metom", q=0.5))
+        replies_to(model, asked, make("metom", q=0.5))
         assert len(runs) == 3
     finally:
         handle.remove()
@@ -144,7 +144,9 @@ def test_intervals_of_a_part_leave_the_others_out():
 def test_a_summary_counts_what_can_be_counted_by_hand(tmp_path):
     """Six questions about two videos; the method loses one right answer, gains none, and cannot be read once."""
     rows = [
-        Row(line=n, video=tmp_path / "ab"[n // 3], question="?", answer=answer, type="t", strata={"half": str(n // 3)})
+        DatasetRow(
+            line=n, video=tmp_path / "ab"[n // 3], question="?", answer=answer, type="t", strata={"half": str(n // 3)}
+        )
         for n, answer in enumerate(["x", "y", "x", "y", "x", "y"])
     ]
     said = {"none": ["x", "y", "x", "y", "y", "x"], "random": ["x", "x", "x", "y", "y", "hm"]}
@@ -154,7 +156,7 @@ def test_a_summary_counts_what_can_be_counted_by_hand(tmp_path):
         for setting in settings
         for n, text in enumerate(said[setting.name])
     }
-    none, random = summarise(rows, settings, replies)["methods"]
+    none, random = summarise_replies(rows, settings, replies)["methods"]
     assert none["accuracy"][0] == round(4 / 6, 4) and none["difference"] == [0, 0, 0]
     assert random["accuracy"][0] == 0.5 and random["difference"][0] == round(-1 / 6, 4)
     assert random["difference"][1:] == [round(-1 / 3, 4), 0.0]  # by video: one of three lost, none lost
@@ -168,13 +170,13 @@ def test_a_summary_counts_what_can_be_counted_by_hand(tmp_path):
 
 
 def test_answers_are_found_in_what_models_say(tmp_path):
-    row = Row(1, tmp_path, "Who?", "B", ("the cat", "the dog"))
+    row = DatasetRow(1, tmp_path, "Who?", "B", ("the cat", "the dog"))
     assert row.prompt.splitlines()[1:3] == ["A. the cat", "B. the dog"]
     for text in ("B", "B.", "(B) the dog", "b: no" and "The answer is B.", "the dog", "The dog."):
         assert row.parse(text) == "B", text
     for text in ("", "A cat, I think" and "neither", "Both of them"):
         assert row.parse(text) == "", text
-    assert Row(1, tmp_path, "?", "red").parse(" Red.\n") == "red"
+    assert DatasetRow(1, tmp_path, "?", "red").parse(" Red.\n") == "red"
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ REAL_NAMES = sorted(one.name for one in REAL_CLIPS.glob("*") if one.suffix in ("
 
 
 def real_clip(name: str) -> Path:
-    """A real clip, or a skip that says where it was looked for."""
+    """A real clip, or a skip that says where it was looked for: a failure with CODECMETA_REQUIRE_CLIPS=1."""
     path = REAL_CLIPS / name
     if not path.is_file():
-        pytest.skip(f"real clip {name} is not in {REAL_CLIPS} (set CODECMETA_CLIPS)")
+        missing = pytest.fail if os.environ.get("CODECMETA_REQUIRE_CLIPS") == "1" else pytest.skip
+        missing(f"real clip {name} is not in {REAL_CLIPS} (set CODECMETA_CLIPS)")
     return path
 
 

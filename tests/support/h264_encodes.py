@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-CLIPS = Path(os.environ.get("CODECMETA_CLIPS") or Path(__file__).resolve().parents[3] / "shared" / "clips")
-
-
-def clip(name: str) -> Path:
-    """A real clip that nobody on this project made; skips, saying so, where the folder is absent."""
-    path = CLIPS / name
-    if not path.exists():
-        pytest.skip(f"{name} is not here: set CODECMETA_CLIPS to the folder of real clips")
-    return path
+from tests.support.clips import real_clip as clip  # noqa: F401 (its users import it with the encodes)
 
 
 def pictures(

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
@@ -74,16 +75,34 @@ class _Build:
     waiting: list[tuple[Any, Any]] = field(default_factory=list)
     stamp: tuple[float, int] | None = None
     said: bool = False
+    unstamped: bool = False
 
     def cached(self, dispatcher: Any, signature: Any) -> bool:
-        """Whether numba's cache holds this kernel, made from these very sources."""
-        cache = getattr(dispatcher, "_cache", None)
-        cache_file = getattr(cache, "_cache_file", None)
-        if cache is None or cache_file is None or not hasattr(cache_file, "_source_stamp"):
-            return False
+        """Turn numba's cache on, if it can be told of all sources, and say whether it holds this kernel."""
+        uncached = getattr(dispatcher, "_cache", None)
+        if uncached is None:  # not enabled: it could not be taken back
+            return self._without_cache()
+        dispatcher.enable_caching()
+        cache = dispatcher._cache
+        cache_file: Any = getattr(cache, "_cache_file", None)
+        if not hasattr(cache_file, "_source_stamp") or not hasattr(cache, "load_overload"):
+            dispatcher._cache = uncached
+            return self._without_cache()
         self.stamp = self.stamp or _stamp(Path(__file__).parent, self.folder)
         cache_file._source_stamp = self.stamp
         return cache.load_overload(signature, dispatcher.targetctx) is not None
+
+    def _without_cache(self) -> bool:
+        """Compile in every process: a cache that watches one file in place of all might hold an old parser."""
+        if not self.unstamped:
+            self.unstamped = True
+            print(
+                f"codecmeta: numba {numba.__version__} keeps its cache in an unknown way, so the "
+                f"{self.folder.name.upper()} parser is compiled in every process (setup.cfg says what is tested)",
+                file=sys.stderr,
+                flush=True,
+            )
+        return False
 
     def compile_waiting(self) -> None:
         """Compile what entry kernels may call."""
@@ -118,7 +137,6 @@ class Entry:
         with _building:
             if self._run != self._first_run:
                 return
-            self.dispatcher.enable_caching()
             if not self._build.cached(self.dispatcher, self._signature):
                 self._build.compile_waiting()
             self.dispatcher.compile(self._signature)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-FoldRule = Literal["half", "sequential", "size_weighted", "drop"]
+from codecmeta.compression.merging import FoldRule, absorb, index_of
 
 
 def choose_core(
@@ -94,12 +94,12 @@ def merge_over_time(
     members = np.unique(np.concatenate((left, right)))
     roots = home[members]
     sums = torch.zeros_like(flat, dtype=torch.float32)
-    sums.index_add_(0, _index(roots, flat), flat[_index(members, flat)].float())
+    sums.index_add_(0, index_of(roots, flat), flat[index_of(members, flat)].float())
     size = np.bincount(home[home >= 0], minlength=frames * cells)
     changed = np.unique(roots)
     values = flat.clone()
-    means = sums[_index(changed, flat)] / _index(size[changed], flat)[:, None]
-    values[_index(changed, flat)] = means.to(flat.dtype)
+    means = sums[index_of(changed, flat)] / index_of(size[changed], flat)[:, None]
+    values[index_of(changed, flat)] = means.to(flat.dtype)
     return Merged(home, values, size)
 
 
@@ -137,57 +137,13 @@ def fold(
         nearest = before[-1] if len(before) else after[0]
         homes = np.unique(merged.home[nearest * cells : (nearest + 1) * cells])
         homes = homes[homes >= 0]
-        similar = units[_index(loose, tokens)] @ core_units[_index(homes, tokens)].T
+        similar = units[index_of(loose, tokens)] @ core_units[index_of(homes, tokens)].T
         sources.append(loose)
         targets.append(homes[similar.argmax(dim=1).cpu().numpy()])
     if not sources:
         return merged.values
     every = np.concatenate(sources), np.concatenate(targets)
     return absorb(tokens.flatten(0, 1), merged.values, merged.size, *every, rule)
-
-
-def absorb(
-    flat: Tensor,
-    values: Tensor,
-    size: NDArray[np.int64],
-    sources: NDArray[np.int64],
-    targets: NDArray[np.int64],
-    rule: FoldRule,
-) -> Tensor:
-    """Let tokens `targets` take in tokens `sources`, by the rules of `fold`: (n, width), others stay as they are.
-
-    flat, values: (n, width), tokens before merging and what the targets are worth now. size: int64 (n,), tokens that
-    each target stands for already. sources, targets: int64 (m,), row of what is taken in and row that takes it in.
-    """
-    if rule == "drop":
-        return values
-    into = np.unique(targets)
-    index = _index(into, flat)
-    count = _index(np.bincount(targets, minlength=len(flat))[into], flat)[:, None]
-    old = values[index].float()
-    if rule == "sequential":
-        # ((h + a) / 2 + b) / 2: the last of n weighs 1/2, the first 1/2^n, the core 1/2^n.
-        later = np.zeros(len(sources), np.int64)
-        seen = np.zeros(len(flat), np.int64)
-        for i in range(len(sources) - 1, -1, -1):
-            later[i] = seen[targets[i]]
-            seen[targets[i]] += 1
-        weight = torch.as_tensor(0.5 ** (later + 1.0), dtype=torch.float32, device=flat.device)
-    else:
-        weight = torch.ones(len(sources), device=flat.device)
-    sums = torch.zeros_like(flat, dtype=torch.float32)
-    sums.index_add_(0, _index(targets, flat), flat[_index(sources, flat)].float() * weight[:, None])
-    gathered = sums[index]
-    if rule == "half":
-        new = (old + gathered / count) / 2
-    elif rule == "sequential":
-        new = old * 0.5**count + gathered
-    else:
-        held = _index(size[into], flat)[:, None]
-        new = (old * held + gathered) / (held + count)
-    values = values.clone()
-    values[index] = new.to(values.dtype)
-    return values
 
 
 def _pairs(
@@ -200,7 +156,7 @@ def _pairs(
     for t in range(frames):
         for u in range(t + 1, min(t + span, frames - 1) + 1):
             a, b = np.flatnonzero(core[t]), np.flatnonzero(core[u])
-            cosine = units[t][_index(a, tokens)] @ units[u][_index(b, tokens)].T
+            cosine = units[t][index_of(a, tokens)] @ units[u][index_of(b, tokens)].T
             close = cosine > tau
             if radius is not None:
                 rows = np.abs(a[:, None] // columns - b[None] // columns)
@@ -230,7 +186,3 @@ def _match(left, right, slots, chain):  # type: ignore[no-untyped-def]
             used_left[a] = used_right[b] = True
             taken[k] = True
     return np.flatnonzero(taken)
-
-
-def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:
-    return torch.as_tensor(np.ascontiguousarray(values), device=like.device)

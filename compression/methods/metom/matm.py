@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from codecmeta.compression.engine.inside import Inside, Queries
-from codecmeta.compression.methods.metom.btm import FoldRule, absorb
-from codecmeta.compression.strategy import Reduced
+from codecmeta.compression.inside import Inside, Queries
+from codecmeta.compression.merging import FoldRule, absorb
+from codecmeta.compression.plan import Reduced
 
 
 class Matm(Inside):

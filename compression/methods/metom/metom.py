@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.compression.engine.inside import Inside
+from codecmeta.compression.inside import Inside
 from codecmeta.compression.methods.metom.btm import choose_core, fold, merge_over_time
 from codecmeta.compression.methods.metom.matm import Matm
 from codecmeta.compression.methods.metom.ragged import RaggedPlan, plan_ragged, token_places
 from codecmeta.compression.methods.metom.twins import curvature_weights, frame_difference
-from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy, budget_tokens, require
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.strategy import Strategy, budget_tokens, require
 from codecmeta.decisions.budget import frame_budgets, gop_weights
 from codecmeta.decisions.density import merge_regions, patch_density
 from codecmeta.record.metadata import Metadata

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codecmeta.compression.engine.packing import Packing
 from codecmeta.compression.methods.metom.btm import choose_core
-from codecmeta.compression.strategy import Layout, Plan
+from codecmeta.compression.plan import Layout, Plan
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""Every supported model architecture in one row; nothing of a model is imported before one arrives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from codecmeta.compression.engine.adapter import Adapter
+
+
+@dataclass(frozen=True)
+class Family:
+    """cls: name of the adapter's class. module: where it is, in `codecmeta.models.adapters`. label: what people call
+    the model, for the README and help texts."""
+
+    cls: str
+    module: str
+    label: str
+
+
+FAMILIES: dict[str, Family] = {
+    "LlavaOnevisionForConditionalGeneration": Family("LlavaOnevision", "llava_onevision", "LLaVA-OneVision"),
+    "Qwen2VLForConditionalGeneration": Family("Qwen2VL", "qwen2_vl", "Qwen2-VL"),
+    "Qwen2_5_VLForConditionalGeneration": Family("Qwen25VL", "qwen2_vl", "Qwen2.5-VL"),
+    "Qwen3VLForConditionalGeneration": Family("Qwen3VL", "qwen3_vl", "Qwen3-VL"),
+}
+"""Class of a transformers model -> row. A new model is one adapter file and one row here."""
+
+
+def adapter_for(model: nn.Module) -> Adapter:
+    """The adapter of a transformers model. Raises ValueError, listing what is supported, for any other class."""
+    name = type(model).__name__
+    if name not in FAMILIES:
+        raise ValueError(f"{name} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
+    row = FAMILIES[name]
+    made: Adapter = getattr(import_module(f"codecmeta.models.adapters.{row.module}"), row.cls)(model)
+    return made

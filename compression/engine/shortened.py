@@ -1,0 +1,122 @@
+"""A prompt after its video was shortened: what was kept, and the shortened sequence itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import Adapter
+from codecmeta.compression.engine.prompt import Prompt
+from codecmeta.compression.plan import Plan, Reduced
+
+
+@dataclass
+class Compressed:
+    """One sequence whose prompt was shortened: which of its `length` tokens were kept, its last and its largest
+    position ids, and what happened to it inside the layers. new: tokens that have followed it. proved: whether the
+    first of them was seen to be where it belongs."""
+
+    keep: Tensor
+    length: int
+    last: Tensor
+    largest: Tensor
+    prompt: Prompt | None = None
+    new: int = 0
+    proved: bool = False
+
+    @property
+    def removed(self) -> int:
+        """Tokens that the cache lacks."""
+        return self.length - len(self.keep)
+
+
+def check_prompt(
+    adapter: Adapter, inside: bool, ids: Tensor, places: Tensor, cache: Any, call: names.Call, full: int
+) -> None:
+    """Refuse what would come out wrong, with the reason."""
+    expected = full + adapter.separators
+    if len(ids) != 1:
+        raise ValueError(
+            f"{len(ids)} sequences at once (a batch, beams or several return sequences): every sequence would keep "
+            "another number of tokens; run them one by one"
+        )
+    if (ids == adapter.image_token).any():
+        raise ValueError("the prompt holds images beside the video; only one video per prompt is supported")
+    whole = not adapter.one_piece or contiguous(places[:, 1].cpu().numpy())
+    if len(places) != expected or not whole:
+        raise ValueError(
+            f"the prompt holds {len(places)} video placeholders, expected {expected} in one piece "
+            f"({full} tokens and {adapter.separators} separators): one video per prompt, entered in one piece "
+            "(no chunked prefill)"
+        )
+    if inside and cache is None and call.get("caching") is False:
+        raise ValueError("a method that acts inside the layers needs the key-value cache (use_cache=True)")
+    if cache is not None and not names.grows(cache):
+        raise ValueError(f"the cache is a {type(cache).__name__}; only DynamicCache can hold a shortened prompt")
+    if cache is not None and names.tokens_in(cache):
+        raise ValueError("the cache already holds tokens; the video must be in the first prompt that enters it")
+    mask = call.get("mask")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
+        raise ValueError("attention_mask must be two-dimensional (sequences, tokens) or None")
+
+
+def contiguous(places: NDArray[np.int64]) -> bool:
+    """Whether ascending places follow each other without gaps."""
+    return int(places[-1] - places[0]) + 1 == len(places)
+
+
+def kept_places(
+    length: int, where: NDArray[np.int64], slots: NDArray[np.int64], gone: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What is left of a prompt of `length` tokens.
+
+    where: int64 (T * N,) ascending, the place of each slot of the token grid in the prompt. slots: int64 (n,)
+    ascending, those that are taken, one by several tokens, perhaps. gone: places of separators that are taken away.
+    Everything else stays: text, markers, times, newlines. Returns: int64, for each place that is left, where it was;
+    and int64 (n,), which of these hold the visual tokens.
+    """
+    times = np.ones(length, np.int64)
+    times[where] = np.bincount(slots, minlength=len(where))
+    times[gone] = 0
+    kept = np.repeat(np.arange(length), times)
+    visual = np.zeros(length, bool)
+    visual[where] = True
+    return kept, np.flatnonzero(visual[kept])
+
+
+def put_in_place(embeddings: Tensor, tokens: Tensor, kept: NDArray[np.int64], visual: NDArray[np.int64]) -> Tensor:
+    """A prompt (1, length, width) shortened to `kept`, with `tokens` at `visual`, which stand in one piece.
+
+    Written over the old one where that is possible: the model holds on to its prompt while the layers run, and a second
+    one would be memory that the plain model does not need.
+    """
+    length, first = len(kept), int(visual[0])
+    behind = embeddings.shape[1] - (length - first - len(tokens))
+    tokens = tokens.to(embeddings.dtype)
+    if length > embeddings.shape[1] or embeddings.requires_grad or tokens.requires_grad:
+        return torch.cat((embeddings[:, :first], tokens[None], embeddings[:, behind:]), dim=1)
+    if tokens.untyped_storage().data_ptr() == embeddings.untyped_storage().data_ptr():
+        tokens = tokens.clone()
+    after = embeddings[:, behind:].clone()
+    embeddings[0, first : first + len(tokens)] = tokens
+    embeddings[:, first + len(tokens) : length] = after
+    return embeddings[:, :length]
+
+
+def realised(plan: Plan, reduced: Reduced, shared: bool) -> NDArray[np.int64]:
+    """Tokens by frame as they came out; never silently other than planned. shared: whether several tokens may have one
+    slot, as those from before the model's pooling and separators have."""
+    counts = reduced.counts(plan.layout)
+    kept, planned = int(counts.sum()), plan.tokens
+    other = (counts != plan.counts).any() if plan.total is None else kept != planned
+    if len(reduced.tokens) != kept or (plan.exact and other) or kept > planned or (counts > plan.counts).any():
+        raise RuntimeError(f"planned {planned} tokens ({'exactly' if plan.exact else 'at most'}), got {kept}")
+    if (np.diff(reduced.slots) < (0 if shared else 1)).any():
+        raise RuntimeError("kept tokens must be in ascending order")
+    return counts

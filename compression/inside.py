@@ -1,0 +1,54 @@
+"""What a method may do inside a language model, layer by layer, while the prompt passes through."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.compression.plan import Reduced
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Queries = int | str
+"""Which prompt tokens' attention counts: that many last ones, or "text", all after the video."""
+
+
+class Inside(ABC):
+    """What a method does inside the language model.
+
+    watch: layers whose attention it needs. cuts: layers at whose entry it takes tokens out, at least 1. forget: layers
+    whose visual keys and values go when the prompt is through, all but those that `remember` names. queries: see
+    `Queries`.
+    """
+
+    watch: tuple[int, ...] = ()
+    cuts: tuple[int, ...] = ()
+    forget: tuple[int, ...] = ()
+    queries: Queries = 1
+
+    @abstractmethod
+    def cut(
+        self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
+    ) -> tuple[NDArray[np.int64], Tensor]:
+        """Decide at the entry of a layer.
+
+        entered: the visual tokens as they entered the model. alive: int64 (n,), which of them are left. scores: for
+        each watched layer that has passed, float32 (n,), attention that they received there. hidden: (n, width), their
+        hidden states. Returns ascending indices into `alive` and the hidden states of these.
+        """
+
+    def remember(self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor]) -> NDArray[np.int64]:
+        """Which visual tokens stay in the cache of a layer of `forget`: ascending indices into `alive`, none unless
+        overridden. Arguments as in `cut`."""
+        return alive[:0]
+
+
+def entry_layer(method: str, layer: int, depth: int) -> int:
+    """A layer at whose entry a method can act. Raises ValueError where the model has no such layer."""
+    if not 1 <= layer < depth:
+        raise ValueError(f"{method} acts at the entry of a layer between 1 and {depth - 1} of this model; got {layer}")
+    return layer
