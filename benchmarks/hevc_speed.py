@@ -197,6 +197,12 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
+def save(result: dict[str, Any], path: Path | None) -> None:
+    """What is known so far; on a busy machine all of it takes an hour."""
+    if path:
+        path.write_text(json.dumps(rounded(result), indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, default=Path("runs/hevc"))
@@ -222,14 +228,15 @@ def main() -> None:
             row |= one_frame(path)
             result["clips"][name] = row
             print(name, json.dumps(rounded(row)), flush=True)
+            save(result, arguments.json)
     if arguments.only in (None, "sampled"):
         result["sampled"] = sampled(encoded(arguments.clips, "720p medium, crf 28", 125))
         print("sampled", json.dumps(rounded(result["sampled"])), flush=True)
+        save(result, arguments.json)
     if arguments.only in (None, "workers"):
         result["workers"] = workers(encoded(arguments.clips, "720p medium, crf 28", 8))
         print("workers", json.dumps(rounded(result["workers"])), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rounded(result), indent=2) + "\n")
+        save(result, arguments.json)
 
 
 if __name__ == "__main__":
