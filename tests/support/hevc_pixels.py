@@ -173,7 +173,8 @@ def intra_prediction(p, n, mode, depth, c):
     for i in range(n + 1):
         ref[n + i] = p[corner + side * i]
     if angle < 0:
-        for i in range(-1, ((n * angle) >> 5) - 1, -1):
+        last = (n * angle) >> 5
+        for i in range(-1, last - 1 if last < -1 else -1, -1):
             ref[n + i] = p[corner - side * ((i * INVERSE_ANGLE[mode] + 128) >> 8)]
     else:
         for i in range(n + 1, 2 * n + 1):
