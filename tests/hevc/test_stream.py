@@ -165,6 +165,16 @@ def test_a_damaged_packet_keeps_what_stands_before_the_damage():
     assert all(one.complete for one in later) and not any(one.vectors_exact for one in later)
 
 
+def test_a_packet_may_be_cut_anywhere():
+    packets, _, extradata = demuxed(encode(**SETTINGS["medium"]))
+    for length in (*range(16), len(packets[1]) // 2, len(packets[1]) - 1):
+        parser = open_stream(extradata).sequence()
+        assert parser.parse(packets[0]).complete
+        picture = parser.parse(packets[1][:length])
+        assert picture is None or not picture.complete
+        assert headers_of(extradata).picture_type(packets[1][:length]) in (0, ord("P"), ord("B"))
+
+
 def test_other_slices_stand_where_the_first_is_missing():
     packets, _, extradata = demuxed(encode(**SETTINGS["slices"]))
     reference, sequence = PictureSequence(extradata), PictureSequence(extradata)

@@ -66,8 +66,9 @@ def _by_length(packet: bytes, nal_length_size: int) -> Iterator[bytes]:
     while position + nal_length_size < len(packet):
         length = int.from_bytes(packet[position : position + nal_length_size], "big")
         position += nal_length_size
-        if length >= 2:
-            yield packet[position : position + length]
+        unit = packet[position : position + length]
+        if len(unit) >= 2:
+            yield unit
         position += length
 
 

@@ -31,7 +31,7 @@ class ParameterSets:
     def add(self, unit: bytes) -> None:
         """Take in a NAL unit; one that is no parameter set of layer 0, or a broken one, changes nothing."""
         kind = type_of(unit)
-        if kind not in (SPS_NUT, PPS_NUT) or layer_of(unit):
+        if kind not in (SPS_NUT, PPS_NUT) or layer_of(unit) or len(unit) < 3:
             return
         key = kind, unit[2] >> 1 if kind == PPS_NUT else unit[2]
         if self._units.get(key) == unit:
