@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from codecmeta.codecs.hevc.nal import PPS as PPS_NUT
 from codecmeta.codecs.hevc.nal import SPS as SPS_NUT
@@ -26,30 +27,29 @@ class ParameterSets:
     sps: dict[int, SPS] = field(default_factory=dict)
     pps: dict[int, PPS] = field(default_factory=dict)
     version: int = 0
-    _units: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
     def add(self, unit: bytes) -> None:
         """Take in a NAL unit; one that is no parameter set of layer 0, or a broken one, changes nothing."""
         kind = type_of(unit)
-        if kind not in (SPS_NUT, PPS_NUT) or layer_of(unit) or len(unit) < 3:
-            return
-        key = kind, unit[2] >> 1 if kind == PPS_NUT else unit[2]
-        if self._units.get(key) == unit:
+        if kind not in (SPS_NUT, PPS_NUT) or layer_of(unit):
             return
         try:
-            if kind == SPS_NUT:
-                sps = parse_sps(rbsp_of(unit))
-                changed = self.sps.get(sps.sps_id) != sps
-                self.sps[sps.sps_id] = sps
+            parsed = _parsed(unit)
+            if isinstance(parsed, SPS):
+                changed = self.sps.get(parsed.sps_id) != parsed
+                self.sps[parsed.sps_id] = parsed
             else:
-                pps = parse_pps(rbsp_of(unit))
-                changed = self.pps.get(pps.pps_id) != pps
-                self.pps[pps.pps_id] = pps
+                changed = self.pps.get(parsed.pps_id) != parsed
+                self.pps[parsed.pps_id] = parsed
         except EndOfData:
             return
-        self._units = {k: v for k, v in self._units.items() if k != key}
-        self._units[key] = unit
         self.version += changed
+
+
+@lru_cache(maxsize=64)
+def _parsed(unit: bytes) -> SPS | PPS:
+    """A stream's sets are asked for again by each of its parsers, and repeated in it."""
+    return parse_sps(rbsp_of(unit)) if type_of(unit) == SPS_NUT else parse_pps(rbsp_of(unit))
 
 
 def parameter_sets_of(extradata: bytes | None) -> ParameterSets:

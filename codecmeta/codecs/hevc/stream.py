@@ -21,7 +21,7 @@ from codecmeta.codecs.hevc.nal import (
     rbsp_of,
     type_of,
 )
-from codecmeta.codecs.hevc.parameter_sets import parameter_sets_of, refusal_of
+from codecmeta.codecs.hevc.parameter_sets import ParameterSets, parameter_sets_of, refusal_of
 from codecmeta.codecs.hevc.picture import Picture, PictureParser
 from codecmeta.codecs.hevc.sequence import PictureSequence
 from codecmeta.codecs.hevc.slice_data import slice_segment_data
@@ -53,7 +53,7 @@ class HevcHeaders:
     def __init__(self, extradata: bytes | None) -> None:
         self._sets = parameter_sets_of(extradata)
         self._length_size = nal_length_size_of(extradata)
-        self.coded = _first_coded(extradata)
+        self.coded = _first_coded(self._sets)
 
     def picture_type(self, packet: bytes) -> int:
         """By the first slice; parameter sets on the way are taken in, as one says how many bits to skip."""
@@ -100,7 +100,7 @@ class HevcStream:
             if pps.sps_id in sets.sps and (reason := refusal_of(sets.sps[pps.sps_id], pps)):
                 raise Refused(reason)
         self.sets_in_keyframes = self._length_size is None or not sets.pps
-        self.coded = _first_coded(extradata)
+        self.coded = _first_coded(sets)
 
     def alone(self) -> HevcParser:
         return HevcParser(PictureParser(self._extradata))
@@ -198,8 +198,8 @@ class HevcPicture:
         return self._maps
 
 
-def _first_coded(extradata: bytes | None) -> Coded | None:
-    sps = next(iter(parameter_sets_of(extradata).sps.values()), None)
+def _first_coded(sets: ParameterSets) -> Coded | None:
+    sps = next(iter(sets.sps.values()), None)
     return _coded(sps) if sps is not None else None
 
 
