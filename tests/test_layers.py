@@ -16,7 +16,7 @@ FLOORS = [
     {"codecmeta.codecs.look", "codecmeta.codecs.packet_facts"},
     {"codecmeta.codecs.table"},
     {"codecmeta.codecs.protocol"},
-    {"codecmeta.codecs.h264"},
+    {"codecmeta.codecs.h264", "codecmeta.codecs.hevc"},
     {"codecmeta.cache", "codecmeta.container"},
     {"codecmeta.decisions"},
     {"codecmeta.decoding"},
