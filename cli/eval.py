@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import click
 
-from codecmeta.cli.outputs import check_output, write_output
+from codecmeta.cli.failure import Failed
+from codecmeta.cli.outputs import by_format, check_output, write_output
+from codecmeta.cli.summary import duration
 from codecmeta.errors import CacheError, VideoError
 
 
-@click.command("eval")
+@click.command("eval", short_help="Compare methods on questions about videos.")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option(
     "--method",
@@ -43,10 +49,13 @@ from codecmeta.errors import CacheError, VideoError
     help="An option of all methods that have it; may be repeated.",
 )
 @click.option(
+    "-o",
+    "--output",
     "--out",
+    "out",
     type=click.Path(path_type=Path),
-    help="Where the JSON goes. Answers are kept beside it (NAME.answers.jsonl) as they come; the same command goes on "
-    "from there, also with more methods.",
+    help="Where the JSON goes (NAME.json). Answers are kept beside it (NAME.answers.jsonl) as they come; "
+    "the same command goes on from there, also with more methods.",
 )
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the table to this file too.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against tokens and time (PNG).")
@@ -75,7 +84,8 @@ def evaluate(
     """Answer every question in DATASET with every method, and compare each with the plain model on the same questions.
 
     DATASET has one JSON object per line: {"video", "question", "answer"}, optionally "options" to choose from, "type"
-    and "strata". Exit code 0: all answered; 1: failed, what was answered so far is kept; 2: wrong usage.
+    and "strata". A line or a video that cannot be asked is named with its reason, and the others are compared. Exit
+    code 0: all answered; 1: some or all failed, what was answered is kept; 2: wrong usage.
     """
     from codecmeta.cli.run import libraries
 
@@ -85,17 +95,20 @@ def evaluate(
     from codecmeta.models.evaluation.runner import identity
 
     try:
+        if note and not (out or as_json):
+            raise ValueError("option note has no effect (it needs --output or --json)")
         settings = evaluation.make_settings(methods, budgets, seeds or (0, 1, 2), options)
-        rows = evaluation.read_dataset(dataset)
-        for file in (out, markdown, plot):
+        rows, bad = evaluation.read_dataset(dataset)
+        for file, suffix in ((out, ".json"), (markdown, ".md"), (plot, ".png")):
             if file is not None:
+                by_format((file,), (suffix,))
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
         loaded = models.load(model, device)
-        belongs = identity(dataset, loaded, frames, max_new_tokens)
+        belongs = identity(loaded, frames, max_new_tokens)
         answers = evaluation.Answers(kept, belongs)
         try:
-            evaluation.evaluate(
+            bad += evaluation.evaluate(
                 loaded,
                 rows,
                 settings,
@@ -103,19 +116,28 @@ def evaluate(
                 frames=frames,
                 timed=timed,
                 max_new_tokens=max_new_tokens,
-                progress=_progress,
+                progress=_progress(),
             )
         finally:
             answers.close()
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise Failed(error) from error
+    bad.sort(key=lambda row: row.line)
+    lost = {row.line for row in bad}
+    rows = [row for row in rows if row.line not in lost]
+    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
     result = {
         "command": _command(),
         "note": note,
-        "dataset": {"name": dataset.name, **belongs},
+        "dataset": {"name": dataset.name, "dataset_sha256": digest, **belongs},
+        "failed": [asdict(row) for row in bad],
         **evaluation.summarise_replies(rows, settings, answers.replies),
     }
     _write(result, as_json, out, markdown, plot)
+    for row in bad:
+        click.echo(f"failed: {dataset}, line {row.line}: {row.reason}", err=True)
+    if bad:
+        sys.exit(1)
 
 
 def _write(result: dict[str, Any], as_json: bool, out: Path | None, markdown: Path | None, plot: Path | None) -> None:
@@ -133,12 +155,25 @@ def _write(result: dict[str, Any], as_json: bool, out: Path | None, markdown: Pa
     click.echo(text if as_json else table, nl=False)
 
 
-def _progress(done: int, total: int) -> None:
-    """A line that is rewritten on a terminal, one in 20 videos elsewhere."""
-    if sys.stderr.isatty():
-        click.echo(f"\r{done} of {total} videos", nl=done == total, err=True)
-    elif done == total or done % 20 == 0:
-        click.echo(f"{done} of {total} videos", err=True)
+def _progress() -> Callable[[int, int], None]:
+    """A line that is rewritten on a terminal, one in 20 videos elsewhere, with the time that is left.
+
+    The first call warms up and reads what was answered before; the rate is that of the videos after it.
+    """
+    since: list[tuple[int, float]] = []
+
+    def say(done: int, total: int) -> None:
+        now = perf_counter()
+        since.append((done, now))
+        first, start = since[0]
+        left = "" if done in (first, total) else f", {duration((total - done) * (now - start) / (done - first))} left"
+        line = f"{done} of {total} videos{left}"
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{line}", nl=done == total, err=True)
+        elif done == total or done % 20 == 0:
+            click.echo(line, err=True)
+
+    return say
 
 
 def _command() -> str:

@@ -10,9 +10,11 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
 
-from codecmeta.compression.engine.families import FAMILIES
+from codecmeta.compression.engine.families import supported
 from codecmeta.models.checkpoints import chat_template_of, check_device, first_line, settings_of
+from codecmeta.models.hub import found
 from codecmeta.models.preprocessing import Preprocessing
+from codecmeta.models.small.scope import note_on
 from codecmeta.models.video_model import VideoModel
 
 SMALL = "small"
@@ -41,9 +43,9 @@ def load(
     Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded or is not
     there, such as the device.
     """
-    where = str(_builtin_folder()) if name == SMALL else name
     check_device(device)
     try:
+        where = str(_builtin_folder()) if name == SMALL else found(name, [SMALL], revision)
         config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
         cls = _model_class(config)
         if dtype is None and torch.device(device).type == "cpu":
@@ -63,7 +65,8 @@ def load(
         raise ValueError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     if template is None:
         raise ValueError(f"model {name!r} cannot be loaded: it has no chat template, so its prompt format is unknown")
-    return VideoModel(name, model.to(device).eval(), tokenizer, preprocessing, template)
+    note = note_on if name == SMALL else None
+    return VideoModel(name, model.to(device).eval(), tokenizer, preprocessing, template, note)
 
 
 def _builtin_folder() -> Path:
@@ -76,10 +79,10 @@ def _builtin_folder() -> Path:
 
 def _model_class(config: Any) -> Any:
     """The transformers class of a checkpoint, if there is an adapter for it."""
-    names = [name for name in config.architectures or () if name in FAMILIES]
+    names = [name for name in config.architectures or () if name in supported()]
     if not names:
         raise ValueError(
             f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
-            f"supported are: {', '.join(sorted(FAMILIES))}"
+            f"supported are: {', '.join(supported())}"
         )
     return getattr(transformers, names[0])

@@ -3,9 +3,9 @@
 The file (MUST unless marked MAY be absent; a group that the codec cannot fill is absent and `capability` says why):
 
     /            attributes format="codecmeta", format_version=1, codecmeta_version, ffmpeg_version, codec, profile,
-                 pixel_format, width, height (displayed), rotation, stream_index, crop, time_base, average_rate,
-                 duration_seconds, source_name, source_bytes, source_mtime_ns, source_sha256 (of the size, the first
-                 and the last MiB), settings (JSON), capability (JSON)
+                 pixel_format, width, height (displayed), rotation, MAY: mirrored (1), stream_index, crop, time_base,
+                 average_rate, duration_seconds, source_name, source_bytes, source_mtime_ns, source_sha256 (of the size,
+                 the first and the last MiB), settings (JSON), capability (JSON)
     /frames      one row per displayed frame: pts, time, picture_type, keyframe, packet_bytes, gop, corrupt
     /gops        start, stop, packet_bytes_mean
     /motion      MAY: frame, indptr, vectors; the vectors of frame[i] are rows indptr[i]:indptr[i + 1], those into the
@@ -45,6 +45,7 @@ from codecmeta.errors import CacheError
 from codecmeta.record.metadata import Frames, Gops, Maps, Metadata, Motion, Stream
 
 SUFFIX = ".codecmeta.h5"
+_CHUNKS = 1 << 23  # bytes of unpacked chunks that an open dataset may hold: a 64-frame map of 1080p is one of 4 MiB
 
 
 def save(meta: Metadata, path: str | PathLike[str]) -> None:
@@ -86,12 +87,19 @@ def load(path: str | PathLike[str]) -> Metadata:
         raise CacheError(f"{path}: damaged cache file ({error}); extract it again with overwrite") from error
 
 
+def reopen(path: Path) -> Metadata:
+    """Open a cache file that `load` has found sound before: the same, without looking for harm again. For a file that
+    may have changed since, it may fail anywhere."""
+    file = h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNKS)
+    return _record(path, file)
+
+
 def opened(path: Path) -> h5py.File:
     """The HDF5 file of a cache, checked for being one. Raises CacheError."""
     if not path.is_file():
         raise CacheError(f"{path}: no such cache file; make it with codecmeta extract")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNKS)
     except OSError as error:
         raise CacheError(f"{path}: not a readable HDF5 file ({error}); extract it again with overwrite") from error
     try:
@@ -128,6 +136,7 @@ def _record(path: Path, file: h5py.File) -> Metadata:
         duration_seconds=float(attrs["duration_seconds"]),
         stream_index=int(attrs["stream_index"]),
         crop=(int(attrs["crop"][0]), int(attrs["crop"][1])) if "crop" in attrs else (0, 0),
+        mirrored=bool(attrs["mirrored"]) if "mirrored" in attrs else False,
     )
     frames = Frames(**{name: file["frames"][name][:] for name in Frames.__dataclass_fields__})
     gops = Gops(**{name: file["gops"][name][:] for name in Gops.__dataclass_fields__})

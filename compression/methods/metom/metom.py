@@ -15,6 +15,7 @@ from codecmeta.compression.methods.metom.btm import choose_core, fold, merge_ove
 from codecmeta.compression.methods.metom.matm import Matm
 from codecmeta.compression.methods.metom.ragged import RaggedPlan, plan_ragged, token_places
 from codecmeta.compression.methods.metom.twins import curvature_weights, frame_difference
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, budget_tokens, require
 from codecmeta.decisions.budget import frame_budgets, gop_weights
@@ -43,6 +44,8 @@ class Metom(Strategy):
     the language model: the tokens that the question looks at least are merged into similar survivors; it costs rows of
     attention and depends on the question. The paper prints neither tau nor tau_tem, the minimum per frame, nor MATM's
     layers and percentage; the defaults here are choices, to be calibrated per model.
+
+    rpm, btm, matm: switch a stage off or on.
 
     budget: rho, share of visual tokens that may enter the language model (BTM's M_v = rho T N). Merging over time can
     only lower it. 1.0 switches BTM off.
@@ -74,6 +77,36 @@ class Metom(Strategy):
     """
 
     name: ClassVar[str] = "metom"
+    effects: ClassVar[Effects] = {
+        **dict.fromkeys(
+            ("tau_mode", "connectivity", "max_region", "min_keep", "pos", "proportional"),
+            ("rpm=true", lambda own: own.rpm),
+        ),
+        "q": ("rpm=true and tau_mode=quantile", lambda own: own.rpm and own.tau_mode == "quantile"),
+        "share": ("rpm=true and tau_mode=target", lambda own: own.rpm and own.tau_mode == "target"),
+        "tau": ("rpm=true and tau_mode=fixed", lambda own: own.rpm and own.tau_mode == "fixed"),
+        **dict.fromkeys(
+            ("budget", "alloc", "minimum", "ties", "tau_tem", "temporal_span", "temporal_radius", "chain", "fold"),
+            ("btm=true", lambda own: own.btm),
+        ),
+        "weights": ("btm=true", lambda own: own.btm),
+        "gop_mode": (
+            "btm=true and weights=packets or shuffled",
+            lambda own: own.btm and own.weights in ("packets", "shuffled"),
+        ),
+        "seed": ("btm=true and weights=shuffled", lambda own: own.btm and own.weights == "shuffled"),
+        **dict.fromkeys(
+            ("window_density", "robust", "signal"),
+            (
+                "density_source=residual, and rpm or btm",
+                lambda own: own.density_source == "residual" and (own.rpm or own.btm),
+            ),
+        ),
+        "density_source": ("rpm or btm", lambda own: own.rpm or own.btm),
+        **dict.fromkeys(
+            ("percent", "matm_layer", "matm_watch", "matm_queries", "matm_fold"), ("matm=true", lambda own: own.matm)
+        ),
+    }
 
     budget: float = 0.5
     rpm: bool = True
