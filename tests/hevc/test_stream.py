@@ -76,7 +76,7 @@ def test_picture_types_are_those_of_the_decoded_frames(name):
     parsed = [parser.parse(packet) for packet in packets]
     shown = sorted(range(len(packets)), key=keys.__getitem__)
     assert [chr(parsed[i].picture_type) for i in shown] == expected
-    assert [chr(headers.picture_type(packets[i])) for i in shown] == expected
+    assert [chr(headers.look(packets[i]).picture_type) for i in shown] == expected
 
 
 @pytest.mark.parametrize("name", ["medium", "B pyramid", "open GoP", "closed GoP", "temporal layers"])
@@ -172,7 +172,7 @@ def test_a_packet_may_be_cut_anywhere():
         assert parser.parse(packets[0]).complete
         picture = parser.parse(packets[1][:length])
         assert picture is None or not picture.complete
-        assert headers_of(extradata).picture_type(packets[1][:length]) in (0, ord("P"), ord("B"))
+        assert headers_of(extradata).look(packets[1][:length]).picture_type in (0, ord("P"), ord("B"))
 
 
 def test_other_slices_stand_where_the_first_is_missing():

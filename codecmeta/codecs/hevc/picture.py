@@ -331,8 +331,9 @@ class PictureParser:
         s, h = self.s, self.h
         if picture.lists and self._words[state.H_DEPENDENT]:
             picture.lists.append(picture.lists[-1])
-        else:
-            self._set_references(picture, buffer, motion)
+        elif not self._set_references(picture, buffer, motion):
+            picture.errors.append("slice header: references that the picture does not have")
+            return
         picture.slice_types.append(self._words[state.H_TYPE])
         if self.trace:
             words = h[: state.H_ENTRIES + int(h[state.H_NUM_ENTRIES])].copy()
@@ -368,15 +369,18 @@ class PictureParser:
 
     def _set_references(
         self, picture: Picture, buffer: DecodedPictureBuffer | None, motion: dict[int, Picture]
-    ) -> None:
-        """What the kernels ask of the references of a slice, and whether its vectors are exact."""
+    ) -> bool:
+        """What the kernels ask of the references of a slice, and whether its vectors are exact; False: the first slice
+        of the picture says that there are none."""
         s, words = self.s, self._words
         s[state.HAVE_COLLOCATED] = 0
         self._collocated = _NOTHING
         if words[state.H_TYPE] == state.I:
             picture.lists.append(([], []))
-            return
+            return True
         references = (buffer or DecodedPictureBuffer.alone(words, picture.sps)).lists(words)
+        if [len(one) for one in references] != words[state.H_NUM_REF_0 : state.H_NUM_REF_1 + 1]:
+            return False
         now = picture.reference_poc
         differences, long_term = [0] * 32, [0] * 32
         for at, entries in zip((0, 16), references, strict=True):
@@ -392,15 +396,16 @@ class PictureParser:
             )
         )
         if not words[state.H_TEMPORAL_MVP]:
-            return
+            return True
         collocated = references[0 if words[state.H_COLLOCATED_L0] else 1][words[state.H_COLLOCATED_REF]]
         found = motion.get(collocated.identity)
         if found is None or (found.sps.width, found.sps.height) != (picture.sps.width, picture.sps.height):
             picture.vectors_exact = False
-            return
+            return True
         picture.vectors_exact &= found.vectors_exact and found.complete
         s[state.HAVE_COLLOCATED] = 1
         self._collocated = found.motion
+        return True
 
     def _finish(self, picture: Picture, bits: int) -> None:
         """Copy what was found out of the work areas."""

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from codecmeta.codecs.hevc.maps import block_maps, block_rms, motion_vectors, qp_and_bits, rms_maps, write_vectors
 from codecmeta.codecs.hevc.nal import (
+    BLA_W_LP,
+    LAST_IRAP,
     has_wrong_lengths,
     is_slice,
     layer_of,
@@ -27,7 +29,7 @@ from codecmeta.codecs.hevc.sequence import PictureSequence
 from codecmeta.codecs.hevc.slice_data import slice_segment_data
 from codecmeta.codecs.hevc.slice_header import slice_segment_header
 from codecmeta.codecs.hevc.sps import SPS
-from codecmeta.codecs.look import Look, hevc_look
+from codecmeta.codecs.look import Look
 from codecmeta.codecs.protocol import Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
 
@@ -49,18 +51,14 @@ def headers_of(extradata: bytes | None) -> HevcHeaders:
 
 
 class HevcHeaders:
-    """Picture types by slice headers, size and crop by the first parameter set; of any HEVC."""
+    """Types and random access points by slice headers, size and crop by the first parameter set; of any HEVC."""
 
     def __init__(self, extradata: bytes | None) -> None:
-        self._extradata = extradata or b""
         self._sets = parameter_sets_of(extradata)
         self._length_size = nal_length_size_of(extradata)
         self.coded = _first_coded(self._sets)
 
     def look(self, packet: bytes) -> Look:
-        return hevc_look(packet, self._extradata)._replace(picture_type=self.picture_type(packet))
-
-    def picture_type(self, packet: bytes) -> int:
         """By the first slice; parameter sets on the way are taken in, as one says how many bits to skip."""
         for unit in nal_units(packet, self._length_size):
             if layer_of(unit):
@@ -69,10 +67,11 @@ class HevcHeaders:
                 self._sets.add(unit)
                 continue
             try:
-                return self._slice_type(unit)
+                kind = self._slice_type(unit)
             except EndOfData:
-                return 0
-        return 0
+                break
+            return Look(kind, starts=BLA_W_LP <= type_of(unit) <= LAST_IRAP)
+        return Look(doubt="a packet without a readable slice header")
 
     def _slice_type(self, unit: bytes) -> int:
         r = BitReader(rbsp_of(unit[:32]))

@@ -155,7 +155,7 @@ def _linked_only() -> Iterator[None]:
     all that it calls, which takes most of the time. Where a newer numba has other names for these steps it does.
     """
     names = ("finalize", "_raise_if_finalized", "_finalize_dynamic_globals")
-    if ARRAYS or not all(hasattr(JITCodeLibrary, name) for name in names) or not hasattr(JITCPUCodegen, "set_env"):
+    if not all(hasattr(JITCodeLibrary, name) for name in names) or not hasattr(JITCPUCodegen, "set_env"):
         yield
         return
     finalize, set_env = JITCodeLibrary.finalize, JITCPUCodegen.set_env
