@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from codecmeta.cli.choose import events, frames
 from codecmeta.cli.eval import evaluate
 from codecmeta.cli.extract import extract
 from codecmeta.cli.failure import Interruptible
@@ -21,5 +22,5 @@ def main() -> None:
     """Read what the video codec already knows, and make video language models fast with it."""
 
 
-for _command in (evaluate, extract, methods, run, show):
+for _command in (evaluate, events, extract, frames, methods, run, show):
     main.add_command(_command)

@@ -15,6 +15,7 @@ from codecmeta.cli.doing import doing
 from codecmeta.cli.failure import Failed, failures
 from codecmeta.cli.method_list import methods_epilog
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
+from codecmeta.decisions.choose import POLICIES, Policy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.warm_up import warm_up
 
@@ -39,19 +40,26 @@ from codecmeta.extraction.warm_up import warm_up
     "--frames",
     type=click.IntRange(1),
     default=None,
-    help="Pictures shown to the model, evenly spread over time. Default: what the model was made for, else 16.",
+    help="Pictures shown to the model. Default: what the model was made for, else 16.",
+)
+@click.option(
+    "--choose",
+    type=click.Choice(POLICIES),
+    default="uniform",
+    show_default=True,
+    help="How the pictures are chosen, before any is decoded: see `codecmeta frames`.",
 )
 @click.option("--set", "options", metavar="NAME=VALUE", multiple=True, help="An option of the method; may be repeated.")
 @click.option(
     "--text-model",
     default=None,
     metavar="ID_OR_FOLDER",
-    help="For metok: a SigLIP or CLIP model that says how well each picture fits the question. Default: packet sizes "
-    "decide, whatever the question.",
+    help="A SigLIP or CLIP model that says how well each picture fits the question, for metok and for --choose query. "
+    "Default: packet sizes decide, whatever the question.",
 )
 @click.option("--compare", is_flag=True, help="Run the plain model too, and print both.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Keyframe segments decoded at once.")
+@click.option("--jobs", type=click.IntRange(1), default=None, help="Workers that decode. Default: all cores.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=64, show_default=True, help="Longest answer.")
 @click.option(
     "--cache",
@@ -69,11 +77,12 @@ def run(
     method: str,
     budget: float | None,
     frames: int | None,
+    choose: Policy,
     options: tuple[str, ...],
     text_model: str | None,
     compare: bool,
     device: str,
-    jobs: int,
+    jobs: int | None,
     max_new_tokens: int,
     cache: Path | None,
     as_json: bool,
@@ -90,7 +99,7 @@ def run(
             compression, models = libraries()
         strategy = compression.make(method, budget=budget, options=_pairs(options))
         check_usage(question, method, compare, text_model, _pairs(options))
-        if text_model is not None:
+        if text_model is not None and choose != "query":
             models.scorable(strategy)
         if not video.exists():
             raise VideoError(f"{video}: no such file")
@@ -103,14 +112,24 @@ def run(
             text = None if text_model is None else models.load_text_image(text_model, device)
         ready = perf_counter()
         strategies = [strategy, compression.Plain()] if compare else [strategy]
-        each = [{"strategy": one, "text_model": text if one is strategy else None} for one in strategies]
-        covered = strategy.needs_metadata or text is not None
+        helped = strategies if choose == "query" else [strategy]
+        each = [{"strategy": one, "text_model": text if one in helped else None} for one in strategies]
+        scored = text is not None and choose != "query"
         with doing("loading compiled kernels"):
             warm_up()
         warm = perf_counter()
         with doing("reading the video"):
-            clip = loaded.clip(video, frames, jobs=jobs, meta=cache, covered=covered, text_model=text)
-        ask = partial(loaded.ask, video, question, clip=clip)
+            clip = loaded.clip(
+                video,
+                frames,
+                choose=choose,
+                question=question,
+                jobs=jobs,
+                meta=cache,
+                covered=strategy.needs_metadata or scored,
+                text_model=text,
+            )
+        ask = partial(loaded.ask, video, question, choose=choose, clip=clip)
         with doing("answering"):
             if compare:  # warm up, so that the first one does not pay for starting
                 for one in each:

@@ -68,7 +68,8 @@ def _of_cache(file: Path) -> dict[str, Any]:
 
 def _text(summary: dict[str, Any]) -> str:
     types = ", ".join(f"{count} {kind}" for kind, count in summary["picture_types"].items())
-    turned = f", rotated {summary['rotation']} degrees" if summary["rotation"] else ""
+    turned = ", mirrored" if summary.get("mirrored") else ""
+    turned += f", rotated {summary['rotation']} degrees" if summary["rotation"] else ""
     corrupt = f", {summary['corrupt_frames']} corrupt" if summary["corrupt_frames"] else ""
     gops = summary["gops"]
     lines = [

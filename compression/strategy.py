@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.options import Effects, check_literals
@@ -124,3 +124,17 @@ def require(meta: Metadata | None, rows: Any, strategy: Strategy) -> tuple[Metad
     if meta is None or rows is None:
         raise ValueError(f"method {strategy.name!r} plans from codec metadata: pass meta and the sampled frame rows")
     return meta, np.asarray(rows, np.int64)
+
+
+def rows_of(strategy: Strategy, meta: Metadata | None, frames: ArrayLike | None) -> NDArray[np.int64] | None:
+    """Rows of the pictures in the inputs, None where the strategy can do without."""
+    if frames is not None:
+        return np.asarray(frames, np.int64)
+    if not strategy.needs_metadata:
+        return None
+    if meta is None or meta.residual is None:
+        raise ValueError(
+            f"method {strategy.name!r} plans from codec metadata: pass meta, and as frames the frame-table rows of the "
+            "pictures in the inputs"
+        )
+    return np.asarray(meta.residual.frame, np.int64)

@@ -20,9 +20,21 @@ from torch import Tensor
 from codecmeta.compression import Plan, Session, Strategy, adapter_for, apply
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
+from codecmeta.decisions.choose import Choice
 from codecmeta.record.metadata import Metadata
 
-STAGES = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill", "first_token", "total")
+STAGES = (
+    "probe",
+    "choose",
+    "decode",
+    "metadata",
+    "preprocess",
+    "vision",
+    "strategy",
+    "prefill",
+    "first_token",
+    "total",
+)
 """The stages that are timed, in order."""
 
 
@@ -37,10 +49,13 @@ class Answer:
     prompt, measured. query_agnostic: whether a method that is made to look at the question before the language model
     did without (METok where no text-image model has scored the frames). note: what has to be known beside the answer.
 
-    seconds: probe (packet table), decode (pictures), metadata (what the codec's signals cost beyond decoding),
-    preprocess (resizing, normalising, tokenising), vision (encoder and projector), strategy (planning and reducing, and
-    what a text-image model does for it), prefill (language model over the prompt), first_token (from the start until
-    the first token's scores, everything before included), total.
+    choice: why these frames, where they were chosen.
+
+    seconds: probe (packet table), choose (the frames, where a policy does; its own probe included), decode (pictures),
+    metadata (what the codec's signals cost beyond decoding), preprocess (resizing, normalising, tokenising), vision
+    (encoder and projector), strategy (planning and reducing, and what a text-image model does for it), prefill
+    (language model over the prompt), first_token (from the start until the first token's scores, everything before
+    included), total.
     """
 
     text: str
@@ -58,6 +73,7 @@ class Answer:
     query_agnostic: bool
     seconds: dict[str, float]
     plan: Plan | None = field(repr=False, compare=False)
+    choice: Choice | None = field(default=None, repr=False, compare=False)
     note: str = ""
     trace: Trace | None = field(default=None, repr=False, compare=False)
 
@@ -67,9 +83,11 @@ class Answer:
         return self.tokens_kept / self.tokens_full
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the plan and the trace, ready for JSON; `text` is called `answer`."""
+        """Everything but the plan and the trace, ready for JSON; `text` is called `answer`, the choice of frames
+        `chosen`."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
-        return {"answer": values.pop("text"), **values, "share_kept": round(self.share_kept, 4)}
+        chosen = {} if self.choice is None else {"chosen": self.choice.as_dict()}
+        return {"answer": values.pop("text"), **values, "share_kept": round(self.share_kept, 4), **chosen}
 
 
 @dataclass(frozen=True)
@@ -88,13 +106,21 @@ class Trace:
 class Clip:
     """The sampled pictures of a video as a model sees them, uint8 (T, height, width, 3), their rows in the frame table,
     int64 (T,), metadata of the video, and the seconds that reading took, by stage (see `codecmeta.read`).
-    text_pictures: the same pictures as a text-image model sees them, where there is one."""
+    text_pictures: the same pictures as a text-image model sees them, where there is one. choice: why these frames,
+    where they were chosen."""
 
     meta: Metadata
     rows: NDArray[np.int64]
     pictures: NDArray[np.uint8]
     seconds: dict[str, float]
     text_pictures: NDArray[np.uint8] | None = None
+    choice: Choice | None = None
+
+    @property
+    def times(self) -> list[float]:
+        """When each picture is shown, seconds."""
+        times: list[float] = self.meta.frames.time[self.rows].tolist()
+        return times
 
     @property
     def seconds_apart(self) -> float | None:
@@ -119,7 +145,7 @@ class Memory:
     """What the vision encoder made of one clip, for methods that leave it alone or merge the same patches."""
 
     def __init__(self) -> None:
-        self._seen: dict[Any, Tensor] = {}
+        self._seen: dict[Any, tuple[Tensor, Any]] = {}
 
     def recall(self, session: Session, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The inputs, without pixels where the session can do with what was seen before."""
@@ -127,9 +153,9 @@ class Memory:
         if key is None:
             return inputs
         if key not in self._seen:
-            session.remember = lambda video: self._seen.__setitem__(key, video)
+            session.remember = lambda *made: self._seen.__setitem__(key, made)
             return inputs
-        session.recall(self._seen[key])
+        session.recall(*self._seen[key])
         return {name: value for name, value in inputs.items() if name != names.PIXELS}
 
 

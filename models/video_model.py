@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,6 +18,7 @@ import codecmeta
 from codecmeta.cache.recognise import check_video
 from codecmeta.compression import Metok, Plain, Session, Strategy, adapter_for, make
 from codecmeta.compression.engine import transformers_names as names
+from codecmeta.decisions.choose import Choice, Policy
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.models.answer import STAGES, Answer, Clip, Trace, answer_all
@@ -57,8 +58,9 @@ class VideoModel:
         question: str,
         *,
         strategy: Strategy | str | None = None,
-        frames: int | None = None,
-        jobs: int = 1,
+        frames: int | Choice | None = None,
+        choose: Policy = "uniform",
+        jobs: int | None = None,
         max_new_tokens: int = 64,
         meta: Metadata | str | PathLike[str] | None = None,
         text_model: TextImage | None = None,
@@ -69,13 +71,14 @@ class VideoModel:
         >>> model.ask("clip.mp4", "How many objects are there?", strategy="metom").tokens_kept
         128
 
-        strategy: a method's name or a strategy with options; default: the plain model. frames: pictures shown, evenly
-        spread over time; default: what the checkpoint was made for, else 16. jobs: groups of pictures decoded at the
-        same time. max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's
-        metadata or its cache file, where they were extracted before; only the pictures are then read from the video.
-        text_model: from `codecmeta.models.load_text_image`, tells METok how well each frame fits the question; its time
-        counts as the strategy's. clip: what `clip` read of this video before, for several methods or questions; what
-        reading took then counts in every answer.
+        strategy: a method's name or a strategy with options; default: the plain model. frames: how many pictures are
+        shown, or a `Choice` of them; default: what the checkpoint was made for, else 16. choose: the policy that picks
+        them, see `codecmeta.choose_frames`; for "query" a text_model is needed. jobs: workers, by default all cores.
+        max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's metadata or its
+        cache file, where they were extracted before; only the pictures are then read from the video. text_model: from
+        `codecmeta.models.load_text_image`, tells METok how well each frame fits the question; its time counts as the
+        strategy's. clip: what `clip` read of this video before, for several methods or questions; what reading took
+        then counts in every answer.
 
         Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
         ValueError for what the method cannot do.
@@ -84,42 +87,62 @@ class VideoModel:
             raise ValueError("the question is empty; ask something about the video")
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
-        covered = (replace(scorable(chosen), frame_scores=()) if text_model else chosen).needs_metadata
+        helped = text_model is not None and choose != "query"  # METok's frames are scored; else only the choice is
+        covered = (replace(scorable(chosen), frame_scores=()) if helped else chosen).needs_metadata
         shared = clip is not None
-        clip = clip or self.clip(video, frames, jobs=jobs, meta=meta, covered=covered, text_model=text_model)
+        clip = clip or self.clip(
+            video,
+            frames,
+            choose=choose,
+            question=question,
+            jobs=jobs,
+            meta=meta,
+            covered=covered,
+            text_model=text_model,
+        )
         seconds = dict(clip.seconds)
         shown = perf_counter()
-        inputs = self.inputs(clip.pictures, question, seconds=clip.seconds_apart)
+        inputs = self.inputs(clip.pictures, question, clip.times, seconds=clip.seconds_apart)
         ready = perf_counter()
         resized = seconds.pop("transform")
         seconds["preprocess"] = resized + ready - shown
-        if text_model:
+        if text_model and isinstance(chosen, Metok):
             chosen = self.scored(chosen, clip, question, text_model)
         scoring = perf_counter() - ready
         said = answer_all(self.model, self.tokenizer, [inputs], chosen, clip, max_new_tokens=max_new_tokens)[0]
         session = said.session
         seconds |= session.seconds
         seconds["strategy"] += scoring
+        before = sum(clip.seconds.values()) if shared else 0.0
         if shared and not session.strategy.needs_metadata:
-            seconds["metadata"] = 0.0  # read for another method
-        before = sum(seconds[name] for name in ("probe", "decode", "metadata")) + resized if shared else 0.0
+            before -= seconds["metadata"]  # read for another method
+            seconds["metadata"] = 0.0
         seconds["first_token"] = before + said.first_token_at - start
         seconds["total"] = before + perf_counter() - start
-        return self._answer(said.text, question, chosen, session, seconds, clip.meta, clip.rows)
+        return self._answer(said.text, question, chosen, session, seconds, clip)
 
     def clip(
         self,
         video: str | PathLike[str],
-        frames: int | None = None,
+        frames: int | Choice | None = None,
         *,
-        jobs: int = 1,
+        choose: Policy = "uniform",
+        question: str | None = None,
+        jobs: int | None = None,
         meta: Metadata | str | PathLike[str] | None = None,
         covered: bool = True,
         text_model: TextImage | None = None,
     ) -> Clip:
         """Read the pictures of a video that `ask` would show, and their metadata; arguments as there. covered: whether
         metadata that is given must hold maps of these pictures."""
-        count = frames or self.preprocessing.num_frames or 16
+        choice = frames if isinstance(frames, Choice) else None
+        count = 0 if isinstance(frames, Choice) else frames or self.preprocessing.num_frames or 16
+        picked: dict[str, float] = {}
+        if choice is None and choose != "uniform":
+            source = fspath(video) if not isinstance(meta, Metadata) else meta
+            choice = codecmeta.choose_frames(
+                source, count, policy=choose, question=question, scorer=text_model, seconds=picked
+            )
         sizes = [self.preprocessing, *([text_model.preprocessing] if text_model else [])]
 
         def resize(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
@@ -127,11 +150,13 @@ class VideoModel:
 
         seconds: dict[str, float] = {}
         if meta is None:
-            known, rows, pictures = codecmeta.read(fspath(video), count, transform=resize, jobs=jobs, seconds=seconds)
+            known, rows, pictures = codecmeta.read(
+                fspath(video), choice or count, transform=resize, jobs=jobs, seconds=seconds
+            )
         else:
             start = perf_counter()
             known = meta if isinstance(meta, Metadata) else _cached(meta, fspath(video))
-            rows = sample_rows(known.frames.time, count)
+            rows = sample_rows(known.frames.time, count) if choice is None else choice.rows
             if covered:
                 _check_covered(known, rows, fspath(meta) if not isinstance(meta, Metadata) else "the metadata")
             seconds["metadata"] = perf_counter() - start
@@ -139,7 +164,8 @@ class VideoModel:
         if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
             rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
         own, *others = (np.stack(each) for each in zip(*pictures, strict=True))
-        return Clip(known, rows, own, seconds, *others)
+        seconds["choose"] = sum(picked.values())
+        return Clip(known, rows, own, seconds, others[0] if others else None, choice)
 
     def prompt(self, question: str) -> str:
         """The chat template around a question about a video, with one placeholder for the video."""
@@ -164,15 +190,24 @@ class VideoModel:
         best = np.reshape(scores, (-1, self.adapter.pictures)).max(axis=1)
         return replace(metok, frame_scores=tuple(best.tolist()))
 
-    def inputs(self, pictures: NDArray[np.uint8], question: str, *, seconds: float | None = None) -> dict[str, Tensor]:
-        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors. seconds:
-        between two pictures, for models that place them in time (Qwen2.5-VL)."""
+    def inputs(
+        self,
+        pictures: NDArray[np.uint8],
+        question: str,
+        times: Sequence[float] | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> dict[str, Tensor]:
+        """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors. times:
+        seconds, when each picture is shown, for models whose prompts say so. seconds: between two pictures, for models
+        that place them in time (Qwen2.5-VL)."""
         video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
         placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         prompt = self.prompt(question)
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
-        prompt = prompt.replace(placeholder, placeholder * placeholders)
+        token = self.tokenizer.convert_ids_to_tokens
+        prompt = prompt.replace(placeholder, self.adapter.placeholders(placeholders, times, token))
         ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
         video[names.PIXELS] = video[names.PIXELS].to(self.model.dtype)
         types = names.token_types(self.model, ids, self.adapter.video_token)
@@ -187,8 +222,7 @@ class VideoModel:
         strategy: Strategy,
         session: Session,
         seconds: dict[str, float],
-        meta: Metadata,
-        rows: NDArray[np.int64],
+        clip: Clip,
     ) -> Answer:
         assert session.counts is not None and session.kept is not None  # the prompt held the video
         return Answer(
@@ -197,7 +231,7 @@ class VideoModel:
             model=self.name,
             method=strategy.name,
             budget=getattr(strategy, "budget", 1.0),
-            frames=len(rows),
+            frames=len(clip.rows),
             tokens_full=session.tokens_full,
             tokens_kept=session.tokens_kept,
             tokens_llm_mean=float(np.mean(session.layer_tokens)),
@@ -208,7 +242,8 @@ class VideoModel:
             seconds={name: round(seconds[name], 6) for name in STAGES},
             plan=session.plan,
             note="" if self.note is None else self.note(question),
-            trace=Trace(meta, rows, session.counts, session.kept),
+            choice=clip.choice,
+            trace=Trace(clip.meta, clip.rows, session.counts, session.kept),
         )
 
 

@@ -98,6 +98,12 @@ def test_setup_cfg_lists_every_package() -> None:
         importlib.import_module(name)
 
 
+def test_tools_that_only_read_find_the_folders_beside_the_package() -> None:
+    """`mypy` and editors in the root: typings/codecmeta holds a link to each."""
+    links = {one.name: one.resolve() for one in (ROOT / "typings" / "codecmeta").iterdir()}
+    assert links == {name: ROOT / name for name in ("cli", "compression", "models")}
+
+
 def test_constraints_are_exact_and_within_the_bounds_of_setup_cfg() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()[1:]
     pins = [re.fullmatch(r"([a-z0-9-]+)==([\w.]+)(?: ; .+)?", line) for line in lines]

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from codecmeta.cache.locks import needs_posix, try_lock
 from codecmeta.cache.unfinished import begin_unfinished
-from codecmeta.locks import needs_posix, try_lock
 
 
 @dataclass(frozen=True, slots=True)

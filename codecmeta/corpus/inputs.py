@@ -16,7 +16,7 @@ from codecmeta.cache.recognise import is_of
 from codecmeta.cache.store import SUFFIX
 
 VIDEO_SUFFIXES = frozenset(
-    ".264 .3gp .avi .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mkv "
+    ".264 .265 .3gp .asf .avi .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mkv "
     ".mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
 )
 

@@ -214,14 +214,14 @@ def _intra_evidence(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Per I picture: does it come off the encoder's clock (0..1), how far does its texture differ from that of the I
     picture before it, and what happens after it from what happened before. In logits, beside 8 for off the clock."""
-    off_clock, differs, moves = np.zeros((3, len(signals.kind)))
+    off, differs, moves = np.zeros((3, len(signals.kind)))
     rows = np.flatnonzero(signals.kind == I)
     if len(rows) < 2:
-        return off_clock, differs, moves
+        return off, differs, moves
     # Keyframes keep their own clock: an intra picture that is none does not restart it.
-    off_clock[rows[1:]] = _off_clock(rows)
+    off[rows[1:]] = off_clock(rows)
     keys = np.flatnonzero(signals.key)
-    off_clock[keys[1:]] = _off_clock(keys)
+    off[keys[1:]] = off_clock(keys)
     texture = np.abs(np.diff(signals.energy[rows], axis=0)).mean(axis=1)
     sizes = np.abs(np.diff(signals.bytes[rows]))
     differs[rows[1:]] = np.where(np.isfinite(texture), 4.5 * np.minimum(texture, 1.5), 1.5 + 5 * np.minimum(sizes, 1))
@@ -229,10 +229,10 @@ def _intra_evidence(
     speed = np.nan_to_num(np.median(np.sqrt(np.square(flow).sum(axis=2)), axis=1))
     layout = np.nan_to_num(np.abs(steps(signals.energy, signals.kind, 4)).mean(axis=1))
     moves[rows] = (3 * np.minimum(speed, 2) + 1.5 * np.minimum(layout, 1.5))[rows]
-    return off_clock, differs, moves
+    return off, differs, moves
 
 
-def _off_clock(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def off_clock(rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """0..1 for each row but the first: its distance to the row before is not the one that an encoder keeps to."""
     gaps = np.diff(rows)
     if not len(gaps):

@@ -7,6 +7,7 @@ cores are used by decoding several keyframe segments at the same time instead.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,24 +20,32 @@ from numpy.typing import NDArray
 
 from codecmeta.container.packets import PacketTable, open_video
 from codecmeta.container.segments import Damage, Segment, segment_packets
+from codecmeta.decoding.exported import exported_qp, exported_vectors
 from codecmeta.record.display import QpBlocks
-from codecmeta.record.metadata import VECTOR, B, I, P
+from codecmeta.record.metadata import B, I, P
 
 _TYPES = {1: I, 2: P, 3: B, 4: P, 5: I, 6: P, 7: B}  # AVPictureType: I, P, B, S (sprite), SI, SP, BI
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One displayed frame as it left the decoder. packet: index of the packet it came from. vectors: dtype VECTOR in
-    the coded picture's own coordinates, None where none were exported for it. qp: `QpBlocks` or None."""
+    """One displayed frame as it left the decoder. packet: index of the packet it came from."""
 
     row: int
     packet: int
     frame: Any
     picture_type: int
     corrupt: bool
-    vectors: NDArray[np.void] | None
-    qp: QpBlocks | None
+
+    @property
+    def vectors(self) -> NDArray[np.void] | None:
+        """dtype VECTOR in the coded picture's own coordinates, None where none were exported for it."""
+        return exported_vectors(self.frame)
+
+    @property
+    def qp(self) -> QpBlocks | None:
+        """Its quantisers, None where none were exported for it."""
+        return exported_qp(self.frame)
 
 
 def decode_segment(
@@ -47,9 +56,14 @@ def decode_segment(
     *,
     side_data: bool = True,
     opened: tuple[Any, Any] | None = None,
+    only: NDArray[np.bool_] | None = None,
+    threads: int = 1,
 ) -> Iterator[Decoded]:
     """Decode one segment in display order; stop iterating when the frames you need have come.
 
+    only: bool (packets,), of a segment that is not linear: the decoder gets these packets and no others, and their
+    frames come; the rest must be such that it can do without (`container.decode_cost`). threads: frame threads of
+    FFmpeg's; pictures are the same with any number, exported side data is not, and takes one.
     opened: (container, stream) of `open_video`, from which other segments may have been decoded before, with the same
     `side_data` and the first segment of the file, if any, first; else the file is opened, which for two hours of mp4
     takes as long as decoding a second.
@@ -59,38 +73,44 @@ def decode_segment(
     """
     order = packets.display_order
     row_of = dict(zip(order[segment.rows.start : segment.rows.stop].tolist(), segment.rows, strict=True))
-    next_row = segment.rows.start
+    if only is not None:
+        row_of = {packet: row for packet, row in row_of.items() if only[packet] and packet < segment.stop}
+    coming = deque(row_of.values())
+    frames = 0
     source = open_video(path, stream) if opened is None else nullcontext(opened)
-    for packet, frame, error in _frames(source, packets, segment, side_data):
+    for packet, frame, error in _frames(source, packets, segment, side_data, only, 1 if side_data else threads):
         if segment.linear:
-            row: int | None = next_row
+            row: int | None = frames
         else:
             row = row_of.get(packet)
             if row is None and not error:
                 continue  # a leading picture of this keyframe, or of the next one: another segment's business
-            if error or row != next_row or frame.is_corrupt:
+            if error or not coming or row != coming.popleft() or frame.is_corrupt:
                 raise Damage
         if frame is None:
             continue
         assert row is not None
-        next_row = row + 1
+        frames += 1
         yield Decoded(
             row,
             packet,
             frame,
             _TYPES.get(int(frame.pict_type), P),
             bool(frame.is_corrupt),
-            _vectors(frame) if side_data else None,
-            _qp(frame) if side_data else None,
         )
-        if next_row >= segment.rows.stop and not segment.linear:
+        if not coming and not segment.linear:
             return
-    if not segment.linear and next_row < segment.rows.stop:
+    if coming and not segment.linear:
         raise Damage
 
 
 def _frames(
-    source: AbstractContextManager[tuple[Any, Any]], packets: PacketTable, segment: Segment, side_data: bool
+    source: AbstractContextManager[tuple[Any, Any]],
+    packets: PacketTable,
+    segment: Segment,
+    side_data: bool,
+    only: NDArray[np.bool_] | None,
+    threads: int,
 ) -> Iterator[tuple[int, Any, bool]]:
     """(packet index, frame, error): frame is None where error says that a packet could not be decoded."""
     with source as (container, video):
@@ -98,13 +118,15 @@ def _frames(
         if codec.is_open:
             codec.flush_buffers()  # as after a seek: nothing of another segment is left
         else:
-            codec.thread_type = "NONE"
-            codec.thread_count = 1
+            codec.thread_type = "FRAME" if threads > 1 else "NONE"
+            codec.thread_count = threads
             codec.copy_opaque = True
             if side_data:
                 codec.options = {"flags2": "+export_mvs", "export_side_data": "venc_params"}
         index = segment.first
         for index, packet in segment_packets(container, video, packets, segment):
+            if only is not None and not only[index]:
+                continue
             # a new object for every packet: PyAV finds it again by its id(), and small integers are shared
             packet.opaque = (index,)
             try:
@@ -119,31 +141,3 @@ def _frames(
                 yield frame.opaque[0], frame, False
         except (av.FFmpegError, ValueError):
             yield index, None, True
-
-
-def _vectors(frame: Any) -> NDArray[np.void] | None:
-    """The exported vectors, field by field: the struct has padding bytes that nobody initialises, and a view would keep
-    the whole frame alive."""
-    exported = frame.side_data.get("MOTION_VECTORS")
-    if exported is None:
-        return None
-    source = exported.to_ndarray()
-    vectors = np.empty(len(source), VECTOR)
-    for name in ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y"):
-        vectors[name] = source[name]
-    vectors["scale"] = source["motion_scale"]
-    return vectors
-
-
-def _qp(frame: Any) -> QpBlocks | None:
-    """AVVideoEncParams (libavutil/video_enc_params.h) read as plain integers: PyAV's own qp_map refuses cropped and
-    MBAFF pictures and loops in Python."""
-    exported = frame.side_data.get("VIDEO_ENC_PARAMS")
-    if exported is None:
-        return None
-    raw = memoryview(exported)
-    count = int.from_bytes(raw[:4], "little")
-    offset, size = np.frombuffer(raw[8:24], np.uint64).astype(int)
-    base = int(np.frombuffer(raw[28:32], np.int32)[0])
-    blocks = np.frombuffer(raw[offset : offset + count * size], np.int32).reshape(count, size // 4)[:, :5].copy()
-    return QpBlocks(base, blocks)

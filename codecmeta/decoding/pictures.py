@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -14,12 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.container.colours import matrix_of
+from codecmeta.container.decode_cost import droppable, second_fields
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Damage, Segment, linear_segment, plan_segments
 from codecmeta.decoding.decoder import decode_segment
 from codecmeta.errors import VideoError
-from codecmeta.record.display import Display
+from codecmeta.record.display import Display, displayed_map
 from codecmeta.record.metadata import Metadata, Stream
 
 
@@ -29,7 +33,7 @@ def read_pictures(
     rows: NDArray[np.int64],
     *,
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     seconds: dict[str, float] | None = None,
 ) -> list[Any]:
     """The displayed pictures of some rows of `meta.frames`: uint8 RGB (height, width, 3) each, or what `transform` made
@@ -38,9 +42,10 @@ def read_pictures(
     >>> meta = codecmeta.load("clip.codecmeta.h5")
     >>> pictures = read_pictures("clip.mp4", meta, meta.residual.frame[:4])
 
-    What `codecmeta.read` does, without reading the metadata again. rows: int64 (T,), ascending. jobs: groups of
-    pictures decoded at the same time. seconds: receives what "probe", "decode" and "transform" took. Raises VideoError
-    for files that cannot be read, and where the file does not show the frames that the table lists.
+    What `codecmeta.read` does, without reading the metadata again. rows: int64 (T,), ascending. jobs: workers, by
+    default all cores; the pictures are the same with any number. seconds: receives what "probe", "decode" and
+    "transform" took. Raises VideoError for files that cannot be read, and where the file does not show the frames that
+    the table lists.
     """
     start = perf_counter()
     probe, packets = probe_with_packets(Path(path), stream=meta.stream.stream_index)
@@ -49,20 +54,24 @@ def read_pictures(
 
     def decode(segment: Segment) -> dict[int, Any]:
         within = [int(row) for row in rows if segment.linear or row in segment.rows]
-        return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent))
+        return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent, threads))
 
-    segments = [one for one in plan_segments(packets, probe.stream.codec) if one.linear or _holds(one, rows)]
+    segments = plan_segments(packets, probe.stream.codec)
+    if not segments[0].linear and len(probe.frames) != len(meta.frames):  # the metadata is that of a decoder
+        segments = [linear_segment(packets)]
+    jobs = cores() if jobs is None else jobs
+    threads = max(1, jobs // max(sum(one.linear or _holds(one, rows) for one in segments), 1))
     try:
         with ThreadPoolExecutor(jobs) as pool:
-            parts = list(pool.map(decode, segments))
+            parts = list(pool.map(decode, [one for one in segments if one.linear or _holds(one, rows)]))
     except Damage:
         parts = [decode(linear_segment(packets))]
     pictures = {row: picture for part in parts for row, picture in part.items()}
     missing = [int(row) for row in rows if row not in pictures]
-    if missing or (not segments[0].linear and len(probe.frames) != len(meta.frames)):
+    if missing:
         raise VideoError(
-            f"{path}: shows {len(probe.frames)} frames, the metadata lists {len(meta.frames)}"
-            f"{f', of which row {missing[0]} did not come out' if missing else ''}; read the metadata again"
+            f"{path}: the metadata lists {len(meta.frames)} frames, of which row {missing[0]} did not come out; "
+            "read the metadata again"
         )
     if seconds is not None:
         end = perf_counter()
@@ -79,13 +88,25 @@ def pictures_of(
     rows: Sequence[int],
     transform: Callable[[NDArray[np.uint8]], Any] | None,
     spent: list[float] | array[float],
+    threads: int = 1,
 ) -> Iterator[tuple[int, Any]]:
     """(row, what the transform makes of its displayed picture) for these rows of a segment, ascending, from one
-    decoder that stops at the last of them. spent: receives the seconds of each transform. Raises Damage."""
-    wanted, last = set(rows), rows[-1] if rows else -1
-    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False)
+    decoder that gets the fewest packets with which they are what a full decode gives. spent: receives the seconds of
+    each transform. threads: FFmpeg's frame threads. Raises Damage."""
+    if not rows:
+        return
+    wanted, last, only = set(rows), rows[-1], None
+    if segment.linear:
+        threads = 1  # what becomes of a damaged picture depends on them
+    else:
+        needed = packets.display_order[list(rows)]
+        needed += second_fields(packets)[needed]
+        only = ~droppable(packets)
+        only[needed] = True
+        segment = replace(segment, stop=int(needed.max()) + 1)
+    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False, only=only, threads=threads)
     with closing(decoded):  # type: ignore[type-var]
-        for one in decoded if rows else ():
+        for one in decoded:
             if one.row in wanted:
                 picture = displayed_picture(one.frame, Display.of(one.frame, facts))
                 start = perf_counter()
@@ -101,11 +122,16 @@ def displayed_picture(frame: Any, display: Display) -> NDArray[np.uint8]:
     width, height = display.shown_width, display.shown_height
     if display.rotation in (90, 270):
         width, height = height, width
+    frame.colorspace = matrix_of(frame)
     if (frame.width, frame.height) != (width, height):
         frame = frame.reformat(width=width, height=height)
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, -display.rotation // 90))
+    return displayed_map(frame.to_ndarray(format="rgb24"), display)
 
 
 def _holds(segment: Segment, rows: NDArray[np.int64]) -> bool:
     return any(int(row) in segment.rows for row in rows)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

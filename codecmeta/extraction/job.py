@@ -68,10 +68,11 @@ class Job:
         stream: int | None,
         transform: Transform | None,
         stages: Stages,
+        tables: tuple[Probe, PacketTable] | None = None,
     ) -> Job:
-        """Probe the video. Raises VideoError."""
+        """Probe the video, unless its tables are at hand. Raises VideoError."""
         start = perf_counter()
-        probe, packets = probe_with_packets(path, stream=stream)
+        probe, packets = tables or probe_with_packets(path, stream=stream)
         stages.probe = perf_counter() - start
         facts = probe.stream
         if not (facts.width > 0 and facts.height > 0):

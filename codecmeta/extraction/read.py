@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from codecmeta.container.packets import PacketTable
+from codecmeta.container.source import Source, as_path, name_of
+from codecmeta.decisions.choose import Choice
+from codecmeta.decoding.pictures import cores
 from codecmeta.errors import VideoError
 from codecmeta.extraction.job import Stages
 from codecmeta.extraction.scan import scan
-from codecmeta.record.metadata import Metadata
+from codecmeta.record.metadata import Metadata, Probe
 from codecmeta.record.parts import Collector
-from codecmeta.record.selection import row_numbers, selected
+from codecmeta.record.selection import Selection, row_numbers, selected
 
 
 def extract(
-    path: str | PathLike[str],
+    path: Source,
     *,
-    frames: Literal["all", "keyframes"] | int | None = None,
+    frames: Literal["all", "keyframes"] | int | Choice | None = None,
     rows: ArrayLike | None = None,
     times: ArrayLike | None = None,
     details: bool = True,
@@ -33,10 +36,11 @@ def extract(
     >>> meta = extract("clip.mp4", frames=16)
     >>> meta.residual.values.shape, meta.motion.of(0)
 
+    path: the file, its bytes, or an open binary file.
     frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a
     number, evenly spread over time, for a question about the video, "all", the default, for a cache that serves every
-    sampling. rows: in its place, indices of frames in display order, int (n,). times: in its place, seconds, float
-    (n,), each of which means the nearest frame. details: where the source
+    sampling, a `Choice` for frames that `choose_frames` found. rows: in its place, indices of frames in display order,
+    int (n,). times: in its place, seconds, float (n,), each of which means the nearest frame. details: where the source
     knows them (H.264), also bits per block, the chroma residual and the distance to each vector's reference, and the
     luma residual as it is; without them it is rounded to 32 steps per power of two, within 1.6 %, which takes a
     quarter off its space. jobs: keyframe segments decoded at the same time; the result is the same whatever the
@@ -47,19 +51,20 @@ def extract(
     of the video among them.
     """
     collector = Collector()
-    selection = selected(frames, rows, times)
-    found = scan(Path(path), collector, frames=selection, details=details, jobs=jobs, stream=stream)
-    return collector.metadata(found)
+    selection, tables = _selected(frames, rows, times)
+    with as_path(path) as file:
+        found = scan(file, collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
+    return replace(collector.metadata(found), path=name_of(path))
 
 
 def read(
-    path: str | PathLike[str],
-    frames: int | None = None,
+    path: Source,
+    frames: int | Choice | None = None,
     *,
     rows: ArrayLike | None = None,
     times: ArrayLike | None = None,
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     stream: int | None = None,
     seconds: dict[str, float] | None = None,
 ) -> tuple[Metadata, NDArray[np.int64], Any]:
@@ -72,10 +77,11 @@ def read(
     often. What is returned as rows is its `frames_indices` in turn.
 
     frames: so many, 16 by default, evenly spread over time with both ends included; fewer come back where the video
-    has fewer. rows: in its place, indices of frames in display order, int (n,). times: in its place, seconds, float
-    (n,), each of which means the nearest frame; fewer come back where several mean the same one. transform: called
-    with each displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that
-    a list of small tensors takes the place of full-size frames. seconds: receives what the stages took: "probe",
+    has fewer; or a `Choice` of `choose_frames`. rows: in its place, indices of frames in display order, int (n,).
+    times: in its place, seconds, float (n,), each of which means the nearest frame; fewer come back where several mean
+    the same one. transform: called with each displayed picture, uint8 RGB (height, width, 3); what it returns is kept
+    instead of the picture, so that a list of small tensors takes the place of full-size frames. jobs: workers, by
+    default all cores; the result is the same with any number. seconds: receives what the stages took: "probe",
     "decode", "transform", and "metadata", which is what the codec's signals cost beyond decoding.
 
     Returns (metadata that covers these frames, their rows in the frame table int64 (T,), the pictures uint8
@@ -83,27 +89,39 @@ def read(
     """
     collector = Collector()
     stages = Stages()
-    selection = selected(frames, rows, times, default=16)
+    jobs = cores() if jobs is None else jobs
+    selection, tables = _selected(frames, rows, times, default=16)
     if isinstance(selection, str):
         raise ValueError(f"frames={frames!r}: pictures are held in memory; pass how many, rows or times")
-    found = scan(
-        Path(path),
-        collector,
-        frames=selection,
-        jobs=jobs,
-        stream=stream,
-        transform=transform or _identity,
-        stages=stages,
-    )
+    with as_path(path) as file:
+        found = scan(
+            file,
+            collector,
+            frames=selection,
+            jobs=jobs,
+            stream=stream,
+            transform=transform or _identity,
+            stages=stages,
+            tables=tables,
+        )
     if seconds is not None:
         seconds.update(stages.shares(jobs))
     shown, images = np.array(collector.image_rows, np.int64), collector.images
     if rows is not None:
         given = row_numbers(rows)
         if len(lost := np.setdiff1d(given, shown)):
-            raise VideoError(f"{path}: row {lost[0]} did not come out of the decoder")
+            raise VideoError(f"{name_of(path)}: row {lost[0]} did not come out of the decoder")
         shown, images = given, [images[one] for one in np.searchsorted(shown, given)]
-    return collector.metadata(found), shown, images if transform else np.stack(images)
+    return replace(collector.metadata(found), path=name_of(path)), shown, images if transform else np.stack(images)
+
+
+def _selected(
+    frames: Any, rows: ArrayLike | None, times: ArrayLike | None, default: Any = "all"
+) -> tuple[Selection, tuple[Probe, PacketTable] | None]:
+    """A selection, and the tables of the file that come with a choice."""
+    if isinstance(frames, Choice) and rows is None and times is None:
+        return selected(rows=frames.rows), frames.tables
+    return selected(frames, rows, times, default=default), None
 
 
 def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,10 +12,12 @@ from pathlib import Path
 from time import perf_counter
 
 from codecmeta.codecs.protocol import Refused
+from codecmeta.container.packets import PacketTable
 from codecmeta.container.segments import Damage
 from codecmeta.extraction import by_decoder, by_parser
 from codecmeta.extraction.job import Job, Stages, Transform
 from codecmeta.extraction.outcome import Outcome
+from codecmeta.record.metadata import Probe
 from codecmeta.record.parts import Found, Sink
 from codecmeta.record.selection import Selection, check_jobs
 
@@ -32,11 +34,12 @@ def scan(
     stream: int | None = None,
     transform: Transform | None = None,
     stages: Stages | None = None,
+    tables: tuple[Probe, PacketTable] | None = None,
 ) -> Found:
     """Read what a selection needs and give it to a sink in display order; returns the tables and how signals came
-    about."""
+    about. tables: those of the file, where it was probed just now."""
     check_jobs(jobs)
-    job = Job.begin(path, frames, details, jobs, stream, transform, stages or Stages())
+    job = Job.begin(path, frames, details, jobs, stream, transform, stages or Stages(), tables)
     start = perf_counter()
     try:
         return _read(job, sink).found(job)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_GAP = 20  # times the usual distance of two frames: a longer one is a hole in the recording, or a wrong time stamp
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -63,9 +65,9 @@ def row_numbers(rows: ArrayLike) -> NDArray[np.int64]:
 
 
 def check_jobs(jobs: int) -> None:
-    """Raise ValueError unless jobs is positive."""
-    if jobs < 1:
-        raise ValueError(f"jobs={jobs}: expected at least 1")
+    """Raise ValueError unless jobs is a positive whole number."""
+    if not isinstance(jobs, Integral) or isinstance(jobs, bool) or jobs < 1:
+        raise ValueError(f"jobs={jobs!r}: expected a whole number, at least 1")
 
 
 def as_setting(selection: Selection) -> Any:
@@ -96,10 +98,42 @@ def rows_of(selection: int | tuple[float, ...] | Rows, time: NDArray[np.float64]
 
 
 def sample_rows(time: NDArray[np.float64], frames: int | tuple[float, ...]) -> NDArray[np.int64]:
-    """Rows of so many frames evenly spread in time, both ends included, or of the frames nearest to given times; fewer
-    where several would be the same frame. time: float64 (n,), seconds of every frame."""
-    targets = np.linspace(time[0], time[-1], frames) if isinstance(frames, int) else np.array(frames, np.float64)
+    """Rows of so many frames evenly spread in time, both ends included, or of the frames nearest to given times.
+
+    time: float64 (n,), seconds of every frame, ascending. As many rows as asked for come back, or all there are; fewer
+    only where several given times mean the same frame. Where steps in time fall into a hole of the recording, and would
+    give one frame several times, a gap twenty times as long as frames usually are apart counts as one usual step.
+    """
+    if isinstance(frames, tuple):
+        return np.unique(_nearest(time, np.array(frames, np.float64)))
+    if frames >= len(time):
+        return np.arange(len(time), dtype=np.int64)
+    for clock in (time, _without_gaps(time)):
+        rows = _nearest(clock, np.linspace(clock[0], clock[-1], frames))
+        if len(np.unique(rows)) == frames:
+            return rows
+    return _spread(rows, len(time))
+
+
+def _nearest(time: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The row nearest in time to each target, the earlier one of two; int64, ascending with the targets."""
     after = np.clip(np.searchsorted(time, targets), 1, max(len(time) - 1, 1))
     before = after - 1
     nearer = np.where(targets - time[before] <= time[np.minimum(after, len(time) - 1)] - targets, before, after)
-    return np.unique(np.minimum(nearer, len(time) - 1)).astype(np.int64)
+    return np.minimum(nearer, len(time) - 1).astype(np.int64)
+
+
+def _without_gaps(time: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times with every long gap shortened to the usual distance of two frames; untouched without one."""
+    steps = np.diff(time)
+    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    if not (steps > _GAP * usual).any():
+        return time
+    return np.concatenate([time[:1], time[0] + np.cumsum(np.where(steps > _GAP * usual, usual, steps))])
+
+
+def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Ascending rows below `count` with repetitions -> as many different ones, each moved as little as it takes."""
+    order = np.arange(len(rows))
+    rows = np.maximum.accumulate(rows - order) + order  # every one above the one before
+    return np.minimum(rows, count - len(rows) + order).astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecmeta.compression.plan import Layout
@@ -22,10 +22,10 @@ class Adapter(ABC):
     """Where one loaded model keeps what strategies touch.
 
     video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
-    last visual token that carry no picture. keep_ids: whether position ids of kept tokens are preserved by default.
-    preferences: the checkpoint's own, see `Strategy`.
-    gapless: whether they can be numbered without gaps at all (not where they are rows and columns). pictures: sampled
-    pictures per temporal position.
+    last visual token that carry no picture. one_piece: whether nothing may stand between the placeholders of a video.
+    keep_ids: whether position ids of kept tokens are preserved by default. preferences: the checkpoint's own, see
+    `Strategy`. gapless: whether they can be numbered without gaps at all (not where they are rows and columns).
+    pictures: sampled pictures per temporal position. first_cut: first layer at whose entry tokens can be taken out.
     inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
     vision: modules whose run is timed, first and last.
     """
@@ -33,6 +33,8 @@ class Adapter(ABC):
     video_token: int
     image_token: int
     separators: ClassVar[int] = 0
+    one_piece: ClassVar[bool] = True
+    first_cut: int = 1
     keep_ids: bool
     preferences: Mapping[str, Any]
     gapless: ClassVar[bool] = True
@@ -59,6 +61,11 @@ class Adapter(ABC):
     def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
         """What the stock model's generate() takes for a clip beside the prompt, and how many placeholders the prompt
         must hold. pixels: float (pictures, 3, height, width)."""
+
+    def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
+        """What stands in a prompt for a video of `count` placeholders. times: seconds of its pictures, where they are
+        known. token: the text of a token's number."""
+        return token(self.video_token) * count
 
     @abstractmethod
     def newline(self) -> Tensor | None:

@@ -49,14 +49,17 @@ def _queries_and_keys(module: nn.Module, kwargs: dict[str, Any], rows: int) -> t
     hidden, cache = call["hidden"], call.get("cache")
     cos, sin = (names.combined(one, module) for one in call["rotary"])
 
-    def heads(projection: str, states: Tensor) -> Tensor:
-        projected = names.part(module, projection)(states)
-        return projected.unflatten(-1, (-1, names.part(module, "head width"))).transpose(1, 2)
+    def heads(which: str, states: Tensor) -> Tensor:
+        projected = names.part(module, f"{which} projection")(states)
+        projected = projected.unflatten(-1, (-1, names.part(module, "head width")))
+        if names.has(module, f"{which} norm"):
+            projected = names.part(module, f"{which} norm")(projected)
+        return projected.transpose(1, 2)
 
-    queries = rotate(heads("query projection", hidden[:, -rows:]), cos[..., -rows:, :], sin[..., -rows:, :])
+    queries = rotate(heads("query", hidden[:, -rows:]), cos[..., -rows:, :], sin[..., -rows:, :])
     if cache is not None:
         return queries[0], names.keys_of(cache, module)[0]
-    return queries[0], rotate(heads("key projection", hidden), cos, sin)[0]
+    return queries[0], rotate(heads("key", hidden), cos, sin)[0]
 
 
 def _probabilities(queries: Tensor, keys: Tensor, module: nn.Module, kwargs: dict[str, Any], last: int) -> Tensor:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Family:
     """cls: name of the adapter's class. module: where it is, in `codecmeta.models.adapters`. label: what people call
-    the model, for the README and help texts."""
+    the model, for docs/methods.md and help texts."""
 
     cls: str
     module: str
@@ -28,6 +28,7 @@ FAMILIES: dict[str, Family] = {
     "LlavaOnevisionForConditionalGeneration": Family("LlavaOnevision", "llava_onevision", "LLaVA-OneVision"),
     "Qwen2VLForConditionalGeneration": Family("Qwen2VL", "qwen2_vl", "Qwen2-VL"),
     "Qwen2_5_VLForConditionalGeneration": Family("Qwen25VL", "qwen2_vl", "Qwen2.5-VL"),
+    "Qwen3VLForConditionalGeneration": Family("Qwen3VL", "qwen3_vl", "Qwen3-VL"),
 }
 """Class of a transformers model -> row. A new model of this package is one adapter file and one row here; see
 `codecmeta.compression.plugins` for those of others."""

@@ -19,14 +19,16 @@ from codecmeta.compression.plan import Reduced
 class Prompt:
     """One prompt on its way through the layers: which of its tokens are alive, and what they were looked at.
 
-    entered: the visual tokens. first: the place of the first among the `length` tokens that enter the model.
-    separators: how many tokens right behind them are no text.
+    entered: the visual tokens. where: int64 (n,) ascending, the place of each among the `length` tokens that enter the
+    model. separators: how many tokens right behind the last of them are no text.
     """
 
-    def __init__(self, inside: Inside, entered: Reduced, first: int, length: int, separators: int = 0) -> None:
-        self.inside, self.entered, self.first, self.length = inside, entered, first, length
-        self.count = count = len(entered.slots)
-        self.text = length - first - count - separators
+    def __init__(
+        self, inside: Inside, entered: Reduced, where: NDArray[np.int64], length: int, separators: int = 0
+    ) -> None:
+        self.inside, self.entered, self.where, self.length = inside, entered, where, length
+        self.count = count = len(where)
+        self.text = length - int(where[-1]) - 1 - separators
         if self.text < 1:
             raise ValueError(
                 "the prompt ends with the video; a method that asks the text what matters needs some after it"
@@ -64,7 +66,7 @@ class Prompt:
             raise ContractError(
                 f"{self.held(layer)} keys in the cache of layer {layer}", f"it shows {len(scores)} while it is filled"
             )
-        self.scores[layer] = (self.alive, scores[self.first : self.first + len(self.alive)].clone())
+        self.scores[layer] = (self.alive, scores[torch.as_tensor(self.among(self.alive), device=scores.device)])
 
     def scores_of(self, alive: NDArray[np.int64]) -> dict[int, Tensor]:
         """How much some tokens were looked at: float32 (n,) for each watched layer so far that had all of them."""
@@ -78,24 +80,34 @@ class Prompt:
         """How many tokens of the prompt are in the cache of a layer."""
         return self.length - self.count + len(self.by_layer[layer])
 
+    def places(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 ascending: all tokens with these visual ones, numbered as they entered the model."""
+        there = np.ones(self.length, bool)
+        there[self.where] = False
+        there[self.where[alive]] = True
+        return np.flatnonzero(there)
+
+    def among(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 (n,): the places of these visual tokens among `places`."""
+        return np.searchsorted(self.places(alive), self.where[alive])
+
     def kept(self, layer: int, device: torch.device) -> Tensor:
         """int64: the tokens in the cache of a layer, numbered as they entered the model."""
-        return self._places(self.by_layer[layer], device)
+        return torch.as_tensor(self.places(self.by_layer[layer]), device=device)
 
     def _cut(self, layer: int, hidden: Tensor) -> Tensor:
-        before, after = self.first, self.first + len(self.alive)
-        scores = self.scores_of(self.alive)
-        chosen, states = self.inside.cut(layer, self.entered, self.alive, scores, hidden[0, before:after])
+        before, now = self.places(self.alive), self.among(self.alive)
+        visual = hidden[0, torch.as_tensor(now, device=hidden.device)]
+        chosen, states = self.inside.cut(layer, self.entered, self.alive, self.scores_of(self.alive), visual)
         if len(chosen) == len(self.alive):
             return hidden
         self.alive = self.alive[chosen]
-        self._index = self._places(self.alive, hidden.device)
+        after = self.places(self.alive)
+        self._index = torch.as_tensor(after, device=hidden.device)
         self._angles = None
-        return torch.cat((hidden[:, :before], states[None].to(hidden.dtype), hidden[:, after:]), dim=1)
-
-    def _places(self, alive: NDArray[np.int64], device: torch.device) -> Tensor:
-        end = np.arange(self.first + self.count, self.length)
-        return torch.as_tensor(np.concatenate((np.arange(self.first), self.first + alive, end)), device=device)
+        hidden = hidden[:, torch.as_tensor(np.searchsorted(before, after), device=hidden.device)]
+        hidden[0, torch.as_tensor(self.among(self.alive), device=hidden.device)] = states.to(hidden.dtype)
+        return hidden
 
     def _rotary(self, angles: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Cosines and sines of the tokens alive; gathered once per cut, as all layers get the same ones."""
@@ -109,8 +121,5 @@ def forget(cache: Any, layers: tuple[int, ...], prompt: Prompt) -> None:
     for layer in layers:
         places = prompt.by_layer[layer]
         stay = prompt.inside.remember(layer, places, prompt.scores_of(places))
-        first, total = prompt.first, prompt.held(layer)
-        behind = np.arange(first + len(places), total)
-        keep = np.concatenate((np.arange(first), first + stay, behind))
-        names.keep_in(cache, layer, keep)
+        names.keep_in(cache, layer, np.searchsorted(prompt.places(places), prompt.places(places[stay])))
         prompt.by_layer[layer] = places[stay]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.contract import ContractError
 from codecmeta.compression.inside import Inside
 
@@ -24,9 +25,15 @@ def check_decoder(inner: nn.Module, language_model: nn.Module) -> None:
     names.require(language_model, "embeddings", "positions", "mask", "cache")
 
 
-def check_layers(language_model: nn.Module, layers: Sequence[nn.Module], inside: Inside, sets: bool) -> None:
-    """What strategies rely on that act inside the layers. sets: whether positions are (time, row, column)."""
-    for number, layer in enumerate(layers):
+def check_layers(adapter: Adapter, inside: Inside) -> None:
+    """What strategies rely on that act inside the layers. Raises ValueError where one wants to cut too early."""
+    language_model, first_cut = adapter.language_model, adapter.first_cut
+    if early := [layer for layer in inside.cuts if layer < first_cut]:
+        raise ValueError(
+            f"this model adds visual features behind its first layers; tokens can be taken out at the entry of layer "
+            f"{first_cut} or later, not at {', '.join(map(str, early))}"
+        )
+    for number, layer in enumerate(adapter.layers):
         names.require(layer, "hidden", "mask", "rotary")
         attention: nn.Module = names.part(layer, "attention")
         names.require(attention, "hidden", "rotary", "mask", "cache")
@@ -36,8 +43,9 @@ def check_layers(language_model: nn.Module, layers: Sequence[nn.Module], inside:
         if number in inside.watch:
             for what in ("query projection", "key projection", "head width", "scale"):
                 names.part(attention, what)
-        if names.implementation(language_model) != "flash_attention_2":
-            _check_heeds(attention, names.implementation(language_model), _by_mask(language_model, attention, sets))
+        kernel = names.implementation(language_model)
+        if kernel != "flash_attention_2":
+            _check_heeds(attention, kernel, _by_mask(language_model, attention, sets=not adapter.gapless))
 
 
 def check_patch_attention(attention: nn.Module, implementation: str) -> None:
@@ -70,6 +78,7 @@ def check_segments(attention: nn.Module, implementation: str) -> None:
 
 
 def _by_mask(language_model: nn.Module, attention: nn.Module, sets: bool) -> Callable[[Tensor, bool], Tensor]:
+    """Run one attention module of a decoder. sets: whether positions are (time, row, column)."""
     rotary_embedding = names.part(language_model, "rotary embedding")
 
     def run(hidden: Tensor, alone: bool) -> Tensor:

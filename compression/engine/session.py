@@ -31,10 +31,17 @@ from codecmeta.compression.engine.layers import hook_layers, planned_runs
 from codecmeta.compression.engine.packing import Packing
 from codecmeta.compression.engine.prompt import Prompt, forget
 from codecmeta.compression.engine.proof import check_cache, check_decoder, check_fired, check_layers, check_lengths
-from codecmeta.compression.engine.shortened import Compressed, check_prompt, put_in_place, realised
+from codecmeta.compression.engine.shortened import (
+    Compressed,
+    check_prompt,
+    contiguous,
+    kept_places,
+    put_in_place,
+    realised,
+)
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
-from codecmeta.compression.strategy import Strategy
+from codecmeta.compression.strategy import Strategy, rows_of
 from codecmeta.record.metadata import Metadata
 
 PACKING = "hooks that merge patches"
@@ -91,7 +98,7 @@ class Session:
         self.seconds = {"vision": 0.0, "strategy": 0.0, "prefill": 0.0}
         self.first_token_at: float | None = None
         self._meta = meta
-        self._rows = _rows(strategy, meta, frames)
+        self._rows = rows_of(strategy, meta, frames)
         self._planning = 0.0
         self.fired: Counter[str] = Counter()
         self._packing: Packing | None = None
@@ -110,7 +117,7 @@ class Session:
         self._prefilling = False
         self._handles: list[RemovableHandle] = []
         self._recalled: Tensor | None = None
-        self.remember: Callable[[Tensor], None] | None = None
+        self.remember: Callable[[Tensor, Any], None] | None = None
 
     @property
     def tokens_full(self) -> int:
@@ -140,17 +147,18 @@ class Session:
 
     def encoding(self) -> tuple[Any, ...] | None:
         """What the tokens that the vision encoder makes of a clip depend on beside the clip: a key. None where the
-        encoder has to run: for the plan, or for more than its tokens."""
+        encoder has to run: for the plan, or for its attention."""
         plan, strategy = self.plan, self.strategy
-        if plan is None or strategy.needs_pictures or strategy.needs_patches or strategy.needs_vision_attention:
+        if plan is None or strategy.needs_pictures or strategy.needs_vision_attention:
             return None
         if plan.regions is None:
             return ()
         return plan.regions.tobytes(), getattr(strategy, "pos", ""), getattr(strategy, "proportional", "")
 
-    def recall(self, video: Tensor) -> None:
-        """Let the next prompt, which must come without pixels, have these tokens, which were given to `remember`."""
-        self._recalled, self._encoded = video, True
+    def recall(self, video: Tensor, patches: Tensor) -> None:
+        """Let the next prompt, which must come without pixels, have what was given to `remember`: the tokens, and what
+        the projector made of the patches."""
+        self._recalled, self._patches, self._encoded = video, patches, True
 
     def attach(self, model: nn.Module) -> None:
         """Hook into the model; plan already, where the number of pictures is known."""
@@ -179,7 +187,7 @@ class Session:
         add(self.adapter.inner.register_forward_pre_hook(self._before_inner, with_kwargs=True))
         self._inside = self.strategy.inside(len(self.adapter.layers))
         if self._inside is not None:
-            check_layers(language_model, self.adapter.layers, self._inside, sets=not self.adapter.gapless)
+            check_layers(self.adapter, self._inside)
             for handle in hook_layers(self.adapter.layers, self._inside, self):
                 add(handle)
         add(language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True))
@@ -231,7 +239,7 @@ class Session:
         if self._packing is not None and self.fired[PACKING]:  # not where the encoder's output is remembered
             check_fired(self.fired, {PACKING: self._packed_hooks})
         self._packing = None
-        self._patches = output if self.strategy.needs_patches else None
+        self._patches = output if self.strategy.needs_patches or self.remember else None
         self.seconds["vision"] = self._now() - self._started
 
     def _see(self, attention: Tensor) -> None:
@@ -279,18 +287,20 @@ class Session:
         self.counts = np.full(plan.layout.frames, plan.layout.tokens_per_frame, np.int64)
         self.kept = np.ones((plan.layout.frames, plan.layout.tokens_per_frame), bool)
         self.layer_tokens = [full] * plan.layout.depth
-        first, embeddings = int(places[0, 1]), call["embeddings"]
-        video = embeddings[0, first : first + full + self.adapter.separators]
+        embeddings, columns = call["embeddings"], places[:, 1]
         if self._recalled is not None:
-            video.copy_(self._recalled)
+            embeddings[0, columns] = self._recalled
         elif self.remember is not None:
-            self.remember(video.clone())
+            self.remember(embeddings[0, columns], self._patches)
         if plan.slots is None and self._inside is None:
             return call
         check_prompt(self.adapter, self._inside is not None, ids, places, cache, call, full)
         if plan.slots is None:
-            return self._pass_whole(first, full, call)
-        grid = embeddings[0, first : first + full].unflatten(0, (plan.layout.frames, -1))
+            return self._pass_whole(columns[:full], call)
+        where, own = columns[:full].cpu().numpy(), columns[full:].cpu().numpy()
+        whole = contiguous(where)  # then the grid is a view, and what comes out can be written over it
+        grid = embeddings[0, where[0] : where[-1] + 1] if whole else embeddings[0, columns[:full]]
+        grid = grid.unflatten(0, (plan.layout.frames, -1))
         # where the model does not pool, its tokens are the finest there is
         patches = grid if plan.layout.patches == plan.layout.tokens else self._patches
         if self.strategy.needs_vision_attention and self._attention is None:
@@ -304,44 +314,49 @@ class Session:
         self.kept.flat[reduced.slots] = True
         self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
         length = embeddings.shape[1]
-        every = torch.arange(length, device=embeddings.device)
-        slots = torch.as_tensor(reduced.slots, device=embeddings.device)
-        behind = first + full + (0 if reduced.separators is None else self.adapter.separators)
-        keep = torch.cat((every[:first], first + slots, every[behind:]))
-        embeddings = put_in_place(embeddings, reduced.tokens, first, behind)
-        reduced = replace(reduced, tokens=embeddings[0, first : first + len(slots)])
+        kept, visual = kept_places(length, where, reduced.slots, own if reduced.separators is not None else own[:0])
+        keep = torch.as_tensor(kept, device=embeddings.device)
+        index = torch.as_tensor(visual, device=embeddings.device)
+        if whole:
+            embeddings = put_in_place(embeddings, reduced.tokens, kept, visual)
+        else:
+            embeddings = embeddings[:, keep].index_copy(1, index, reduced.tokens[None].to(embeddings.dtype))
+        if self._inside is not None:
+            reduced = replace(reduced, tokens=embeddings[0, index])
         positions, mask = call.get("positions"), call.get("mask")
-        positions = every[None] if positions is None else positions
-        self._shortened = Compressed(
-            keep, length, positions[..., -1:], positions.max(), self._enter(reduced, first, len(keep))
-        )
+        positions = torch.arange(length, device=keep.device)[None] if positions is None else positions
+        prompt = self._enter(reduced, visual, len(kept))
+        self._shortened = Compressed(keep, length, positions[..., -1:], positions.max(), prompt)
         positions = positions[..., keep]
         if self.keep_ids and mask is None and cache is None:
             mask = keep.new_ones(1, length)  # without it, gaps in the positions are taken for packed sequences
         if not self.keep_ids:
             positions = positions - (keep - torch.arange(len(keep), device=keep.device))
         mask = None if mask is None else mask[:, keep]
+        if call.get("deepstack") is not None:  # a token takes the rows of its own place, merged or not
+            slots = torch.as_tensor(reduced.slots, device=keep.device)
+            rows = [features[slots] for features in call["deepstack"]]
+            call.put(visual_mask=call["visual_mask"][:, keep], deepstack=rows)
         return call.put(embeddings=embeddings, positions=positions, mask=mask)
 
-    def _pass_whole(self, first: int, full: int, call: names.Call) -> names.Call:
+    def _pass_whole(self, columns: Tensor, call: names.Call) -> names.Call:
         """Nothing is taken out before the language model, but something will be inside."""
         embeddings = call["embeddings"]
         length = embeddings.shape[1]
         every = torch.arange(length, device=embeddings.device)
         positions = call.get("positions")
         positions = every[None] if positions is None else positions
-        whole = Reduced(embeddings[0, first : first + full], np.arange(full, dtype=np.int64))
-        self._shortened = Compressed(
-            every, length, positions[..., -1:], positions.max(), self._enter(whole, first, length)
-        )
+        whole = Reduced(embeddings[0, columns], np.arange(len(columns), dtype=np.int64))
+        prompt = self._enter(whole, columns.cpu().numpy(), length)
+        self._shortened = Compressed(every, length, positions[..., -1:], positions.max(), prompt)
         return call.put(positions=positions)
 
-    def _enter(self, entered: Reduced, first: int, length: int) -> Prompt | None:
+    def _enter(self, entered: Reduced, where: NDArray[np.int64], length: int) -> Prompt | None:
         """Follow a prompt of `length` tokens through the layers, if the method acts there."""
         if self._inside is not None and self.plan is not None:
             own = self.adapter.separators if entered.separators is None else 0
             entered = replace(entered, layout=self.plan.layout)
-            self.prompt = Prompt(self._inside, entered, first, length, own)
+            self.prompt = Prompt(self._inside, entered, where, length, own)
         return self.prompt
 
     def cached_places(self, layer: int, total: int, device: torch.device) -> Tensor | None:
@@ -432,17 +447,3 @@ class Session:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return perf_counter()
-
-
-def _rows(strategy: Strategy, meta: Metadata | None, frames: ArrayLike | None) -> NDArray[np.int64] | None:
-    """Rows of the pictures in the inputs, None where the strategy can do without."""
-    if frames is not None:
-        return np.asarray(frames, np.int64)
-    if not strategy.needs_metadata:
-        return None
-    if meta is None or meta.residual is None:
-        raise ValueError(
-            f"method {strategy.name!r} plans from codec metadata: pass meta, and as frames the frame-table rows of the "
-            "pictures in the inputs"
-        )
-    return np.asarray(meta.residual.frame, np.int64)

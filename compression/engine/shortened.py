@@ -48,7 +48,8 @@ def check_prompt(
         )
     if (ids == adapter.image_token).any():
         raise ValueError("the prompt holds images beside the video; only one video per prompt is supported")
-    if len(places) != expected or int(places[-1, 1] - places[0, 1]) + 1 != expected:
+    whole = not adapter.one_piece or contiguous(places[:, 1].cpu().numpy())
+    if len(places) != expected or not whole:
         raise ValueError(
             f"the prompt holds {len(places)} video placeholders, expected {expected} in one piece "
             f"({full} tokens and {adapter.separators} separators): one video per prompt, entered in one piece "
@@ -65,13 +66,38 @@ def check_prompt(
         raise ValueError("attention_mask must be two-dimensional (sequences, tokens) or None")
 
 
-def put_in_place(embeddings: Tensor, tokens: Tensor, first: int, behind: int) -> Tensor:
-    """A prompt (1, length, width) with `tokens` for what was from `first` to `behind`.
+def contiguous(places: NDArray[np.int64]) -> bool:
+    """Whether ascending places follow each other without gaps."""
+    return int(places[-1] - places[0]) + 1 == len(places)
+
+
+def kept_places(
+    length: int, where: NDArray[np.int64], slots: NDArray[np.int64], gone: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What is left of a prompt of `length` tokens.
+
+    where: int64 (T * N,) ascending, the place of each slot of the token grid in the prompt. slots: int64 (n,)
+    ascending, those that are taken, one by several tokens, perhaps. gone: places of separators that are taken away.
+    Everything else stays: text, markers, times, newlines. Returns: int64, for each place that is left, where it was;
+    and int64 (n,), which of these hold the visual tokens.
+    """
+    times = np.ones(length, np.int64)
+    times[where] = np.bincount(slots, minlength=len(where))
+    times[gone] = 0
+    kept = np.repeat(np.arange(length), times)
+    visual = np.zeros(length, bool)
+    visual[where] = True
+    return kept, np.flatnonzero(visual[kept])
+
+
+def put_in_place(embeddings: Tensor, tokens: Tensor, kept: NDArray[np.int64], visual: NDArray[np.int64]) -> Tensor:
+    """A prompt (1, length, width) shortened to `kept`, with `tokens` at `visual`, which stand in one piece.
 
     Written over the old one where that is possible: the model holds on to its prompt while the layers run, and a second
     one would be memory that the plain model does not need.
     """
-    length = first + len(tokens) + embeddings.shape[1] - behind
+    length, first = len(kept), int(visual[0])
+    behind = embeddings.shape[1] - (length - first - len(tokens))
     tokens = tokens.to(embeddings.dtype)
     if length > embeddings.shape[1] or embeddings.requires_grad or tokens.requires_grad:
         return torch.cat((embeddings[:, :first], tokens[None], embeddings[:, behind:]), dim=1)

@@ -42,6 +42,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "segment_ends": ("cu_seqlens",),
     "longest_segment": ("max_seqlen",),
     "token_types": (TOKEN_TYPES,),
+    "visual_mask": ("visual_pos_masks",),
+    "deepstack": ("deepstack_visual_embeds",),
     "grid_seconds": ("second_per_grid_ts",),
 }
 """What an argument is -> how it is spelled, newest first."""
@@ -51,6 +53,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "query projection": ("q_proj",),
     "key projection": ("k_proj",),
     "joint projection": ("qkv",),
+    "query norm": ("q_norm",),
+    "key norm": ("k_norm",),
     "heads": ("num_heads",),
     "head width": ("head_dim",),
     "scale": ("scaling", "scale"),
@@ -117,7 +121,8 @@ class Call:
 def parameters(module: nn.Module) -> tuple[str, ...]:
     """Names of what a module's forward takes, in order."""
     own = vars(module).get("forward")
-    return _named(own) if own is not None else _parameters_of_class(type(module))
+    cls: Any = type(module)
+    return _named(own) if own is not None else _parameters_of_class(cls)
 
 
 @lru_cache(maxsize=256)
@@ -165,6 +170,11 @@ def part(owner: Any, what: str) -> Any:
     raise ContractError(
         f"the {what} of {type(owner).__name__} as {' or '.join(ATTRIBUTES[what])}", "it has nothing of that name"
     )
+
+
+def has(owner: Any, what: str) -> bool:
+    """Whether it has this part; for parts that not every model has."""
+    return any(hasattr(owner, name) for name in ATTRIBUTES[what])
 
 
 def call(module: nn.Module, **values: Any) -> Any:

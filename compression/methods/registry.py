@@ -18,7 +18,7 @@ from codecmeta.compression.strategy import Strategy
 @dataclass(frozen=True)
 class Method:
     """cls: name of the class, public in `codecmeta.compression`. module: where it is, in
-    `codecmeta.compression.methods`. line: what it does, for help texts and the README."""
+    `codecmeta.compression.methods`. line: what it does, for help texts and docs/methods.md."""
 
     cls: str
     module: str
@@ -73,6 +73,7 @@ class Methods(Mapping[str, type[Strategy]]):
 
 
 METHODS = Methods()
+"""Every method by name: a mapping to its class, which is imported when it is asked for."""
 
 
 def make(

@@ -43,8 +43,8 @@ def test_a_row_names_a_model_of_transformers_and_its_adapter(name):
     assert FAMILIES[name].cls in vars(module)
 
 
-def test_the_readme_lists_what_the_registries_hold():
-    text = (ROOT / "README.md").read_text()
+def test_the_page_of_methods_lists_what_the_registries_hold():
+    text = (ROOT / "docs" / "methods.md").read_text()
     for name, row in ROWS.items():
         assert f"| `{name}` | {row.line} |" in text
     for name, family in FAMILIES.items():

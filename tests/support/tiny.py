@@ -18,6 +18,8 @@ from transformers import (
     Qwen2Config,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SiglipConfig,
     SiglipModel,
     SiglipVisionConfig,
@@ -101,6 +103,44 @@ def qwen_inputs(frames: int = FRAMES, seed: int = 1, grid: tuple[int, int] = (SI
         "pixel_values_videos": torch.randn(patches, 3 * 2 * 4 * 4, generator=rng),
         "video_grid_thw": torch.tensor([[frames, *grid]]),
     }
+
+
+def qwen3(seed: int = 0, attention: str = "sdpa", deepstack: int = 1) -> Any:
+    """Qwen3-VL with 6x6 patches and 3x3 tokens per pair of pictures; features of so many encoder blocks enter again."""
+    torch.manual_seed(seed)
+    text = {
+        "vocab_size": 96, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12, "max_position_embeddings": 512,
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2], "mrope_interleaved": True,
+        },
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4, "out_hidden_size": 48,
+        "num_position_embeddings": 64, "deepstack_visual_indexes": list(range(deepstack)),
+    }  # fmt: skip
+    config = Qwen3VLConfig(
+        vision_config=vision, text_config=text, tie_word_embeddings=False, video_token_id=VIDEO, image_token_id=IMAGE,
+        vision_start_token_id=92, vision_end_token_id=93,
+    )  # fmt: skip
+    model = Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def qwen3_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """As `qwen_inputs`, with two tokens of time and a marker before every temporal position, and one behind it."""
+    inputs = qwen_inputs(frames, seed)
+    ids = inputs["input_ids"][0]
+    rng = torch.Generator().manual_seed(seed + 1)
+    parts = [ids[:BEFORE], torch.tensor([92])]
+    for _ in range(frames):
+        time = torch.randint(1, 80, (2,), generator=rng)
+        parts += [time, torch.tensor([92]), torch.full((TOKENS**2,), VIDEO), torch.tensor([93])]
+    ids = torch.cat((*parts, torch.tensor([93]), ids[-AFTER:]))[None]
+    types = (ids == VIDEO).long() * 2
+    return {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}
 
 
 def sharpen(model: torch.nn.Module) -> None:

@@ -1,0 +1,92 @@
+"""`codecmeta frames` and `codecmeta events`: what to look at, and where something happens, from packets alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from codecmeta.decisions.choose import POLICIES, TOLERANCE, Policy
+from codecmeta.errors import CacheError, VideoError
+from codecmeta.extraction.choose import choose_frames, packet_events
+
+_TABLE_POLICIES = tuple(one for one in POLICIES if one != "query")  # the others look at pictures
+
+
+@click.command()
+@click.argument("video", type=click.Path(path_type=Path))
+@click.option("-n", "--number", type=click.IntRange(1), default=32, show_default=True, help="How many frames.")
+@click.option("--choose", "policy", type=click.Choice(_TABLE_POLICIES), default="events", show_default=True)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    default=TOLERANCE,
+    show_default=True,
+    help="Part of a slot of time in which a cheap frame may lie.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.option("--csv", "as_csv", is_flag=True, help="A line per frame: row, time, why, score.")
+def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: bool, as_csv: bool) -> None:
+    """Choose frames of VIDEO (or of a cache) before a picture is decoded.
+
+    uniform: evenly spread in time, both ends included. keyframes: evenly among the keyframes. cheap: in each equal slot
+    of time the frame that costs least to decode. events: a quarter as cheap, the rest behind what changes.
+    """
+    _one_format(as_json, as_csv)
+    try:
+        choice = choose_frames(video, number, policy=policy, tolerance=tolerance)
+    except (VideoError, CacheError, ValueError, OSError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+    found = choice.as_dict()
+    if as_json:
+        click.echo(json.dumps({"video": str(video), **found}))
+    elif as_csv:
+        _csv(found["frames"], ("row", "time", "why", "score"))
+    else:
+        click.echo(repr(choice))
+
+
+@click.command()
+@click.argument("video", type=click.Path(path_type=Path))
+@click.option("--most", type=click.IntRange(1), default=64, show_default=True, help="The strongest so many.")
+@click.option("--least", type=click.FloatRange(0), default=3.0, show_default=True, help="Weaker ones are left out.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.option("--csv", "as_csv", is_flag=True, help="A line per event: start, stop, first, last, strength, cut.")
+def events(video: Path, most: int, least: float, as_json: bool, as_csv: bool) -> None:
+    """List where something happens in VIDEO (or a cache), in order of time, from packet sizes alone.
+
+    Strength is in deviations from what is usual for pictures of the same kind; 4 is rare by chance. A cut is marked as
+    one. What ends is an event too.
+    """
+    _one_format(as_json, as_csv)
+    try:
+        found = [asdict(one) for one in packet_events(video, most=most, least=least)]
+    except (VideoError, CacheError, ValueError, OSError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+    if as_json:
+        click.echo(json.dumps({"video": str(video), "events": found}))
+    elif as_csv:
+        _csv(found, ("start", "stop", "first", "last", "strength", "cut"))
+    else:
+        for one in found:
+            kind = "cut" if one["cut"] else ""
+            click.echo(f"{one['start']:>10.2f} s  to {one['stop']:>10.2f} s  {one['strength']:>6.1f}  {kind}".rstrip())
+        if not found:
+            click.echo(f"no event of strength {least:g} or more", err=True)
+
+
+def _one_format(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+
+
+def _csv(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)

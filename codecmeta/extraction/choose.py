@@ -1,0 +1,188 @@
+"""Frames chosen before a picture is decoded, and events found there: from a file, a cache or a record.
+
+choice = choose_frames("film.mp4", 32)
+choice.rows, choice.times, choice.why         # what to decode, and why
+meta, rows, pictures = codecmeta.read("film.mp4", choice)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.cache.store import load
+from codecmeta.container.decode_cost import decode_cost, predicted_seconds
+from codecmeta.container.packets import PacketTable
+from codecmeta.container.probe import probe_with_packets
+from codecmeta.decisions.choose import (
+    POLICIES,
+    TOLERANCE,
+    Candidates,
+    Choice,
+    Policy,
+    choice_of,
+    diverse,
+    reasons_of,
+)
+from codecmeta.decisions.events import change_scores
+from codecmeta.decisions.packet_events import PacketEvent, events_of, picture_kinds
+from codecmeta.extraction.read import read
+from codecmeta.record.metadata import Metadata, Probe
+
+CACHE_SUFFIX = ".h5"
+
+SCORED_SIDE = 448
+"""Pictures for a scorer are shrunk, by whole numbers, to not less than this on their shorter side."""
+
+Scorer = Callable[[list[NDArray[np.uint8]], str], Iterable[float]]
+
+
+def choose_frames(
+    source: str | PathLike[str] | Probe | Metadata,
+    frames: int,
+    *,
+    policy: Policy = "events",
+    tolerance: float = TOLERANCE,
+    question: str | None = None,
+    scorer: Any = None,
+    candidates: int | None = None,
+    packets: PacketTable | None = None,
+    seconds: dict[str, float] | None = None,
+) -> Choice:
+    """Choose `frames` frames of a video; fewer only where it has fewer.
+
+    >>> choose_frames("film.mp4", 16)
+    16 frames by events (12 event, 4 floor): 2,121 packets to decode, about 3.75 s
+    ...
+
+    source: a video, a cache of one, a `Probe` or a `Metadata`. A path to a video is best: the order of its packets and
+    their headers tell more than a frame table. policy: "uniform": evenly spread in time, both ends included, as `read`
+    takes them. "keyframes": evenly among the keyframes; where there are too few, the largest gaps are halved.
+    "cheap": from each equal slot of time the frame that costs the fewest packets beyond those already decoded.
+    "events": a quarter as "cheap", the rest behind what changes, found from packet sizes, and from bits (or residual)
+    per block where a `Metadata` has them for all frames; no gap is longer than (1 + tolerance) / max(2, frames // 4) of
+    the video. "query": `candidates` frames (default 8 per frame) proposed by "events" are decoded, `scorer` says how
+    well each fits `question`, and the best are taken that are not too near to better ones.
+
+    tolerance: the part of a slot, 0 to 1, in which "cheap" may look. scorer: what `load_text_image` gives, or any
+    function from (pictures, question) to one number per picture. packets: of a `Probe`, where they are at hand.
+    seconds: receives what "probe", "choose", "decode" and "score" took.
+
+    Everything but "query" is a function of the tables alone, takes about a microsecond per frame of the video, and is
+    the same on every call. Raises VideoError or CacheError for what cannot be read, ValueError for what makes no sense.
+    """
+    _check(frames, policy, tolerance, question, scorer, candidates)
+    spent = {} if seconds is None else seconds
+    start = perf_counter()
+    known, video = _open(source, packets)
+    spent["probe"] = perf_counter() - start
+    start = perf_counter()
+    frames = min(frames, len(video.frames))
+    if policy == "query":
+        return _by_query(known.path, video, frames, question or "", scorer, candidates or 8 * frames, tolerance, spent)
+    choice = choice_of(video, policy, reasons_of(video, frames, policy, tolerance))
+    spent["choose"] = perf_counter() - start
+    return replace(choice, tables=_tables(known, video))
+
+
+def _check(
+    frames: int, policy: str, tolerance: float, question: str | None, scorer: Any, candidates: int | None
+) -> None:
+    if isinstance(frames, bool) or not isinstance(frames, (int, np.integer)) or frames < 1:
+        raise ValueError(f"frames={frames!r}: expected a whole number of at least 1")
+    if policy not in POLICIES:
+        raise ValueError(f"policy={policy!r}: expected one of {', '.join(POLICIES)}")
+    if not 0 <= tolerance <= 1:
+        raise ValueError(f"tolerance={tolerance}: expected a part of a slot, from 0 to 1")
+    if policy == "query" and (not question or scorer is None):
+        raise ValueError('policy="query" needs a question and a scorer, such as codecmeta.models.load_text_image(...)')
+    if candidates is not None and candidates < frames:
+        raise ValueError(f"candidates={candidates}: expected at least as many as frames ({frames})")
+
+
+def _open(source: Any, packets: PacketTable | None = None) -> tuple[Probe | Metadata, Candidates]:
+    if isinstance(source, (str, PathLike)):
+        path = Path(source)
+        if path.suffix == CACHE_SUFFIX:
+            source = load(path)
+        else:
+            source, packets = probe_with_packets(path)
+    if not isinstance(source, (Probe, Metadata)):
+        raise ValueError(f"source is a {type(source).__name__}; expected a path, a Probe or a Metadata")
+    meta = source if isinstance(source, Metadata) else None
+    cost = decode_cost(source.frames, source.stream, packets)
+    return source, Candidates(source.stream, source.frames, packets, meta, cost)
+
+
+def _by_query(
+    path: Path,
+    video: Candidates,
+    frames: int,
+    question: str,
+    scorer: Any,
+    candidates: int,
+    tolerance: float,
+    spent: dict[str, float],
+) -> Choice:
+    start = perf_counter()
+    proposed = reasons_of(video, min(candidates, len(video.frames)), "events", tolerance)
+    rows = np.array(sorted(proposed))
+    spent["choose"] = perf_counter() - start
+    start = perf_counter()
+    _, rows, pictures = read(path, rows=rows, transform=_shrunk, stream=video.stream.stream_index)
+    spent["decode"] = perf_counter() - start
+    start = perf_counter()
+    scores = np.array(list(getattr(scorer, "scores", scorer)(pictures, question)), np.float64)
+    spent["score"] = perf_counter() - start
+    if scores.shape != (len(pictures),) or not np.isfinite(scores).all():
+        raise ValueError(f"the scorer gave {scores.shape} for {len(pictures)} pictures; expected one number for each")
+    best = diverse(scores, video.frames.time[rows], min(frames, len(rows)))
+    chosen = choice_of(video, "query", {int(rows[one]): ("query", float(scores[one])) for one in best})
+    packets = video.cost.count(rows)  # all candidates were decoded
+    return replace(
+        chosen,
+        packets_to_decode=packets,
+        predicted_seconds=predicted_seconds(video.stream, packets, len(rows)),
+    )
+
+
+def _tables(known: Probe | Metadata, video: Candidates) -> tuple[Probe, PacketTable] | None:
+    return (known, video.packets) if isinstance(known, Probe) and video.packets is not None else None
+
+
+def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture, means of whole blocks of pixels where it is far larger than a text-image model looks at."""
+    factor = min(picture.shape[:2]) // SCORED_SIDE
+    if factor < 2:
+        return picture
+    height, width = (side // factor for side in picture.shape[:2])
+    blocks = picture[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
+    return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+
+
+def packet_events(
+    source: str | PathLike[str] | Probe | Metadata, *, most: int = 64, least: float = 3.0
+) -> list[PacketEvent]:
+    """The events of a video in order of time, from packet sizes alone.
+
+    >>> [(one.start, one.strength) for one in packet_events("clip.mp4")]
+    [(35.5, 6.0)]
+
+    source: a path (best: stream order and packet headers help), a `Probe` or a `Metadata`. most: the strongest so
+    many. least: weaker ones are left out. What ends is an event too, so one thing that comes and goes may be two.
+
+    Raises VideoError for what cannot be read, ValueError for limits that make no sense.
+    """
+    if most < 1 or not least >= 0:
+        raise ValueError(f"most={most}, least={least}: expected at least one event and a strength of 0 or more")
+    known, video = _open(source)
+    change = change_scores(known, np.arange(len(video.frames)))
+    kinds = picture_kinds(video.frames, video.packets)
+    return events_of(video.frames, change, kinds, most=most, least=least)
