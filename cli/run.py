@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -114,7 +116,7 @@ def run(
         strategies = [strategy, compression.Plain()] if compare else [strategy]
         helped = strategies if choose == "query" else [strategy]
         each = [{"strategy": one, "text_model": text if one in helped else None} for one in strategies]
-        scored = text is not None and choose != "query"
+        covered = strategy.needs_metadata or text is not None
         with doing("loading compiled kernels"):
             warm_up()
         warm = perf_counter()
@@ -126,10 +128,10 @@ def run(
                 question=question,
                 jobs=jobs,
                 meta=cache,
-                covered=strategy.needs_metadata or scored,
+                covered=covered,
                 text_model=text,
             )
-        ask = partial(loaded.ask, video, question, choose=choose, clip=clip)
+        ask = partial(loaded.ask, video, question, clip=clip)
         with doing("answering"):
             if compare:  # warm up, so that the first one does not pay for starting
                 for one in each:
@@ -152,7 +154,11 @@ def run(
     }
     click.echo(texts[".json" if as_json else ".txt"]())
     with failures():
-        write_outputs(files, {suffix: lambda text=text: text().encode() for suffix, text in texts.items()})
+        write_outputs(files, {suffix: partial(_encoded, text) for suffix, text in texts.items()})
+
+
+def _encoded(text: Callable[[], str]) -> bytes:
+    return text().encode()
 
 
 def _text(answers: list[Any], waited: dict[str, float]) -> str:
@@ -226,7 +232,7 @@ def _check_torchvision() -> None:
     if find_spec("torchvision") is None:
         return
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise Failed(

@@ -87,7 +87,8 @@ class Answer:
         `chosen`."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
         chosen = {} if self.choice is None else {"chosen": self.choice.as_dict()}
-        return {"answer": values.pop("text"), **values, "share_kept": round(self.share_kept, 4), **chosen}
+        share = {"share_kept": round(self.share_kept, 4)}
+        return {"answer": values.pop("text"), **values, **share, **chosen}
 
 
 @dataclass(frozen=True)

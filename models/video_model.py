@@ -87,7 +87,8 @@ class VideoModel:
             raise ValueError("the question is empty; ask something about the video")
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
-        helped = text_model is not None and choose != "query"  # METok's frames are scored; else only the choice is
+        by_query = choose == "query" or (clip is not None and clip.choice is not None and clip.choice.policy == "query")
+        helped = text_model is not None and (isinstance(chosen, Metok) or not by_query)
         covered = (replace(scorable(chosen), frame_scores=()) if helped else chosen).needs_metadata
         shared = clip is not None
         clip = clip or self.clip(
@@ -106,17 +107,17 @@ class VideoModel:
         ready = perf_counter()
         resized = seconds.pop("transform")
         seconds["preprocess"] = resized + ready - shown
-        if text_model and isinstance(chosen, Metok):
+        if text_model is not None and helped:
             chosen = self.scored(chosen, clip, question, text_model)
         scoring = perf_counter() - ready
         said = answer_all(self.model, self.tokenizer, [inputs], chosen, clip, max_new_tokens=max_new_tokens)[0]
         session = said.session
         seconds |= session.seconds
         seconds["strategy"] += scoring
-        before = sum(clip.seconds.values()) if shared else 0.0
         if shared and not session.strategy.needs_metadata:
-            before -= seconds["metadata"]  # read for another method
-            seconds["metadata"] = 0.0
+            seconds["metadata"] = 0.0  # read for another method
+        reading = ("probe", "choose", "decode", "metadata")
+        before = sum(seconds[name] for name in reading) + resized if shared else 0.0
         seconds["first_token"] = before + said.first_token_at - start
         seconds["total"] = before + perf_counter() - start
         return self._answer(said.text, question, chosen, session, seconds, clip)

@@ -42,7 +42,7 @@ def test_json_is_one_object_with_the_promised_fields(call):
     assert set(promised.split()) <= set(row)
     assert (row["method"], row["budget"], row["frames"]) == ("uniform", 0.25, 8)
     assert (row["tokens_full"], row["tokens_kept"], row["share_kept"]) == (128, 32, 0.25)
-    stages = "probe metadata decode preprocess vision strategy prefill first_token total"
+    stages = "probe choose metadata decode preprocess vision strategy prefill first_token total"
     assert set(stages.split()) == set(row["seconds"])
 
 
