@@ -117,8 +117,9 @@ def run(
         helped = strategies if choose == "query" else [strategy]
         each = [{"strategy": one, "text_model": text if one in helped else None} for one in strategies]
         covered = strategy.needs_metadata or text is not None
-        with doing("loading compiled kernels"):
-            warm_up()
+        if cache is None:  # else pictures are all that is read
+            with doing("loading compiled kernels"):
+                warm_up()
         warm = perf_counter()
         with doing("reading the video"):
             clip = loaded.clip(
