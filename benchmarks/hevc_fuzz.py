@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from codecmeta.codecs.hevc.picture import Picture
 from codecmeta.codecs.hevc.sequence import Sequence
 from codecmeta.codecs.protocol import Refused
 from tests.support.hevc_compare import compare_stream
@@ -84,7 +85,7 @@ def _streams() -> list[tuple[bytes | None, bool, list[bytes]]]:
     return streams
 
 
-def _state(picture: object) -> str:
+def _state(picture: Picture | None) -> str:
     """A short digest of all that a picture says; that of no picture for None."""
     digest = hashlib.blake2b(digest_size=6)
     if picture is not None:
@@ -119,7 +120,7 @@ def run_damaged(cases: int, seed: int, digest: Path | None, *, say: bool = True)
             refused += picture is None
             if picture is not None:
                 complete += picture.complete
-                partial += 0 < picture.parsed.sum() < picture.parsed.size
+                partial += bool(0 < picture.parsed.sum() < picture.parsed.size)
             digests.append(_state(picture))
         if say and done // 10000 > reported:
             reported = done // 10000
