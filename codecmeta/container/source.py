@@ -34,7 +34,7 @@ def as_path(source: Source) -> Iterator[Path]:
             file.write(source)  # type: ignore[arg-type]
         else:
             try:
-                shutil.copyfileobj(source, file)  # type: ignore[type-var,arg-type]
+                shutil.copyfileobj(source, file)  # type: ignore[arg-type]
             except TypeError as error:
                 raise TypeError(f"{name_of(source)}: opened as text; open it with 'rb'") from error
         file.flush()
