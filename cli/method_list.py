@@ -4,6 +4,7 @@ METHODS = {
     "none": "the plain model, measured like the others",
     "uniform": "control: every n-th frame, a coarser grid, or every n-th token",
     "random": "control: tokens drawn with a seed, before the model or at one of its layers",
+    "replenish": "places that changed or were not seen for long, by the bitstream; the project's own",
     "metom": "merges where the codec found nothing new, before, after and inside (MeToM)",
     "metok": "events decide how finely frames are seen, attention what stays (METok)",
     "evs": "tokens that differ most from the frame before (EVS)",
@@ -17,4 +18,4 @@ METHODS = {
 
 def methods_epilog() -> str:
     """The list as click prints it, one line per method."""
-    return "\b\nMethods:\n" + "\n".join(f"  {name:<9}{line}" for name, line in METHODS.items())
+    return "\b\nMethods:\n" + "\n".join(f"  {name:<11}{line}" for name, line in METHODS.items())

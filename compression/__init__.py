@@ -16,6 +16,7 @@ else:
     from codecmeta.compression.methods.plain import Plain
     from codecmeta.compression.methods.random_keep import RandomKeep
     from codecmeta.compression.methods.registry import METHODS, make
+    from codecmeta.compression.methods.replenish import Replenish
     from codecmeta.compression.methods.sttm import Sttm
     from codecmeta.compression.methods.tome import Tome
     from codecmeta.compression.methods.uniform import Uniform
@@ -37,6 +38,7 @@ else:
         "Plan",
         "RandomKeep",
         "Reduced",
+        "Replenish",
         "Session",
         "Strategy",
         "Sttm",

@@ -14,6 +14,7 @@ from codecmeta.compression.methods.metok import Metok
 from codecmeta.compression.methods.metom.metom import Metom
 from codecmeta.compression.methods.plain import Plain
 from codecmeta.compression.methods.random_keep import RandomKeep
+from codecmeta.compression.methods.replenish import Replenish
 from codecmeta.compression.methods.sttm import Sttm
 from codecmeta.compression.methods.tome import Tome
 from codecmeta.compression.methods.uniform import Uniform
@@ -22,7 +23,7 @@ from codecmeta.compression.strategy import Strategy
 
 METHODS: dict[str, type[Strategy]] = {
     method.name: method
-    for method in (Plain, Uniform, RandomKeep, Metom, Metok, Evs, FastV, Tome, Dycoke, Sttm, Holitom)
+    for method in (Plain, Uniform, RandomKeep, Replenish, Metom, Metok, Evs, FastV, Tome, Dycoke, Sttm, Holitom)
 }
 
 

@@ -29,6 +29,7 @@ NOTHING_TO_DO = {
     "none": {},
     "uniform": {"budget": 1.0},
     "random": {"budget": 1.0},
+    "replenish": {"budget": 1.0},
     "metom": {"budget": 1.0, "q": 0.0},
     "metok": {
         "key_strides": (2, 2), "other_strides": (2, 2), "newlines": False, "quotas": (1.0,) * 6, "forget": False,

@@ -31,6 +31,7 @@ NOTHING_TO_DO = {
     "none": {},
     "uniform": {"budget": 1.0},
     "random": {"budget": 1.0},
+    "replenish": {"budget": 1.0},
     "metom": {"budget": 1.0, "q": 0.0, "matm": True, "matm_layer": 2, "percent": 1},
     "metok": {
         "key_strides": (2, 2), "other_strides": (2, 2), "quotas": (1.0,) * 6, "forget": False, "layers": (1, 2, 3),

@@ -14,6 +14,7 @@ from codecmeta.compression import (
     Metom,
     RandomKeep,
     Reduced,
+    Replenish,
     Sttm,
     Tome,
     Uniform,
@@ -167,9 +168,15 @@ def pairs(tokens, attention):
     return {9 * t + them[0]: tokens[t, them].mean(0) for t in (0, 2, 4) for them in cells}
 
 
+# by hand: the cells of a 3x3 grid in dispersed order are 0 8 2 6 4 1 7 3 5, and every one has its turn
+TURNS = [[one == "1" for one in line] for line in "101010101 110101010 001010101 110100010 001001101".split()]
+
 # name: (strategy, what is left before the model, layer, what happens at its entry, query rows)
 CASES = {
     "evs": (Evs(budget=0.5), evs_slots, None, None, 1),
+    "replenish": (
+        Replenish(budget=0.5, signal="none", weights="uniform"), lambda x, _: slow.held(x, TURNS), None, None, 1,
+    ),
     "dycoke": (Dycoke(budget=0.7), picked(lambda x: slow.dycoke(x, [9, 5, 4, 4, 9])), None, None, 1),
     "uniform pool": (Uniform(budget=0.3, mode="pool"), pairs, None, None, 1),
     "sttm at 0": (

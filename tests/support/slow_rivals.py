@@ -222,3 +222,37 @@ def merge_one_by_one(hidden, kept):
             into = max(kept, key=lambda i: (cosine(hidden[i], hidden[j]), -i))
             value[into] = (value[into] + hidden[j].double()) / 2
     return torch.stack([value[i] for i in kept])
+
+
+def debts(gains, counts, order):
+    """bool per frame and cell: in every frame all debts grow, and the largest are paid one after the other."""
+    frames, cells = len(gains), len(gains[0])
+    owed, sent = [0.0] * cells, []
+    for t in range(frames):
+        owed = [a + float(b) for a, b in zip(owed, gains[t], strict=True)]
+        paid = []
+        for _ in range(counts[t]):
+            left = [p for p in order if p not in paid]
+            most = max(round(owed[p], 6) for p in left)
+            paid.append(next(p for p in left if round(owed[p], 6) == most))
+        sent.append([p in paid for p in range(cells)])
+        owed = [0.0 if p in paid else one for p, one in enumerate(owed)]
+    return sent
+
+
+def held(tokens, sent):
+    """{slot: value}: a sent token, averaged with the mean of what its place shows until it is sent again."""
+    frames, cells, _ = tokens.shape
+    out = {}
+    for p in range(cells):
+        for t in range(frames):
+            if not sent[t][p]:
+                continue
+            later = []
+            for u in range(t + 1, frames):
+                if sent[u][p]:
+                    break
+                later.append(tokens[u, p].double())
+            own = tokens[t, p].double()
+            out[t * cells + p] = (own + sum(later) / len(later)) / 2 if later else own
+    return dict(sorted(out.items()))
