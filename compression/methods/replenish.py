@@ -134,11 +134,11 @@ class Replenish(Strategy):
         """
         from codecmeta.compression.methods.metom.btm import count_merges
 
-        assert plan.gains is not None and plan.weights is not None
-        layout = plan.layout
+        layout, gains, weights = plan.layout, plan.gains, plan.weights
+        assert gains is not None and weights is not None
 
         def choice(total: int) -> NDArray[np.bool_]:
-            return pay_debts(plan.gains, self._budgets(plan.weights, total, layout), layout.tokens)
+            return pay_debts(gains, self._budgets(weights, total, layout), layout.tokens)
 
         enough, over = plan.tokens, min(2 * plan.tokens, layout.tokens_full) + 1  # a token enters one merge at most
         best = choice(enough)

@@ -93,8 +93,8 @@ def test_without_novelty_every_cell_has_its_turn():
 
 
 def test_no_cell_waits_for_ever():
-    """While a cell waits for t frames, each of the `count` cells sent before it gives up a debt of t * age at least; all
-    cells together come to owe N (age + b) per frame at most. So it waits 2 N (1 + b / age) / count frames at most."""
+    """While a cell waits for t frames, each of the `count` cells sent before it gives up a debt of t * age at least;
+    all cells together come to owe N (age + b) per frame at most. So it waits 2 N (1 + b / age) / count frames."""
     rng = np.random.default_rng(0)
     novelty = np.where(rng.random((100, 16)) < 0.6, 5.0, 0.0)
     novelty[:, 0] = 0.0  # never anything new here

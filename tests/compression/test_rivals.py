@@ -417,7 +417,7 @@ def test_realised_tokens_are_the_budget_where_the_method_can_and_never_more(name
         with pytest.raises(ValueError, match="every 4th frame whole"), apply(model, strategy):
             tiny.generate(model, tiny.llava_inputs(frames), new=1)
         return
-    with apply(model, strategy) as session:
+    with apply(model, strategy, tiny.metadata(frames), frames=np.arange(frames)) as session:
         tiny.generate(model, tiny.llava_inputs(frames), new=1)
     assert session.tokens_full == full
     assert session.tokens_kept == full if inside else session.tokens_kept <= budget * full
