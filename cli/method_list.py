@@ -8,10 +8,10 @@ METHODS = {
     "metom": "merges where the codec found nothing new, before, after and inside (MeToM)",
     "metok": "events decide how finely frames are seen, attention what stays (METok)",
     "evs": "tokens that differ most from the frame before (EVS)",
-    "fastv": "tokens that the last one looks at, at layer 2 (FastV)",
-    "tome": "bipartite merging of the most similar tokens, at layer 2 (ToMe)",
+    "fastv": "tokens that the last one looks at, early inside (FastV)",
+    "tome": "bipartite merging of the most similar tokens, early inside (ToMe)",
     "dycoke": "every fourth frame whole, of the others what differs (DyCoke)",
-    "sttm": "quadtrees in space, then links over time, at layer 2 (STTM)",
+    "sttm": "quadtrees in space, then links over time, early inside (STTM)",
     "holitom": "windows that stand still, vision attention, merging inside (HoliTom)",
 }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from codecmeta.compression.strategy import Context, Layout, Plan, Reduced, Strategy, budget_tokens, require
 from codecmeta.decisions.budget import frame_budgets, gop_weights
+from codecmeta.decisions.dispersed import dispersed_order
 from codecmeta.decisions.novelty import cell_novelty
 from codecmeta.record.metadata import Metadata
 
@@ -171,21 +172,6 @@ def pay_debts(gains: NDArray[np.float64], counts: NDArray[np.int64], grid: tuple
         sent[t, paid] = True
         debt[paid] = 0.0
     return sent
-
-
-def dispersed_order(grid: tuple[int, int]) -> NDArray[np.int64]:
-    """Every cell of a grid once, so that the first few of any number lie far apart: raster numbers, int64 (N,).
-
-    >>> dispersed_order((2, 2))
-    array([0, 3, 1, 2])
-
-    Ordered dithering (Bayer 1973): the bits of row and column, row XOR column first, read from the lowest up.
-    """
-    row, column = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
-    rank = np.zeros(len(row), np.int64)
-    for bit in range(int(max(grid) - 1).bit_length()):
-        rank = (rank << 2) | ((((row ^ column) >> bit) & 1) << 1) | ((row >> bit) & 1)
-    return np.argsort(rank, kind="stable").astype(np.int64)
 
 
 def hold_mean(tokens: Tensor, sent: NDArray[np.bool_]) -> Tensor:

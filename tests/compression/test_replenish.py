@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from codecmeta.compression import Layout, Replenish, apply
-from codecmeta.compression.methods.replenish import dispersed_order, hold_mean, pay_debts
+from codecmeta.compression.methods.replenish import hold_mean, pay_debts
 from codecmeta.compression.strategy import Context
 from codecmeta.decisions.budget import frame_budgets, gop_weights
+from codecmeta.decisions.dispersed import dispersed_order
 from codecmeta.record.metadata import Maps
 from tests.support import slow_rivals as slow
 from tests.support import tiny

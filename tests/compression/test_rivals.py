@@ -189,14 +189,15 @@ CASES = {
         Holitom(budget=0.4, tau=0.3, inner_layer=2), lambda x, a: slow.holitom(x, a, 18, 0.3), 2,
         into_the_most_similar, 1,
     ),
-    "fastv": (FastV(budget=0.3), None, 2, keep(13), 1),
+    "fastv": (FastV(budget=0.3, layer=2), None, 2, keep(13), 1),
     "fastv, text asks": (FastV(budget=0.1, layer=1, queries="text"), None, 1, keep(4), tiny.AFTER),
     "random inside": (RandomKeep(budget=0.3, layer=3, seed=3), None, 3, drawn, 1),
-    "tome": (Tome(budget=0.3), None, 2, bipartite(13, False), 1),
-    "tome scrambled": (Tome(budget=0.3, scrambled=True), None, 2, bipartite(13, True), 1),
+    "tome": (Tome(budget=0.3, layer=2), None, 2, bipartite(13, False), 1),
+    "tome scrambled": (Tome(budget=0.3, scrambled=True, layer=2), None, 2, bipartite(13, True), 1),
     "sttm": (Sttm(tau_s=0.6, tau_t=0.4, layer=1, root=0), None, 1, tree(0.6, 0.4, root=0), 1),
     "sttm published": (
-        Sttm(tau_s=0.7, tau_t=0.7, root=0, paper_compat=True), None, 2, tree(0.7, 0.7, root=0, paper_compat=True), 1,
+        Sttm(tau_s=0.7, tau_t=0.7, root=0, paper_compat=True, layer=2), None, 2,
+        tree(0.7, 0.7, root=0, paper_compat=True), 1,
     ),
 }  # fmt: skip
 
@@ -443,7 +444,7 @@ def test_layers_run_once_and_only_later_ones_have_a_shorter_cache(family):
 
     layers = model.model.language_model.layers
     handles = [layer.register_forward_hook(count(number)) for number, layer in enumerate(layers)]
-    with torch.no_grad(), apply(model, FastV(budget=0.4)):
+    with torch.no_grad(), apply(model, FastV(budget=0.4, layer=2)):
         out = model(**inputs(), use_cache=True)
     for handle in handles:
         handle.remove()
@@ -508,6 +509,13 @@ def test_published_numbers_come_out_of_seven_billion_shapes():
     assert FastV().inside(28).cuts == Tome().inside(28).cuts == Sttm().inside(28).cuts == (2,)
     assert Holitom().inside(28).cuts == (18,) and Holitom().inside(28).watch == (17,)
     assert Dycoke(evict=0.7).inside(28).forget == tuple(range(3, 28))
+
+
+@pytest.mark.parametrize("method", [FastV(), Tome(), Sttm()], ids=repr)
+def test_layers_are_those_of_28_in_proportion(method):
+    """Layer 2 of 5 would leave 40 % of the model unpruned, of 28 it is 7 %; MATM and METok scale theirs as well."""
+    assert [method.inside(depth).cuts for depth in (4, 5, 14, 28, 48, 80)] == [(1,), (1,), (1,), (2,), (3,), (6,)]
+    assert type(method)(layer=2).inside(5).cuts == (2,)
 
 
 @pytest.mark.parametrize("layer", [0, 2])
