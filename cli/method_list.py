@@ -13,6 +13,12 @@ METHODS = {
     "dycoke": "every fourth frame whole, of the others what differs (DyCoke)",
     "sttm": "quadtrees in space, then links over time, early inside (STTM)",
     "holitom": "windows that stand still, vision attention, merging inside (HoliTom)",
+    "vidcom2": "tokens unlike the clip and unlike their frame (VidCom2)",
+    "divprune": "tokens as different from each other as can be (DivPrune)",
+    "fastvid": "segments, salient tokens, anchors that take in the rest (FastVID)",
+    "flashvid": "diverse attended tokens, trees over time for the others (FlashVID)",
+    "visionzip": "what the vision encoder looks at, and a few for all else (VisionZip)",
+    "rlt": "places whose pixels changed (Run-Length Tokenization)",
 }
 
 

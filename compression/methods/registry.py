@@ -6,24 +6,35 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from codecmeta.compression.methods.divprune import Divprune
 from codecmeta.compression.methods.dycoke import Dycoke
 from codecmeta.compression.methods.evs import Evs
 from codecmeta.compression.methods.fastv import FastV
+from codecmeta.compression.methods.fastvid import Fastvid
+from codecmeta.compression.methods.flashvid import Flashvid
 from codecmeta.compression.methods.holitom import Holitom
 from codecmeta.compression.methods.metok import Metok
 from codecmeta.compression.methods.metom.metom import Metom
 from codecmeta.compression.methods.plain import Plain
 from codecmeta.compression.methods.random_keep import RandomKeep
 from codecmeta.compression.methods.replenish import Replenish
+from codecmeta.compression.methods.rlt import Rlt
 from codecmeta.compression.methods.sttm import Sttm
 from codecmeta.compression.methods.tome import Tome
 from codecmeta.compression.methods.uniform import Uniform
+from codecmeta.compression.methods.vidcom2 import Vidcom2
+from codecmeta.compression.methods.visionzip import Visionzip
 from codecmeta.compression.options import parse_options
 from codecmeta.compression.strategy import Strategy
 
 METHODS: dict[str, type[Strategy]] = {
     method.name: method
-    for method in (Plain, Uniform, RandomKeep, Replenish, Metom, Metok, Evs, FastV, Tome, Dycoke, Sttm, Holitom)
+    for method in (
+        *(Plain, Uniform, RandomKeep),
+        *(Replenish, Metom, Metok),
+        *(Evs, FastV, Tome, Dycoke, Sttm, Holitom),
+        *(Vidcom2, Divprune, Fastvid, Flashvid, Visionzip, Rlt),
+    )
 }
 
 

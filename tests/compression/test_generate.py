@@ -41,6 +41,12 @@ NOTHING_TO_DO = {
     "dycoke": {"budget": 1.0},
     "sttm": {"budget": 1.0},
     "holitom": {"budget": 1.0, "inner": 0.0},
+    "vidcom2": {"budget": 1.0},
+    "divprune": {"budget": 1.0},
+    "fastvid": {"budget": 1.0},
+    "flashvid": {"budget": 1.0, "inner": 1.0},
+    "visionzip": {"budget": 1.0},
+    "rlt": {"budget": 1.0},
 }  # fmt: skip
 
 

@@ -158,6 +158,15 @@ def picked(places):
     }
 
 
+def at(tokens, slots):
+    return {slot: tokens.flatten(0, 1)[slot] for slot in slots}
+
+
+def picked_flat(places):
+    """Slots of the whole clip -> {slot: value}."""
+    return lambda tokens, attention: at(tokens, places(tokens.flatten(0, 1)))
+
+
 def evs_slots(tokens, attention):
     return {slot: tokens.flatten(0, 1)[slot] for slot in slow.evs(tokens, 22)}
 
@@ -188,6 +197,17 @@ CASES = {
     "holitom": (
         Holitom(budget=0.4, tau=0.3, inner_layer=2), lambda x, a: slow.holitom(x, a, 18, 0.3), 2,
         into_the_most_similar, 1,
+    ),
+    "divprune": (make("divprune", budget=0.4), picked_flat(lambda x: slow.spread_out(x, 18)), None, None, 1),
+    "vidcom2": (make("vidcom2", budget=0.4), lambda x, _: at(x, slow.vidcom2(x, 0.4, 18)), None, None, 1),
+    "visionzip": (make("visionzip", budget=0.4), lambda x, a: slow.visionzip(x, a, 18), None, None, 1),
+    "fastvid": (
+        make("fastvid", budget=0.6, segments=2, contextual=0.5),
+        lambda x, a: slow.fastvid(x, a, 0.6, least=2, contextual=0.5), None, None, 1,
+    ),
+    "flashvid": (
+        make("flashvid", budget=0.5, segments=2, tau_s=0.2, tau_t=0.2, inner_layer=2, inner=0.5),
+        lambda x, a: slow.flashvid(x, a, 6, 5, tau_t=0.2, tau_s=0.2, least=2), 2, keep(15), 1,
     ),
     "fastv": (FastV(budget=0.3, layer=2), None, 2, keep(13), 1),
     "fastv, text asks": (FastV(budget=0.1, layer=1, queries="text"), None, 1, keep(4), tiny.AFTER),
@@ -407,7 +427,7 @@ REASON = {"dycoke": "whole"}
 
 
 @pytest.mark.parametrize("budget", [1.0, 0.5, 0.3, 0.2, 0.1])
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"none", "metom", "metok"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"none", "metom", "metok", "flashvid"}))
 def test_realised_tokens_are_the_budget_where_the_method_can_and_never_more(name, budget):
     model, frames = tiny.llava(), 16
     full = frames * 9
@@ -424,7 +444,7 @@ def test_realised_tokens_are_the_budget_where_the_method_can_and_never_more(name
     assert session.tokens_kept == full if inside else session.tokens_kept <= budget * full
     got = session.layer_tokens[2] if inside else session.tokens_kept
     assert got <= budget * full
-    if name not in ("sttm", "holitom"):  # these two say "at most"
+    if name not in ("sttm", "holitom", "fastvid"):  # these say "at most"
         assert got == int(budget * full) and (inside or session.plan.exact)
     if name == "holitom":
         assert not session.plan.exact or budget == 1
