@@ -124,7 +124,15 @@ def strata_table(result: dict[str, Any]) -> str:
         + [f"{100 * one['strata'][name]['difference'][0]:+.1f}" for one in chosen]
         for name, part in result["methods"][0]["strata"].items()
     ]
-    return table(["clips", "questions", "none, % right", *(one["label"] for one in chosen)], rows)
+    return table(
+        [
+            "clips",
+            "questions",
+            "none, % right",
+            *(f"{one['label']} ({one['share_llm_mean']:.1%} kept)" for one in chosen),
+        ],
+        rows,
+    )
 
 
 def signals_table(result: dict[str, Any]) -> str:

@@ -34,7 +34,8 @@ class Fastvid(Strategy):
     ties of DPC-KNN go to the earlier token, where random noise breaks them. The code's switch for Qwen2.5-VL that
     leaves segments out (DySeg_ignore) is not in the sources used in enough detail, and is missing.
 
-    budget: R, of which a little less comes out, as numbers are rounded down per frame and segment. contextual: D.
+    budget: R, of which a little less comes out, as numbers are rounded down per frame and segment; but never less than
+    one token per frame. contextual: D.
     """
 
     name: ClassVar[str] = "fastvid"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -44,8 +44,9 @@ class Replenish(Strategy):
     which nothing happened, in means of novelty; 0 forgets nothing and has no patience, large values go round the grid.
     signal: "bits_first" takes bits per macroblock where the codec gives them (H.264), else the residual; see
     `codecmeta.decisions.novelty`; "none" knows no novelty and needs the packet table alone. intra: whether bits of I
-    pictures, which are texture, count as new. weights: "packets", or "uniform" for equal shares; gop_mode, minimum: see
-    `codecmeta.gop_weights` and `codecmeta.frame_budgets`.
+    pictures, which are texture, count as new. weights: "packets"; "uniform" for equal shares; or "features", by how
+    much the tokens of a frame differ from those of the one before, for which the total alone is known before the
+    encoder runs. gop_mode, minimum: see `codecmeta.gop_weights` and `codecmeta.frame_budgets`.
 
     hold: what becomes of the cells that are not sent: "mean" gives the mean of all that a cell shows until it is sent
     again half of the weight of the token that was sent last, "fold" averages dropped tokens into the most similar kept
@@ -60,7 +61,7 @@ class Replenish(Strategy):
     age: float = 1.0
     signal: Literal["bits_first", "residual_first", "bits", "residual", "none"] = "bits_first"
     intra: bool = True
-    weights: Literal["packets", "uniform"] = "packets"
+    weights: Literal["packets", "uniform", "features"] = "packets"
     gop_mode: Literal["auto", "gop", "window"] = "auto"
     minimum: int | None = None
     hold: Literal["mean", "fold", "drop"] = "mean"
@@ -101,7 +102,7 @@ class Replenish(Strategy):
         weights = np.ones(layout.frames)
         if self.weights == "packets":
             weights = gop_weights(*require(meta, rows, self), self.gop_mode).reshape(layout.frames, -1).mean(axis=1)
-        if self.refill and layout.frames > 1:
+        if (self.refill or self.weights == "features") and layout.frames > 1:
             slots = np.ones(gains.shape, bool)
             return DebtPlan(layout, slots.sum(axis=1), slots=slots, total=total, gains=gains, weights=weights)
         counts = self._budgets(weights, total, layout)
@@ -114,6 +115,8 @@ class Replenish(Strategy):
         sent, most = plan.slots, 0
         assert sent is not None
         if isinstance(plan, DebtPlan):
+            if self.weights == "features":
+                plan = replace(plan, weights=feature_weights(tokens))
             sent = self._refilled(plan, tokens)
             most = int(sent.sum()) - plan.tokens
         if self.hold == "mean":
@@ -143,6 +146,8 @@ class Replenish(Strategy):
 
         enough, over = plan.tokens, min(2 * plan.tokens, layout.tokens_full) + 1  # a token enters one merge at most
         best = choice(enough)
+        if not self.refill:
+            return best
         while over - enough > 1:
             middle = (enough + over) // 2
             more = choice(middle)
@@ -151,6 +156,18 @@ class Replenish(Strategy):
             else:
                 over = middle
         return best
+
+
+def feature_weights(tokens: Tensor) -> NDArray[np.float64]:
+    """What frames bring that the one before did not show: squared mean of 1 - cosine at the same place, float64 (T,).
+
+    The first frame counts as the one that brings most. Squares, as budgets go by the root of a weight.
+    """
+    from codecmeta.compression.methods.evs import dissimilarity
+
+    change = dissimilarity(tokens).double().mean(dim=1).cpu().numpy()
+    change[0] = change[1:].max() if len(change) > 1 else 1.0
+    return change**2
 
 
 def pay_debts(gains: NDArray[np.float64], counts: NDArray[np.int64], grid: tuple[int, int]) -> NDArray[np.bool_]:

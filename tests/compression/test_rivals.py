@@ -441,6 +441,9 @@ def test_realised_tokens_are_the_budget_where_the_method_can_and_never_more(name
     with apply(model, strategy, tiny.metadata(frames), frames=np.arange(frames)) as session:
         tiny.generate(model, tiny.llava_inputs(frames), new=1)
     assert session.tokens_full == full
+    if name == "fastvid" and budget * 9 < 1:  # one token per frame at least
+        assert session.tokens_kept <= frames
+        return
     assert session.tokens_kept == full if inside else session.tokens_kept <= budget * full
     got = session.layer_tokens[2] if inside else session.tokens_kept
     assert got <= budget * full
