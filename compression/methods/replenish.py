@@ -60,7 +60,7 @@ class Replenish(Strategy):
     budget: float = 0.5
     age: float = 1.0
     signal: Literal["bits_first", "residual_first", "bits", "residual", "none"] = "bits_first"
-    intra: bool = True
+    intra: bool = False
     weights: Literal["packets", "uniform", "features"] = "packets"
     gop_mode: Literal["auto", "gop", "window"] = "auto"
     minimum: int | None = None

@@ -172,10 +172,34 @@ def test_refilling_spends_what_merging_frees():
     assert method.reduce(plan, moving).slots.tolist() == np.flatnonzero(alone.slots).tolist()
 
 
+def test_texture_of_an_i_picture_is_not_change():
+    """One I picture in the middle, full of bits on the left: it does not bring the left back any sooner."""
+    bits = np.full((6, 3, 4), 10, np.float32)
+    bits[3, :, 0] = 5000
+    meta = replace(make_metadata([100] * 6, types="PPPIPP"), bits=Maps(np.arange(6), bits, 16))
+    layout, rows = Layout(6, (6, 8), (3, 4)), np.arange(6)
+    blind = Replenish(budget=0.25, signal="none").plan(layout, meta, rows)
+    assert (Replenish(budget=0.25).plan(layout, meta, rows).slots == blind.slots).all()
+    textured = Replenish(budget=0.25, intra=True).plan(layout, meta, rows).slots
+    assert textured[3].reshape(3, 4)[:, 0].all() and (textured != blind.slots).any()
+
+
+def test_budgets_by_features_follow_the_frame_that_changed():
+    """Frame 3 shows something else altogether: it gets most of the tokens beside the first."""
+    layout, rows = Layout(6, (6, 8), (3, 4)), np.arange(6)
+    tokens = torch.randn(1, 12, 8, generator=torch.Generator().manual_seed(0)).repeat(6, 1, 1)
+    tokens[3:] = -tokens[3:]
+    method = Replenish(budget=0.4, weights="features", hold="drop")
+    plan = method.plan(layout, make_metadata([100] * 6, residual=np.zeros((6, 6, 8))), rows)
+    reduced = method.reduce(plan, tokens)
+    assert plan.exact and plan.tokens == len(reduced.slots) == 28
+    assert reduced.counts(layout).tolist() == [12, 1, 1, 12, 1, 1]
+
+
 def test_plans_repeat_and_do_not_depend_on_what_else_is_stored():
     meta, rows = random_meta(9, 4), np.array([0, 2, 4, 6, 8])
     layout = Layout(5, (6, 8), (3, 4))
-    first, again = (Replenish(budget=0.3, intra=True).plan(layout, meta, rows) for _ in range(2))
+    first, again = (Replenish(budget=0.3).plan(layout, meta, rows) for _ in range(2))
     assert first.slots.tobytes() == again.slots.tobytes() and first.counts.tobytes() == again.counts.tobytes()
 
 
