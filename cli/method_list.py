@@ -18,7 +18,9 @@ METHODS = {
     "fastvid": "segments, salient tokens, anchors that take in the rest (FastVID)",
     "flashvid": "diverse attended tokens, trees over time for the others (FlashVID)",
     "visionzip": "what the vision encoder looks at, and a few for all else (VisionZip)",
+    "scissor": "one token for what hangs together by similarity (LLaVA-Scissor)",
     "rlt": "places whose pixels changed (Run-Length Tokenization)",
+    "codecsight": "what the codec touched, until the next I picture (CodecSight)",
 }
 
 

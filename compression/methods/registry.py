@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from codecmeta.compression.methods.codecsight import Codecsight
 from codecmeta.compression.methods.divprune import Divprune
 from codecmeta.compression.methods.dycoke import Dycoke
 from codecmeta.compression.methods.evs import Evs
@@ -19,6 +20,7 @@ from codecmeta.compression.methods.plain import Plain
 from codecmeta.compression.methods.random_keep import RandomKeep
 from codecmeta.compression.methods.replenish import Replenish
 from codecmeta.compression.methods.rlt import Rlt
+from codecmeta.compression.methods.scissor import Scissor
 from codecmeta.compression.methods.sttm import Sttm
 from codecmeta.compression.methods.tome import Tome
 from codecmeta.compression.methods.uniform import Uniform
@@ -33,7 +35,7 @@ METHODS: dict[str, type[Strategy]] = {
         *(Plain, Uniform, RandomKeep),
         *(Replenish, Metom, Metok),
         *(Evs, FastV, Tome, Dycoke, Sttm, Holitom),
-        *(Vidcom2, Divprune, Fastvid, Flashvid, Visionzip, Rlt),
+        *(Vidcom2, Divprune, Fastvid, Flashvid, Visionzip, Scissor, Rlt, Codecsight),
     )
 }
 

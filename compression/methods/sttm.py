@@ -238,11 +238,11 @@ class Pyramids:
             i, j = np.nonzero(inside & alike)
             left.append(starts[t] + i)
             right.append(starts[t + 1] + j)
-        return _components(np.concatenate(left), np.concatenate(right), len(boxes))
+        return components(np.concatenate(left), np.concatenate(right), len(boxes))
 
 
 @njit(cache=True)
-def _components(left, right, count):  # type: ignore[no-untyped-def]
+def components(left, right, count):  # type: ignore[no-untyped-def]
     """The smallest member of the connected component of each of `count` nodes: union-find, the root is the smallest."""
     parent = np.arange(count)
     for k in range(len(left)):

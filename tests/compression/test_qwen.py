@@ -47,7 +47,9 @@ NOTHING_TO_DO = {
     "fastvid": {"budget": 1.0},
     "flashvid": {"budget": 1.0, "inner": 1.0},
     "visionzip": {"budget": 1.0},
+    "scissor": {"budget": 1.0},
     "rlt": {"budget": 1.0},
+    "codecsight": {"budget": 1.0},
 }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Rivals that are served or cited, against slow twins on random tokens, and by numbers from their formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ import torch
 from codecmeta.compression import Evs, Layout, apply, make
 from codecmeta.compression.methods.divprune import spread_out
 from codecmeta.compression.strategy import Context
+from codecmeta.record.metadata import Maps
 from tests.support import slow_rivals as slow
 from tests.support import tiny
+from tests.support.synthetic import make_metadata
 
 FRAMES, GRID, WIDTH = 10, (4, 3), 8
 CELLS = GRID[0] * GRID[1]
@@ -128,6 +132,44 @@ def test_flashvid_at_its_published_shapes():
     assert make("flashvid", inner=1.0).inside(28) is None
 
 
+@pytest.mark.parametrize("seed, tau", [(0, 0.95), (1, 0.8), (2, 0.5), (3, 0.2), (0, 0.7), (1, -1.01)])
+def test_scissor(seed, tau):
+    tokens, attention = clip(seed)
+    plan, reduced = reduce(make("scissor", tau=tau), tokens, attention)
+    same(reduced, slow.scissor(tokens, tau))
+    assert not plan.exact and (len(reduced.slots) == 1 if tau == -1.01 else True)
+
+
+@pytest.mark.parametrize("budget", [0.5, 0.01])
+def test_scissor_finds_the_threshold_that_leaves_the_budget(budget):
+    tokens, attention = clip(1)
+    plan, reduced = reduce(make("scissor", budget=budget), tokens, attention)
+    most = max(1, int(budget * FULL + 1e-9))
+    assert len(reduced.slots) <= plan.tokens == most
+    finer = [len(slow.scissor(tokens, tau)) for tau in np.linspace(-1, 1, 11)]
+    assert len(reduced.slots) >= max(one for one in finer if one <= most) - 1
+
+
+def test_codecsight_keeps_what_was_touched_until_the_next_i_picture():
+    """4x4 patches, 2x2 tokens. Patch (0, 3) is touched in frame 1 alone, an I picture comes in frame 3, and patch
+    (3, 0) is touched in frame 4 alone; the I picture itself is full of bits."""
+    bits = np.zeros((6, 4, 4), np.float32)
+    bits[1, 0, 3] = bits[4, 3, 0] = 100
+    bits[3] = 500
+    meta = replace(make_metadata([1] * 6, types="PPPIPP", size=(64, 64)), bits=Maps(np.arange(6), bits, 16))
+    layout = Layout(6, (4, 4), (2, 2))
+    plan = make("codecsight", threshold=2.0).plan(layout, meta, np.arange(6))
+    assert [np.flatnonzero(line).tolist() for line in plan.slots] == [[0, 1, 2, 3], [1], [1], [], [2], [2]]
+    assert plan.exact and plan.tokens == 8
+    # the same with samples two apart: frame 3 between the samples 2 and 4 ends what was dynamic
+    plan = make("codecsight", threshold=2.0).plan(replace(layout, frames=3), meta, np.array([0, 2, 4]))
+    assert [np.flatnonzero(line).tolist() for line in plan.slots] == [[0, 1, 2, 3], [1], [2]]
+    exact = make("codecsight", budget=0.25).plan(layout, meta, np.arange(6))
+    assert exact.tokens == 6 and np.flatnonzero(exact.slots[1]).tolist() == [1]
+    with pytest.raises(ValueError, match="plans from codec metadata"):
+        make("codecsight").plan(layout)
+
+
 def test_rlt_drops_places_whose_pixels_did_not_change():
     pictures = torch.zeros(4, 3, 16, 12)
     pictures[1:, :, :4, :4] = 0.2  # the first cell changes once
@@ -184,6 +226,7 @@ def test_rlt_gets_the_pixels_that_the_model_gets():
         ("flashvid", {"expansion": 0.5}, "expansion must be at least 1; got 0.5"),
         ("flashvid", {"inner": 0.0}, "inner must be more than 0 and at most 1; got 0.0"),
         ("flashvid", {"segments": 0}, "segments and neighbours must be at least 1"),
+        ("codecsight", {"threshold": -1.0}, "threshold must be at least 0; got -1.0"),
         ("rlt", {"tau": -0.1}, "tau must be at least 0; got -0.1"),
     ],
 )

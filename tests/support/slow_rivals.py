@@ -425,3 +425,29 @@ def flashvid(tokens, attention, count, selected, tau_t=0.8, tau_s=0.9, least=8, 
             for c, them in members.items():
                 out[t * cells + roots[t][c]] = sum(them) / len(them)
     return dict(sorted(out.items()))
+
+
+def connected(items, tau):
+    """[(slot, mean)] of connected components of (slot, value)s, in order of their first members."""
+    label = list(range(len(items)))
+    alike = [(a, b) for a, b in combinations(range(len(items)), 2) if cosine(items[a][1], items[b][1]) > tau]
+    while any(label[a] != label[b] for a, b in alike):
+        for a, b in alike:
+            label[a] = label[b] = min(label[a], label[b])
+    groups = {}
+    for one, item in zip(label, items, strict=True):
+        groups.setdefault(one, []).append(item)
+    return [(them[0][0], sum(x.double() for _, x in them) / len(them)) for _, them in sorted(groups.items())]
+
+
+def scissor(tokens, tau):
+    """{slot: value}."""
+    frames, cells, _ = tokens.shape
+    items = []
+    for t in range(frames):
+        items += connected([(t * cells + p, tokens[t, p]) for p in range(cells)], tau)
+    left = connected(items, tau)
+    members = [[] for _ in left]
+    for x in tokens.flatten(0, 1):
+        members[max(range(len(left)), key=lambda i: (cosine(x, left[i][1]), -i))].append(x.double())
+    return {slot: (c + sum(them)) / (len(them) + 1) for (slot, c), them in zip(left, members, strict=True)}
