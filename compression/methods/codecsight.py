@@ -82,6 +82,6 @@ def group_scores(patches: NDArray[np.float64], layout: Layout) -> NDArray[np.flo
     """The largest score of each token's patches, infinite in the first frame: (T, rows, columns) -> (T, tokens)."""
     score = np.full(layout.tokens_full, -np.inf)
     np.maximum.at(score, token_places(layout), patches.ravel())
-    score = score.reshape(layout.frames, -1)
-    score[0] = np.inf
-    return score
+    by_frame = score.reshape(layout.frames, -1)
+    by_frame[0] = np.inf
+    return by_frame

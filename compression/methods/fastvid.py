@@ -82,7 +82,7 @@ class Fastvid(Strategy):
             loose = np.flatnonzero(~salient[start:stop].ravel()) + start * cells
             anchor_frames = np.arange(stop - 1, start - 1, -self.every)
             most = (stop - start) * context_tokens // len(anchor_frames)
-            for t in anchor_frames:
+            for t in anchor_frames.tolist():
                 own = loose[(loose >= t * cells) & (loose < (t + 1) * cells)]
                 anchors = own[self._anchors(tokens, own, min(most, len(own)))]
                 if len(anchors):

@@ -128,8 +128,8 @@ class Flashvid(Strategy):
         if links:
             made = np.concatenate(links)
             made = made[np.lexsort((made[:, 1], -made[:, 0]))][: max(0, len(every) - least)]
-            for child, parent in sorted((int(c), int(p)) for _, c, p in made):  # parents come before their children
-                root[child] = root[parent]
+            for late, early in sorted((int(c), int(p)) for _, c, p in made):  # parents come before their children
+                root[late] = root[early]
         home = np.array([root[int(place)] for place in every], np.int64)
         roots, number, sizes = np.unique(home, return_inverse=True, return_counts=True)
         states = tokens.flatten(0, 1)[_index(every, tokens)].float()

@@ -108,7 +108,9 @@ def test_fastvid(seed, budget, options):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("options", [{}, {"segments": 1, "tau_s": 0.3}, {"tau_t": 0.95, "alpha": 0.3, "segments": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"segments": 1, "tau_s": -1.0, "tau_t": -1.0}, {"tau_t": 0.95, "alpha": 0.3, "segments": 2}]
+)
 @pytest.mark.parametrize("budget", [0.6, 0.3])
 def test_flashvid(seed, budget, options):
     tokens, attention = clip(seed)
