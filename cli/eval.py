@@ -52,6 +52,25 @@ from codecmeta.errors import CacheError, VideoError
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against tokens and time (PNG).")
 @click.option("--note", default="", help="A word about the dataset or the run, kept in the JSON.")
 @click.option("--timed", type=click.IntRange(0), default=None, help="Take times on so many videos. Default: all.")
+@click.option(
+    "--reference",
+    type=click.Choice(["none", "random"]),
+    default="none",
+    show_default=True,
+    help="random: beside the plain model, compare every method with chance at as many tokens, video by video.",
+)
+@click.option(
+    "--match-tokens",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    help="Share of visual tokens per layer; every method gets the budget that keeps it on the dataset of "
+    "--calibrate-on. May be repeated, in place of --budget.",
+)
+@click.option(
+    "--calibrate-on",
+    type=click.Path(path_type=Path),
+    help="Dataset on which --match-tokens finds the budgets: another one than DATASET.",
+)
 @click.option("--max-new-tokens", type=click.IntRange(1), default=16, show_default=True, help="Longest answer.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
 @click.option("--json", "as_json", is_flag=True, help="The JSON on standard output, in place of the table.")
@@ -68,6 +87,9 @@ def evaluate(
     plot: Path | None,
     note: str,
     timed: int | None,
+    reference: str,
+    match_tokens: tuple[float, ...],
+    calibrate_on: Path | None,
     max_new_tokens: int,
     device: str,
     as_json: bool,
@@ -85,13 +107,21 @@ def evaluate(
     from codecmeta.models.evaluation.runner import identity
 
     try:
-        settings = evaluation.make_settings(methods, budgets, seeds or (0, 1, 2), options)
+        if bool(match_tokens) != bool(calibrate_on) or (match_tokens and budgets):
+            raise click.UsageError("--match-tokens goes with --calibrate-on, and takes the place of --budget")
+        seeds = seeds or (0, 1, 2)
+        chance = seeds if reference == "random" else ()
+        settings = evaluation.make_settings(methods, budgets, seeds, options)
         rows = evaluation.read_dataset(dataset)
         for file in (out, markdown, plot):
             if file is not None:
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
         loaded = models.load(model, device)
+        if calibrate_on is not None:
+            split = evaluation.Split(loaded, evaluation.read_dataset(calibrate_on), frames)
+            plain, *others = settings
+            settings = [plain, *(evaluation.match_tokens(split, one, s) for one in others for s in match_tokens)]
         belongs = identity(dataset, loaded, frames, max_new_tokens)
         answers = evaluation.Answers(kept, belongs)
         try:
@@ -103,6 +133,7 @@ def evaluate(
                 frames=frames,
                 timed=timed,
                 max_new_tokens=max_new_tokens,
+                chance=chance,
                 progress=_progress,
             )
         finally:
@@ -113,7 +144,7 @@ def evaluate(
         "command": _command(),
         "note": note,
         "dataset": {"name": dataset.name, **belongs},
-        **evaluation.summarise_replies(rows, settings, answers.replies),
+        **evaluation.summarise_replies(rows, settings, answers.replies, chance=chance),
     }
     _write(result, as_json, out, markdown, plot)
 

@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from codecmeta.compression import Strategy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.models.evaluation.answering import Asked, Reply, replies_to
+from codecmeta.models.evaluation.chance import as_many, for_video
 from codecmeta.models.evaluation.dataset import DatasetRow
 from codecmeta.models.evaluation.settings import Setting
 from codecmeta.models.video_model import VideoModel
@@ -81,6 +83,7 @@ def identity(dataset: Path, model: VideoModel, frames: int | None, max_new_token
         "weights_sha256": _fingerprint(model),
         "frames": frames,
         "max_new_tokens": max_new_tokens,
+        "masks": "one per video and seed",
     }
 
 
@@ -102,13 +105,16 @@ def evaluate(
     frames: int | None = None,
     timed: int | None = None,
     max_new_tokens: int = 16,
+    chance: Sequence[int] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Ask what is missing in `answers`. Every video is read once, and all settings take their turn on it.
 
-    timed: on so many of the videos the first question shares nothing with the others and its seconds are noted;
-    default all. progress: called with the number of videos done and their total. Raises ValueError or VideoError
-    naming the line of the dataset where a video or a method fails; the answers before it are kept.
+    timed: on so many of the videos the first question shares nothing with the others and its seconds are noted; default
+    all. chance: seeds of random choices that are asked too, with as many tokens as each setting had on that video (see
+    `codecmeta.models.evaluation.chance`). progress: called with the number of videos done and their total. Raises
+    ValueError or VideoError naming the line of the dataset where a video or a method fails; the answers before it are
+    kept.
     """
     videos: dict[Path, list[DatasetRow]] = {}
     for row in rows:
@@ -119,18 +125,34 @@ def evaluate(
         left = {
             key: one for key, one in strategies.items() if any((key, row.line) not in answers.replies for row in asked)
         }
-        if left:
+        if left or _chance_left(strategies, asked, answers, chance):
             try:
                 prompts = [row.prompt for row in asked]
                 if not warm:  # compiling and starting count for nobody
                     for strategy in left.values():
-                        replies_to(model, Asked(model, model.clip(video, frames), prompts), strategy)
+                        replies_to(model, Asked(model, model.clip(video, frames), prompts), for_video(strategy, video))
                     warm = True
                 ready = Asked(model, model.clip(video, frames), prompts)
                 on = timed is None or number < timed
                 for key, strategy in left.items():
-                    replies = replies_to(model, ready, strategy, timed=on, max_new_tokens=max_new_tokens)
+                    drawn = for_video(strategy, video)
+                    replies = replies_to(model, ready, drawn, timed=on, max_new_tokens=max_new_tokens)
+                    answers.add(key, [row.line for row in asked], replies)
+                for key, strategy in _chance_left(strategies, asked, answers, chance).items():
+                    drawn = for_video(strategy, video)
+                    replies = replies_to(model, ready, drawn, max_new_tokens=max_new_tokens)
                     answers.add(key, [row.line for row in asked], replies)
             except (VideoError, CacheError, ValueError) as error:
                 raise type(error)(f"line {asked[0].line}: {error}") from error
         progress(number + 1, len(videos))
+
+
+def _chance_left(
+    strategies: Mapping[str, Strategy], asked: Sequence[DatasetRow], answers: Answers, seeds: Sequence[int]
+) -> dict[str, Strategy]:
+    """Chance at as many tokens as each strategy took on one video, where that was answered and chance was not."""
+    taken = [
+        answers.replies[key, row.line] for key in strategies for row in asked if (key, row.line) in answers.replies
+    ]
+    every: dict[str, Strategy] = dict(as_many(reply, seed) for reply in taken for seed in seeds)
+    return {key: one for key, one in every.items() if any((key, row.line) not in answers.replies for row in asked)}
