@@ -141,7 +141,7 @@ def strata_table(result: dict[str, Any]) -> str:
 def replenish_table(result: dict[str, Any]) -> str:
     """Realised tokens, and points lost to all tokens and won over chance at equal tokens; from codecmeta eval."""
     rows = []
-    for one in sorted(result["methods"][1:], key=lambda one: -(one["budget"] or 1)):
+    for one in sorted(result["methods"][1:], key=lambda one: -one["share_llm_mean"]):
         short = one["strata"]["event: a quarter or less"]
         chance = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * part for part in one["against_chance"]))
         lost = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * part for part in one["difference"]))
