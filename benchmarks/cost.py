@@ -75,13 +75,13 @@ def metok(shape: Shape, frames: int) -> list[dict[str, float]]:
     return found
 
 
-def metom(layout: Layout, budget: float, percent: float) -> dict[str, float]:
-    """BTM at its budget, and MATM where percent is not 0."""
+def metom(shape: Shape, layout: Layout, budget: float, percent: float) -> dict[str, float]:
+    """BTM at its budget, and MATM where percent is not 0; the newline stays."""
     entering = budget_tokens(layout, budget)
     inside = Metom(budget=budget, matm=percent > 0, percent=percent or 50).inside(layout.depth)
     at = layout.depth if inside is None else inside.cuts[0]
     left = entering - int(entering * percent / 100)
-    layers = [entering] * at + [left] * (layout.depth - at)
+    layers = [count + int(shape.newline) for count in [entering] * at + [left] * (layout.depth - at)]
     return account(layers, layers)
 
 
@@ -93,7 +93,7 @@ def compare(shape: Shape, frames: int) -> list[dict[str, Any]]:
     rows = [{"method": "none", **plain}]
     for budget, percent in ((0.5, 0), (0.3, 0), (0.3, 50)):
         name = f"metom {budget:.0%}{' + matm' if percent else ''}"
-        rows.append(saved({"method": name, **metom(layout, budget, percent)}, plain))
+        rows.append(saved({"method": name, **metom(shape, layout, budget, percent)}, plain))
     draws = metok(shape, frames)
     mean = {name: statistics.mean(one[name] for one in draws) for name in plain}
     row = saved({"method": "metok", **mean}, plain)

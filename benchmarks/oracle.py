@@ -131,7 +131,7 @@ def answers(folder: Path, clips: int) -> Iterator[tuple[int, DatasetRow, dict[st
     """(clip, question, {setting: right}) for every question about the first clips of the tuning split."""
     model = models.load()
     videos: dict[Path, list[DatasetRow]] = {}
-    for row in read_dataset(folder / "dataset.jsonl"):
+    for row in read_dataset(folder / "dataset.jsonl")[0]:
         videos.setdefault(row.video, []).append(row)
     for number, (video, rows) in enumerate(list(videos.items())[:clips]):
         asked = Asked(model, model.clip(video), [row.prompt for row in rows])

@@ -179,7 +179,8 @@ def _answers(model: Any, pictures: NDArray[np.uint8], clip: Clip) -> dict[str, l
 
 
 def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Per stratum and policy: clips, and at each number of frames what `measure` counts, as shares and means."""
+    """Per stratum and policy: clips, and at each number of frames what `measure` counts, as shares and means.
+    rare_by_type: of colour, shape and direction of the rare object."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for one in results:
         groups["all"].append(one)
@@ -204,6 +205,7 @@ def _group(results: list[dict[str, Any]]) -> dict[str, Any]:
         answered = [one[str(ANSWERED)] for one in own]
         line[str(ANSWERED)] |= {
             "rare": _mean([ok for one in answered for ok in one["rare"]]),
+            "rare_by_type": [_mean(list(kind)) for kind in zip(*(one["rare"] for one in answered), strict=True)],
             "other": _mean([ok for one in answered for ok in one["other"]]),
             "seconds": round(sum(one["seconds"] for one in answered), 2),
             "choosing": round(sum(one["choosing"] for one in answered), 3),

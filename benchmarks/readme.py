@@ -93,6 +93,21 @@ def methods_table(result: dict[str, Any]) -> str:
     return f"{_methods_table(result, variants=False)}\n\n{asked} {note}"
 
 
+SHORT = ("random", "evs", "metom tau_tem=2 signal=bits_first", "metom", "tome")
+"""Rows of the README's table: chance, one that looks at pixels, the codec's two, one inside the model."""
+
+
+def in_short_table(result: dict[str, Any]) -> str:
+    """Right answers of a few methods at two budgets, and what 30 % loses on H.264, where the signals are exact."""
+    rows = []
+    for label in SHORT:
+        mine = {one["budget"]: one for one in result["methods"] if one["label"] == label}
+        exact = mine[0.3]["strata"]["codec: H.264"]["difference"][0]
+        rows.append([f"`{label}`", _right(mine[0.3]), f"{100 * exact:+.1f}", _right(mine[0.1])])
+    head = ["method", "30% of the tokens", "the same, H.264 alone", "10% of the tokens"]
+    return table(head, rows)
+
+
 def variants_table(result: dict[str, Any]) -> str:
     """The same for MeToM and METok taken apart."""
     return _methods_table(result, variants=True)
@@ -224,6 +239,53 @@ def model_names() -> str:
 REGISTRIES: dict[str, Callable[[], str]] = {"method_names": method_names, "model_names": model_names}
 """Tables that are drawn from the package itself."""
 
+_RARE_FRAMES = ("8", "16", "32")
+
+
+def rare_table(result: dict[str, Any]) -> str:
+    """A line per way of choosing, over all clips: seen, packets, answers, seconds; from benchmarks/rare.py."""
+    every, main = (result["strata"][name]["policies"] for name in ("all", "H.264 and HEVC"))
+    rows = []
+    for policy, line in every.items():
+        at = line["16"]
+        low, high = at["seen_interval"]
+        rows.append(
+            [policy, *(f"{line[count]['seen']:.2f}" for count in _RARE_FRAMES), f"{low:.2f} to {high:.2f}"]
+            + [f"{main[policy]['16']['seen']:.2f}", " / ".join(f"{one:.2f}" for one in at["rare_by_type"])]
+            + [f"{at['other']:.3f}"]
+            + [*(f"{line[count]['packets']:,}" for count in _RARE_FRAMES), f"{at['seconds']:.1f}"]
+        )
+    header = ["chosen by", "seen, 8 frames", "16", "32", "16: 95 % interval", "16: H.264 and HEVC"]
+    header += [
+        "16: rare object: colour / shape / direction right",
+        "16: other questions right",
+        "packets, 8 frames",
+        "16",
+        "32",
+    ]
+    return table([*header, "16: processor seconds"], rows)
+
+
+def rare_strata_table(result: dict[str, Any]) -> str:
+    """Share of events seen with 16 frames, a line per stratum."""
+    policies = list(result["strata"]["all"]["policies"])
+    rows = [
+        [name, group["clips"], *(f"{group['policies'][policy]['16']['seen']:.2f}" for policy in policies)]
+        for name, group in result["strata"].items()
+    ]
+    return table(["stratum", "clips", *policies], rows)
+
+
+def choose_speed_table(result: dict[str, Any]) -> str:
+    """Milliseconds of choosing by itself."""
+    policies = list(dict.fromkeys(one["policy"] for one in result["calls"]))
+    rows = []
+    for packets in dict.fromkeys(one["packets"] for one in result["calls"]):
+        own = {one["policy"]: one for one in result["calls"] if one["packets"] == packets}
+        rows.append([f"{packets:,}", *(f"{1000 * own[policy]['cpu']:.0f}" for policy in policies)])
+    return table(["packets", *(f"{policy}, ms" for policy in policies)], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),
@@ -231,17 +293,24 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "small_model": ("small_model.json", small_model_table),
     "methods": ("methods.json", methods_table),
     "replenish": ("replenish.json", replenish_table),
+    "in_short": ("methods.json", in_short_table),
     "variants": ("methods.json", variants_table),
     "strata": ("methods.json", strata_table),
     "oracle": ("oracle.json", oracle_table),
     "signals": ("signals.json", signals_table),
     "cost": ("cost.json", cost_table),
     "stages": ("stages_cpu.json", stages_table),
+    "rare": ("rare.json", rare_table),
+    "rare_strata": ("rare.json", rare_strata_table),
+    "choose_speed": ("choose_speed.json", choose_speed_table),
 }
 PAGES = {
-    "README.md": ("method_names", "model_names", "extract", "cache", "events", "small_model", "methods"),
-    "docs/comparison.md": ("replenish", "variants", "strata", "oracle", "signals"),
+    "README.md": ("in_short",),
+    "docs/methods.md": ("method_names", "model_names"),
+    "docs/numbers.md": ("extract", "cache", "events", "small_model"),
+    "docs/comparison.md": ("methods", "replenish", "variants", "strata", "oracle", "signals"),
     "docs/savings.md": ("cost", "stages"),
+    "docs/frames.md": ("rare", "rare_strata", "choose_speed"),
 }
 
 

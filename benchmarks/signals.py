@@ -74,9 +74,8 @@ def signals_of(path: Path, grid: tuple[int, int], rows: NDArray[np.int64]) -> di
         with patch.object(by_parser, "Reader", side_effect=Refused("asked not to")):
             meta = codecmeta.extract(path, frames=FRAMES)
     found["estimated residual"] = energy_of(meta, rows, grid)
-    time = meta.frames.time
     wanted = np.unique(np.concatenate((rows, np.maximum(rows - 1, 0))))
-    _, read_rows, pictures = codecmeta.read(path, time[wanted].tolist())
+    _, read_rows, pictures = codecmeta.read(path, rows=wanted)
     luma = {
         row: cv2.cvtColor(one, cv2.COLOR_RGB2GRAY).astype(np.float32)
         for row, one in zip(read_rows, pictures, strict=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from codecmeta.cli.outputs import check_output, write_output
+from codecmeta.cli.failure import Failed
+from codecmeta.cli.outputs import by_format, check_output, write_output
 from codecmeta.errors import CacheError, VideoError
 
 
-@click.command("eval")
+@click.command("eval", short_help="Compare methods on questions about videos.")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option(
     "--method",
@@ -43,10 +46,13 @@ from codecmeta.errors import CacheError, VideoError
     help="An option of all methods that have it; may be repeated.",
 )
 @click.option(
+    "-o",
+    "--output",
     "--out",
+    "out",
     type=click.Path(path_type=Path),
-    help="Where the JSON goes. Answers are kept beside it (NAME.answers.jsonl) as they come; the same command goes on "
-    "from there, also with more methods.",
+    help="Where the JSON goes (NAME.json). Answers are kept beside it (NAME.answers.jsonl) as they come; "
+    "the same command goes on from there, also with more methods.",
 )
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the table to this file too.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against tokens and time (PNG).")
@@ -97,7 +103,8 @@ def evaluate(
     """Answer every question in DATASET with every method, and compare each with the plain model on the same questions.
 
     DATASET has one JSON object per line: {"video", "question", "answer"}, optionally "options" to choose from, "type"
-    and "strata". Exit code 0: all answered; 1: failed, what was answered so far is kept; 2: wrong usage.
+    and "strata". A line or a video that cannot be asked is named with its reason, and the others are compared. Exit
+    code 0: all answered; 1: some or all failed, what was answered is kept; 2: wrong usage.
     """
     from codecmeta.cli.run import libraries
 
@@ -109,23 +116,26 @@ def evaluate(
     try:
         if bool(match_tokens) != bool(calibrate_on) or (match_tokens and budgets):
             raise click.UsageError("--match-tokens goes with --calibrate-on, and takes the place of --budget")
+        if note and not (out or as_json):
+            raise ValueError("option note has no effect (it needs --output or --json)")
         seeds = seeds or (0, 1, 2)
         chance = seeds if reference == "random" else ()
         settings = evaluation.make_settings(methods, budgets, seeds, options)
-        rows = evaluation.read_dataset(dataset)
-        for file in (out, markdown, plot):
+        rows, bad = evaluation.read_dataset(dataset)
+        for file, suffix in ((out, ".json"), (markdown, ".md"), (plot, ".png")):
             if file is not None:
+                by_format((file,), (suffix,))
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
         loaded = models.load(model, device)
         if calibrate_on is not None:
-            split = evaluation.Split(loaded, evaluation.read_dataset(calibrate_on), frames)
+            split = evaluation.Split(loaded, evaluation.read_dataset(calibrate_on)[0], frames)
             plain, *others = settings
             settings = [plain, *(evaluation.match_tokens(split, one, s) for one in others for s in match_tokens)]
-        belongs = identity(dataset, loaded, frames, max_new_tokens)
+        belongs = identity(loaded, frames, max_new_tokens)
         answers = evaluation.Answers(kept, belongs)
         try:
-            evaluation.evaluate(
+            bad += evaluation.evaluate(
                 loaded,
                 rows,
                 settings,
@@ -139,14 +149,23 @@ def evaluate(
         finally:
             answers.close()
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise Failed(error) from error
+    bad.sort(key=lambda row: row.line)
+    lost = {row.line for row in bad}
+    rows = [row for row in rows if row.line not in lost]
+    digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
     result = {
         "command": _command(),
         "note": note,
-        "dataset": {"name": dataset.name, **belongs},
+        "dataset": {"name": dataset.name, "dataset_sha256": digest, **belongs},
+        "failed": [asdict(row) for row in bad],
         **evaluation.summarise_replies(rows, settings, answers.replies, chance=chance),
     }
     _write(result, as_json, out, markdown, plot)
+    for row in bad:
+        click.echo(f"failed: {dataset}, line {row.line}: {row.reason}", err=True)
+    if bad:
+        sys.exit(1)
 
 
 def _write(result: dict[str, Any], as_json: bool, out: Path | None, markdown: Path | None, plot: Path | None) -> None:

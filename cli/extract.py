@@ -12,6 +12,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from codecmeta.cli.failure import Failed
 from codecmeta.cli.summary import Summary
 from codecmeta.corpus.batch import extract_many
 from codecmeta.corpus.index import IndexWriter, Row, index_path
@@ -19,6 +20,7 @@ from codecmeta.corpus.inputs import Layout, Task, find_videos, plan, read_manife
 from codecmeta.corpus.workers import memory_share
 
 _TIMEOUT = 3600.0  # seconds for one of many videos, where nothing else is asked for
+_OTHER_FORMATS = {".hdf5", ".hdf", ".json", ".jsonl", ".csv", ".txt", ".npz", ".npy", ".parquet", ".png", ".html"}
 _SAY_EVERY = 60.0  # seconds between two lines of progress in a log file
 
 
@@ -69,7 +71,7 @@ class Bytes(click.ParamType):
         return size
 
 
-@click.command()
+@click.command(short_help="Cache the codec metadata of videos.")
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -83,6 +85,9 @@ class Bytes(click.ParamType):
     metavar="FILE",
     help="A list of videos: .txt with a path per line (lines that begin with # are left out), .csv or .jsonl with a "
     "column path, or - for standard input. Relative paths start at the current folder.",
+)
+@click.option(
+    "--null", is_flag=True, help="The paths in --manifest end with a NUL byte, as `find -print0` writes them."
 )
 @click.option(
     "--layout",
@@ -137,6 +142,7 @@ def extract(
     inputs: tuple[Path, ...],
     output: Path | None,
     manifest: str | None,
+    null: bool,
     layout: Layout,
     shard: tuple[int, int],
     jobs: int,
@@ -156,7 +162,7 @@ def extract(
     Exit code 0: all done; 1: at least one video failed; 2: wrong usage; 130: interrupted.
     """
     try:
-        tasks = _tasks(inputs, manifest, output, layout, shard)
+        tasks = _tasks(inputs, manifest, null, output, layout, shard)
     except KeyboardInterrupt:
         sys.exit(130)
     alone = shard[1] == 1 and len(tasks) == 1
@@ -184,7 +190,7 @@ def extract(
     except BrokenPipeError:  # whoever read our output has enough: click ends quietly
         raise
     except (RuntimeError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise Failed(error) from error
     if not alone and not quiet or summary.interrupted:
         click.echo(summary.text(index), err=True)
     if summary.interrupted:
@@ -194,15 +200,24 @@ def extract(
 
 
 def _tasks(
-    inputs: tuple[Path, ...], manifest: str | None, output: Path | None, layout: Layout, shard: tuple[int, int]
+    inputs: tuple[Path, ...],
+    manifest: str | None,
+    null: bool,
+    output: Path | None,
+    layout: Layout,
+    shard: tuple[int, int],
 ) -> list[Task]:
     """What is to be done, or a usage error that says why nothing can be."""
     if not inputs and manifest is None:
         raise click.UsageError("nothing to do: pass videos, folders or --manifest FILE")
+    if null and manifest is None:
+        raise click.UsageError("--null has no effect (it needs --manifest)")
+    if output is not None and output.suffix.lower() in _OTHER_FORMATS and not output.is_dir():
+        raise click.UsageError(f"-o {output}: caches are HDF5; expected a folder, or for one video a file name in .h5")
     try:
         videos = [pair for one in inputs for pair in find_videos(one)]
         if manifest is not None:
-            videos += read_manifest(_text_of(manifest), manifest)
+            videos += read_manifest(_text_of(manifest), manifest, null=null)
         if not videos:
             raise click.UsageError(f"no video found in {', '.join([*map(str, inputs), *filter(None, [manifest])])}")
         if output is not None and output.suffix == ".h5" and len(videos) == 1:

@@ -3,10 +3,51 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import click
 
 from codecmeta.cache.store import SUFFIX
 from codecmeta.corpus.inputs import VIDEO_SUFFIXES
+
+
+def output_option(formats: str) -> Callable[[Any], Any]:
+    """The option -o of commands whose results can be files."""
+    return click.option(
+        "-o",
+        "--output",
+        "outputs",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help=f"Write a file, too; its suffix says what: {formats}. May be repeated.",
+    )
+
+
+def by_format(outputs: Iterable[Path], formats: Sequence[str], **named: Path | None) -> dict[str, Path]:
+    """The files to write by their suffix. named: those of options that are for one format.
+
+    Raises ValueError for a suffix that says something else than what can be written, and for two files of one format.
+    """
+    files: dict[str, Path] = {}
+    for given, wanted in [*((one, None) for one in outputs), *((one, name) for name, one in named.items() if one)]:
+        suffix = given.suffix.lower()
+        if suffix not in formats or suffix != (wanted or suffix):
+            expected = wanted or ", ".join(formats)
+            raise ValueError(f"{given}: a file that ends in {suffix or 'no suffix'}; expected {expected}")
+        if suffix in files:
+            raise ValueError(f"{given}: {files[suffix]} is to hold the same already")
+        files[suffix] = given
+    return files
+
+
+def write_outputs(files: Mapping[str, Path], contents: Mapping[str, Callable[[], bytes]]) -> None:
+    """Write every file, and say so. contents: what a file of each suffix holds."""
+    for suffix, path in files.items():
+        content = contents[suffix]()
+        write_output(path, content if suffix in (".png", ".html") else content + b"\n")
+        click.echo(f"wrote {path}", err=True)
 
 
 def check_output(output: Path, *inputs: Path) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
+from codecmeta.cli.failure import Failed, failures
 from codecmeta.cli.method_list import methods_epilog
-from codecmeta.cli.outputs import check_output, write_output
+from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.decisions.choose import POLICIES, Policy
 from codecmeta.errors import CacheError, VideoError
 
 
-@click.command(epilog=methods_epilog())
+@click.command(short_help="Answer a question about a video with fewer tokens.", epilog=methods_epilog())
 @click.argument("video", type=click.Path(path_type=Path))
 @click.argument("question")
 @click.option(
@@ -64,6 +66,7 @@ from codecmeta.errors import CacheError, VideoError
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with the answer and what was kept, too.")
+@output_option(".html, .json or .txt")
 def run(
     video: Path,
     question: str,
@@ -81,6 +84,7 @@ def run(
     cache: Path | None,
     as_json: bool,
     html: Path | None,
+    outputs: tuple[Path, ...],
 ) -> None:
     """Answer QUESTION about VIDEO with a video language model that reads fewer tokens.
 
@@ -89,12 +93,14 @@ def run(
     try:
         compression, models = libraries()
         strategy = compression.make(method, budget=budget, options=_pairs(options))
+        check_usage(question, method, compare, text_model, _pairs(options))
         if text_model is not None and choose != "query":
             models.scorable(strategy)
         if not video.exists():
             raise VideoError(f"{video}: no such file")
-        if html is not None:
-            check_output(html, video, *([] if cache is None else [cache]))
+        files = by_format(outputs, (".html", ".json", ".txt"), **{".html": html})
+        for file in files.values():
+            check_output(file, video, *([] if cache is None else [cache]))
         loaded = models.load(model, device)
         text = None if text_model is None else models.load_text_image(text_model, device)
         _warn(model, question)
@@ -109,23 +115,20 @@ def run(
                 text.forget()
         answers = [ask(**one, max_new_tokens=max_new_tokens) for one in each]
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
-    if as_json:
-        row = {"video": str(video), **answers[0].as_dict()}
-        if compare:
-            row["plain"] = answers[-1].as_dict()
-        click.echo(json.dumps(row))
-    else:
-        for answer in answers:
-            click.echo(f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text)
-        click.echo()
-        click.echo(_table(answers))
-    if html is not None:
-        try:
-            write_output(html, _page(video, answers).encode())
-        except (VideoError, ValueError) as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
-        click.echo(f"wrote {html}", err=True)
+        raise Failed(error) from error
+    row = {"video": str(video), **answers[0].as_dict()}
+    if compare:
+        row["plain"] = answers[-1].as_dict()
+    texts = {".json": lambda: json.dumps(row), ".txt": lambda: _text(answers), ".html": lambda: _page(video, answers)}
+    click.echo(texts[".json" if as_json else ".txt"]())
+    with failures():
+        write_outputs(files, {suffix: lambda text=text: text().encode() for suffix, text in texts.items()})
+
+
+def _text(answers: list[Any]) -> str:
+    """The answers, then what they cost."""
+    said = [f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text for answer in answers]
+    return "\n".join([*said, "", _table(answers)])
 
 
 def _page(video: Path, answers: list[Any]) -> str:
@@ -151,9 +154,21 @@ def _page(video: Path, answers: list[Any]) -> str:
     return page(view, Report(answer.question, [one.as_dict() for one in answers]))
 
 
+def check_usage(question: str, method: str, compare: bool, text_model: str | None, options: dict[str, str]) -> None:
+    """Raise ValueError for an empty question, and for what was asked for and would change nothing."""
+    if not question.strip():
+        raise ValueError("the question is empty; ask something about the video")
+    if compare and method == "none":
+        raise ValueError("option compare has no effect (it compares with method none, which is the method)")
+    for name in ("combine", "use_full_prompt"):
+        if name in options and text_model is None:
+            raise ValueError(f"method {method!r}: option {name} has no effect (it needs --text-model)")
+
+
 def libraries() -> tuple[Any, Any]:
     """The strategies and the models; both need the extra that a plain install does not bring."""
     try:
+        _check_torchvision()
         import transformers
 
         from codecmeta import compression, models
@@ -161,10 +176,24 @@ def libraries() -> tuple[Any, Any]:
         transformers.utils.logging.disable_progress_bar()
         transformers.logging.set_verbosity_error()
     except ModuleNotFoundError as error:
-        raise click.ClickException(
+        raise Failed(
             f'this command needs {error.name}, which is not installed: pip install "codecmeta[models]"'
         ) from error
     return compression, models
+
+
+def _check_torchvision() -> None:
+    """transformers imports torchvision where there is one, and fails far away where it does not fit torch."""
+    if find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise Failed(
+            f"torchvision is installed and cannot be imported ({said[0]}); it is not needed: pip uninstall "
+            "torchvision, or install the version that fits this torch"
+        ) from error
 
 
 def _pairs(options: tuple[str, ...]) -> dict[str, str]:

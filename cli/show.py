@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +12,41 @@ import click
 import h5py
 
 from codecmeta.cache.store import load
-from codecmeta.cli.outputs import check_output, write_output
+from codecmeta.cli.failure import failures
+from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.container.probe import probe
-from codecmeta.errors import CacheError, VideoError
 from codecmeta.record.facts import summarise
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: would command the terminal
 
 
-@click.command()
+@click.command(short_help="Summarise a video or a cache, also as picture or page.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--png", type=click.Path(path_type=Path), help="Draw density, budgets and the timeline into this file.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the same and all facts as a page into this file.")
-def show(file: Path, as_json: bool, png: Path | None, html: Path | None) -> None:
+@output_option(".png, .html, .json or .txt")
+def show(file: Path, as_json: bool, png: Path | None, html: Path | None, outputs: tuple[Path, ...]) -> None:
     """Print a readable summary of FILE, a video or a cache.
 
     The pictures of a cache come from the video beside it; without it density is drawn over plain grey.
     """
-    outputs = [one for one in (png, html) if one is not None]
-    if len(outputs) == 2 and outputs[0].absolute() == outputs[1].absolute():
-        raise click.UsageError(f"--png and --html name the same file, {png}")
-    try:
-        for output in outputs:
+    with failures():
+        files = by_format(outputs, (".png", ".html", ".json", ".txt"), **{".png": png, ".html": html})
+        for output in files.values():
             check_output(output, file)
         summary = _of_cache(file) if h5py.is_hdf5(file) or file.suffix == ".h5" else summarise(probe(file))
-        if outputs:
-            _draw(file, png, html)
-    except (VideoError, CacheError, ValueError) as error:
-        click.echo(f"failed: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
+        texts = {".json": lambda: json.dumps(summary).encode(), ".txt": lambda: _text(summary).encode()}
+        write_outputs(files, {**texts, **(_drawn(file) if {".png", ".html"} & files.keys() else {})})
     click.echo(json.dumps(summary) if as_json else _text(summary))
 
 
-def _draw(file: Path, png: Path | None, html: Path | None) -> None:
+def _drawn(file: Path) -> dict[str, Callable[[], bytes]]:
     """Both pictures from one overview."""
     from codecmeta.view import draw, overview, page  # OpenCV, needed for this only
 
     view = overview.overview_of_file(file)
-    if png is not None:
-        write_output(png, draw.png(view))
-    if html is not None:
-        write_output(html, page.page(view).encode())
-    for output in (png, html):
-        if output is not None:
-            click.echo(f"wrote {output}", err=True)
+    return {".png": lambda: draw.png(view), ".html": lambda: page.page(view).encode()}
 
 
 def _of_cache(file: Path) -> dict[str, Any]:
@@ -78,7 +68,8 @@ def _of_cache(file: Path) -> dict[str, Any]:
 
 def _text(summary: dict[str, Any]) -> str:
     types = ", ".join(f"{count} {kind}" for kind, count in summary["picture_types"].items())
-    turned = f", rotated {summary['rotation']} degrees" if summary["rotation"] else ""
+    turned = ", mirrored" if summary.get("mirrored") else ""
+    turned += f", rotated {summary['rotation']} degrees" if summary["rotation"] else ""
     corrupt = f", {summary['corrupt_frames']} corrupt" if summary["corrupt_frames"] else ""
     gops = summary["gops"]
     lines = [

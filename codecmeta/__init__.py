@@ -82,9 +82,19 @@ __all__ = [
 ]
 
 
+_ROOMS = ("compression", "models")  # need torch; imported when they are first used
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"codecmeta.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'codecmeta' has no attribute {name!r}")
     value = getattr(import_module(f"codecmeta.{_HOME[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """The public names, for help(), completion and editors; nothing is imported by looking."""
+    return sorted({*__all__, *_ROOMS, *(name for name in globals() if name.startswith("__"))})

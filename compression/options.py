@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+Effects = Mapping[str, tuple[str, Callable[[Any], object]]]
+"""Options that count only beside others: name -> (what they need, in words; whether a strategy has it)."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """ "; did you mean X?" where a known name is like the given one, else "".
+
+    >>> did_you_mean("metmo", ["metom", "metok"])
+    "; did you mean 'metom'?"
+    """
+    close = get_close_matches(given.lower(), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def without_effect(strategy: Any, names: Iterable[str]) -> dict[str, str]:
+    """Of these options of a strategy those that change nothing as it is, and what they need to."""
+    effects: Effects = strategy.effects
+    return {name: effects[name][0] for name in names if name in effects and not effects[name][1](strategy)}
 
 
 def parse_options(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -21,11 +41,13 @@ def parse_options(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for name, text in texts.items():
         if name not in known:
-            raise ValueError(f"method {cls.name!r} has no option {name!r}; it has: {', '.join(known)}")  # type: ignore[attr-defined]
+            raise ValueError(
+                f"method {cls.name!r} has no option {name!r}{did_you_mean(name, known)}; it has: {', '.join(known)}"
+            )  # type: ignore[attr-defined]
         try:
             values[name] = _parse(hints[name], text)
         except ValueError:
-            raise ValueError(f"option {name}={text}: expected {_describe(hints[name])}") from None
+            raise ValueError(f"option {name}={text}: expected {describe_hint(hints[name])}") from None
     return values
 
 
@@ -33,7 +55,7 @@ def check_literals(instance: Any) -> None:
     """Raise ValueError where a field that has a closed list of values holds another one."""
     for name, hint in get_type_hints(type(instance)).items():
         if get_origin(hint) is Literal and getattr(instance, name) not in get_args(hint):
-            raise ValueError(f"{name} must be {_describe(hint)}; got {getattr(instance, name)!r}")
+            raise ValueError(f"{name} must be {describe_hint(hint)}; got {getattr(instance, name)!r}")
 
 
 def _parse(hint: Any, text: str) -> Any:
@@ -64,14 +86,15 @@ def _parse(hint: Any, text: str) -> Any:
     return hint(text)
 
 
-def _describe(hint: Any) -> str:
+def describe_hint(hint: Any) -> str:
+    """Which values a type takes, in words."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(_describe(choice) for choice in get_args(hint))
+        return " or ".join(describe_hint(choice) for choice in get_args(hint))
     if origin is Literal:
         return " or ".join(str(value) for value in get_args(hint))
     if origin is tuple:
-        return f"a comma-separated list of {_describe(get_args(hint)[0])}"
+        return f"a comma-separated list of {describe_hint(get_args(hint)[0])}"
     if hint is type(None):
         return "none"
     return {bool: "true or false", int: "a whole number", float: "a number"}.get(

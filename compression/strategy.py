@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.compression.inside import Inside
-from codecmeta.compression.options import check_literals
+from codecmeta.compression.options import Effects, check_literals
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.record.metadata import Metadata
 
@@ -29,6 +29,8 @@ class Strategy:
     An option that is None takes what the model prefers, where its configuration says so, else the method's own
     default: {"codecmeta": {"keep_ids": true, "metom": {"tau_tem": 0.9}}} in a checkpoint's config.json.
 
+    effects: options that count only beside others; `make` refuses them without.
+
     keep_ids: give every kept token the position id that it has in the full sequence (True), or number the kept ones
     without gaps (False). By default without gaps for one-dimensional positions. Set it to compare the two, which
     published methods do not agree on.
@@ -37,6 +39,7 @@ class Strategy:
     name: ClassVar[str]
     needs_patches: ClassVar[bool] = False
     needs_vision_attention: ClassVar[bool] = False
+    effects: ClassVar[Effects] = {}
     keep_ids: bool | None = None
 
     def __post_init__(self) -> None:

@@ -31,3 +31,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"codecmeta.models.{_HOME[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """The public names, for help(), completion and editors; nothing is imported by looking."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

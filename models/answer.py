@@ -116,6 +116,12 @@ class Clip:
         times: list[float] = self.meta.frames.time[self.rows].tolist()
         return times
 
+    @property
+    def seconds_apart(self) -> float | None:
+        """Mean distance of the pictures in time, None where there is but one."""
+        times = self.meta.frames.time[np.unique(self.rows)]
+        return float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
+
 
 @dataclass(frozen=True)
 class Said:

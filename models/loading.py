@@ -10,8 +10,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
 
-from codecmeta.compression.engine.families import FAMILIES
+from codecmeta.compression.engine.families import supported
 from codecmeta.models.checkpoints import chat_template_of, check_device, first_line, settings_of
+from codecmeta.models.hub import found
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.models.video_model import VideoModel
 
@@ -41,9 +42,9 @@ def load(
     Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded or is not
     there, such as the device.
     """
-    where = str(_builtin_folder()) if name == SMALL else name
     check_device(device)
     try:
+        where = str(_builtin_folder()) if name == SMALL else found(name, [SMALL], revision)
         config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
         cls = _model_class(config)
         if dtype is None and torch.device(device).type == "cpu":
@@ -76,10 +77,10 @@ def _builtin_folder() -> Path:
 
 def _model_class(config: Any) -> Any:
     """The transformers class of a checkpoint, if there is an adapter for it."""
-    names = [name for name in config.architectures or () if name in FAMILIES]
+    names = [name for name in config.architectures or () if name in supported()]
     if not names:
         raise ValueError(
             f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
-            f"supported are: {', '.join(sorted(FAMILIES))}"
+            f"supported are: {', '.join(supported())}"
         )
     return getattr(transformers, names[0])

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from codecmeta.compression.text_frames import picture_vectors, question_vector
 from codecmeta.models.checkpoints import check_device, first_line, settings_of
+from codecmeta.models.hub import found
 from codecmeta.models.preprocessing import Preprocessing
 
 ARCHITECTURES = ("CLIPModel", "SiglipModel")
@@ -84,7 +85,8 @@ def load_text_image(
     """
     check_device(device)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False, revision=revision)
+        where = found(name, (), revision)
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
         known = [one for one in config.architectures or () if one in ARCHITECTURES]
         if not known:
             raise ValueError(
@@ -94,10 +96,10 @@ def load_text_image(
         if dtype is None and torch.device(device).type == "cpu":
             dtype = torch.float32
         model = getattr(transformers, known[0]).from_pretrained(
-            name, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=False, revision=revision
+            where, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=False, revision=revision
         )
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, revision=revision)
-        preprocessing = Preprocessing.from_config(settings_of(name, "image", revision), crop=True)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, revision=revision)
+        preprocessing = Preprocessing.from_config(settings_of(where, "image", revision), crop=True)
     except ImportError as error:  # SigLIP's tokenizer
         reason = 'its tokenizer needs sentencepiece and protobuf: pip install "codecmeta[models]"'
         raise ValueError(f"text-image model {name!r} cannot be loaded: {reason}") from error

@@ -73,6 +73,8 @@ class VideoModel:
         Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
         ValueError for what the method cannot do.
         """
+        if not question.strip():
+            raise ValueError("the question is empty; ask something about the video")
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
         helped = text_model is not None and choose != "query"  # METok's frames are scored; else only the choice is
@@ -89,7 +91,7 @@ class VideoModel:
         )
         seconds = dict(clip.seconds)
         shown = perf_counter()
-        inputs = self.inputs(clip.pictures, question, clip.times)
+        inputs = self.inputs(clip.pictures, question, clip.times, seconds=clip.seconds_apart)
         ready = perf_counter()
         seconds["preprocess"] = seconds.pop("transform") + ready - shown
         if text_model and isinstance(chosen, Metok):
@@ -173,10 +175,16 @@ class VideoModel:
         return replace(metok, frame_scores=tuple(best.tolist()))
 
     def inputs(
-        self, pictures: NDArray[np.uint8], question: str, times: Sequence[float] | None = None
+        self,
+        pictures: NDArray[np.uint8],
+        question: str,
+        times: Sequence[float] | None = None,
+        *,
+        seconds: float | None = None,
     ) -> dict[str, Tensor]:
         """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors. times:
-        seconds, when each picture is shown, for models whose prompts say so."""
+        seconds, when each picture is shown, for models whose prompts say so. seconds: between two pictures, for models
+        that place them in time (Qwen2.5-VL)."""
         video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
         placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         prompt = self.prompt(question)
@@ -187,7 +195,8 @@ class VideoModel:
         ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
         video[names.PIXELS] = video[names.PIXELS].to(self.model.dtype)
         types = names.token_types(self.model, ids, self.adapter.video_token)
-        inputs = {names.IDS: ids, names.MASK: torch.ones_like(ids), **types, **video}
+        step = names.grid_seconds(self.model, None if seconds is None else seconds * self.adapter.pictures)
+        inputs = {names.IDS: ids, names.MASK: torch.ones_like(ids), **types, **step, **video}
         return {name: value.to(self.model.device) for name, value in inputs.items()}
 
     def _answer(

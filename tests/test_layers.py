@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = [
-    {"codecmeta.errors", "codecmeta.version", "codecmeta.compiling", "codecmeta.locks"},
-    {"codecmeta.record", "codecmeta.codecs.syntax"},
-    {"codecmeta.codecs.headers", "codecmeta.codecs.packet_facts"},
+    {"codecmeta.errors", "codecmeta.version", "codecmeta.compiling", "codecmeta.cache.locks"},
+    {"codecmeta.record"},
+    {"codecmeta.codecs.syntax"},
+    {"codecmeta.codecs.look", "codecmeta.codecs.packet_facts"},
     {"codecmeta.codecs.table"},
     {"codecmeta.codecs.protocol"},
     {"codecmeta.codecs.h264"},
@@ -88,7 +89,7 @@ def test_there_is_no_circle() -> None:
 
 
 def test_a_folder_has_few_entries_and_a_file_few_lines() -> None:
-    entries = [one for one in (ROOT / "codecmeta").iterdir() if one.name != "__pycache__"]
+    entries = [one for one in (ROOT / "codecmeta").iterdir() if not one.name.startswith("__")]
     assert len(entries) <= 15, sorted(one.name for one in entries)
     kernels = ("macroblock.py", "picture.py")
     long = {str(path): n for path in MODULES.values() if (n := path.read_text().count("\n")) > 450}

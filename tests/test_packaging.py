@@ -60,6 +60,25 @@ def test_every_public_name_exists_and_says_what_it_does(name: str) -> None:
     assert (getattr(codecmeta, name).__doc__ or "").strip()
 
 
+def test_public_names_are_found_without_reading_the_source() -> None:
+    """dir(), completion and help() show them; looking imports nothing heavy."""
+    done = run(
+        "import sys, codecmeta, rlcompleter\n"
+        "found = rlcompleter.Completer({'codecmeta': codecmeta})\n"
+        "print(set(codecmeta.__all__) <= set(dir(codecmeta)), 'h5py' in sys.modules)\n"
+        "print(found.complete('codecmeta.extract_t', 0))\n"
+        "import pydoc; text = pydoc.plain(pydoc.render_doc(codecmeta))\n"
+        "print([name for name in codecmeta.__all__ if name != '__version__' and name not in text])"
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "True False" and lines[1].startswith("codecmeta.extract_to_file") and lines[2] == "[]", done
+
+
+def test_python_dash_m_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "codecmeta", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: codecmeta ")
+
+
 def test_setup_cfg_lists_every_package() -> None:
     pytest.importorskip("torch")
     config = ConfigParser()
@@ -77,6 +96,12 @@ def test_setup_cfg_lists_every_package() -> None:
     assert listed == there
     for name in listed:
         importlib.import_module(name)
+
+
+def test_tools_that_only_read_find_the_folders_beside_the_package() -> None:
+    """`mypy` and editors in the root: typings/codecmeta holds a link to each."""
+    links = {one.name: one.resolve() for one in (ROOT / "typings" / "codecmeta").iterdir()}
+    assert links == {name: ROOT / name for name in ("cli", "compression", "models")}
 
 
 def test_constraints_are_exact_and_within_the_bounds_of_setup_cfg() -> None:

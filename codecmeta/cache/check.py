@@ -39,7 +39,7 @@ _ARRAYS: dict[str, dict[str, tuple[np.dtype, int]]] = {
 _WHOLE, _PAIR, _REAL, _TEXT = "a whole number", "two whole numbers", "a number", "a text"
 _ATTRIBUTES = {
     **dict.fromkeys(("format_version", "width", "height", "rotation", "stream_index", "source_bytes"), _WHOLE),
-    **dict.fromkeys(("source_mtime_ns", "block", "origin_x", "origin_y", "offset"), _WHOLE),
+    **dict.fromkeys(("source_mtime_ns", "block", "origin_x", "origin_y", "offset", "mirrored"), _WHOLE),
     **dict.fromkeys(("time_base", "average_rate", "crop"), _PAIR),
     **dict.fromkeys(("format", "codec", "profile", "pixel_format", "source_name", "source_sha256"), _TEXT),
     **dict.fromkeys(("settings", "capability", "source", "codecmeta_version", "ffmpeg_version"), _TEXT),
@@ -48,11 +48,11 @@ _ATTRIBUTES = {
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _DEFLATE_MOST = 1100  # to one: deflate cannot do better than 1032
 _CHUNK_MOST = 1 << 26  # bytes that reading a single value may unpack
-_FRAMES_ALWAYS = 100_000  # a longer table takes at least a byte per frame, however well it compresses
+_FRAMES_ALWAYS = 1 << 23  # a longer table (39 hours at 60 frames/s, 64 MiB) takes at least a byte per frame
 _SIDE_MOST = 1 << 16  # pixels
 _VECTORS_MOST = 1 << 22  # per frame: twice what 8K has in its smallest blocks
 _BLOCKS_MOST = 1 << 22  # of a map: a picture of 16K by 16K in blocks of 8 pixels
-_TIME_MOST = 1e9  # seconds, thirty years
+_TIME_MOST = 2.0**63  # seconds: the last time stamp of a clock that counts seconds, and some clocks begin in 1970
 _PACKET_MOST = 1 << 40  # bytes
 _HOLES = 1 << 28  # bytes from which a file must not consist of holes
 

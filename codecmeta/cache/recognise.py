@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from codecmeta.cache.store import SUFFIX, load, opened
 from codecmeta.cache.user_block import Summary, read_summary
 from codecmeta.cache.writer import fingerprint, levels
 from codecmeta.errors import CacheError
-from codecmeta.record.selection import Selection
+from codecmeta.record.selection import Selection, as_setting
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Written:
 def asked(frames: Selection, details: bool | None, stream: int | None) -> dict[str, Any]:
     """The settings that a cache file records, as it reads them back."""
     details = frames != "all" if details is None else details
-    return {"frames": list(frames) if isinstance(frames, tuple) else frames, "details": details, "stream": stream}
+    return {"frames": as_setting(frames), "details": details, "stream": stream}
 
 
 def default_cache_path(video: Path) -> Path:
@@ -51,11 +50,25 @@ def kept(cache: str | Path, video: str | Path, settings: dict[str, Any]) -> Writ
         return None
     summary = summary or _summary_of(Path(cache))
     if summary.settings != settings:
+        made, wanted = _what_differs(summary.settings, settings)
         raise CacheError(
-            f"{cache}: made with {json.dumps(summary.settings)}, asked for {json.dumps(settings)}; "
-            "overwrite it or choose another name"
+            f"{cache}: made with {made}, asked for {wanted}; --overwrite (overwrite=True) replaces it, another -o "
+            "keeps both"
         )
     _check_source(summary, cache, video)
+    return _written(cache, summary)
+
+
+def intact(cache: str | Path, video: str | Path) -> Written | None:
+    """What a whole cache holds, with whatever settings and of whatever version of its video; None without one."""
+    try:
+        summary = read_summary(cache) or _summary_of(Path(cache))
+    except (OSError, CacheError):
+        return None
+    return _written(cache, summary)
+
+
+def _written(cache: str | Path, summary: Summary) -> Written:
     return Written(
         Path(cache),
         summary.cache_bytes,
@@ -65,6 +78,37 @@ def kept(cache: str | Path, video: str | Path, settings: dict[str, Any]) -> Writ
         summary.capability,
         skipped=True,
     )
+
+
+def _what_differs(made: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, str]:
+    """Two settings in words, reduced to what differs. Details that follow from the frames are not said."""
+    names = [name for name in {**made, **wanted} if made.get(name) != wanted.get(name)]
+    if "frames" in names and all(one.get("details") == (one.get("frames") != "all") for one in (made, wanted)):
+        names = [name for name in names if name != "details"]
+    return _in_words(made, names), _in_words(wanted, names)
+
+
+def _in_words(settings: dict[str, Any], names: list[str]) -> str:
+    """Settings as the options that ask for them."""
+    words = []
+    for name in names:
+        value = settings.get(name)
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, (list, dict)):
+            words.append(f"{len(value)} times" if isinstance(value, list) else f"{len(value['rows'])} rows")
+        else:
+            words.append(f"no --{name}" if value is None else f"--{name} {value}")
+    return " ".join(words)
+
+
+def is_of(cache: str | Path, video: str | Path) -> bool:
+    """Whether there is a cache that was made from this very video, with whatever settings."""
+    try:
+        _check_source(read_summary(cache) or _summary_of(Path(cache)), cache, video)
+    except (OSError, CacheError):
+        return False
+    return True
 
 
 def check_video(cache: Path, video: Path) -> None:

@@ -3,9 +3,9 @@
 The file (MUST unless marked MAY be absent; a group that the codec cannot fill is absent and `capability` says why):
 
     /            attributes format="codecmeta", format_version=1, codecmeta_version, ffmpeg_version, codec, profile,
-                 pixel_format, width, height (displayed), rotation, stream_index, crop, time_base, average_rate,
-                 duration_seconds, source_name, source_bytes, source_mtime_ns, source_sha256 (of the size, the first
-                 and the last MiB), settings (JSON), capability (JSON)
+                 pixel_format, width, height (displayed), rotation, MAY: mirrored (1), stream_index, crop, time_base,
+                 average_rate, duration_seconds, source_name, source_bytes, source_mtime_ns, source_sha256 (of the size,
+                 the first and the last MiB), settings (JSON), capability (JSON)
     /frames      one row per displayed frame: pts, time, picture_type, keyframe, packet_bytes, gop, corrupt
     /gops        start, stop, packet_bytes_mean
     /motion      MAY: frame, indptr, vectors; the vectors of frame[i] are rows indptr[i]:indptr[i + 1], those into the
@@ -128,6 +128,7 @@ def _record(path: Path, file: h5py.File) -> Metadata:
         duration_seconds=float(attrs["duration_seconds"]),
         stream_index=int(attrs["stream_index"]),
         crop=(int(attrs["crop"][0]), int(attrs["crop"][1])) if "crop" in attrs else (0, 0),
+        mirrored=bool(attrs["mirrored"]) if "mirrored" in attrs else False,
     )
     frames = Frames(**{name: file["frames"][name][:] for name in Frames.__dataclass_fields__})
     gops = Gops(**{name: file["gops"][name][:] for name in Gops.__dataclass_fields__})

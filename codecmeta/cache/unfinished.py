@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 from typing import IO, Any
 
-from codecmeta.locks import needs_posix, try_lock
+from codecmeta.cache.locks import needs_posix, try_lock
 
 _SUFFIX = ".part"
 

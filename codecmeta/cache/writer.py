@@ -209,7 +209,8 @@ class Writer:
                 "format_version": FORMAT_VERSION,
                 "codecmeta_version": __version__,
                 "ffmpeg_version": ".".join(str(number) for number in av.library_versions["libavcodec"]),
-                **{name: getattr(stream, name) for name in Stream.__dataclass_fields__},
+                **{name: getattr(stream, name) for name in Stream.__dataclass_fields__ if name != "mirrored"},
+                **({"mirrored": 1} if stream.mirrored else {}),
                 "source_name": np.array(os.fsencode(source.name), h5py.string_dtype()),  # which may not be UTF-8
                 "settings": json.dumps(settings),
                 "capability": json.dumps(capability),

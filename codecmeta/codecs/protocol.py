@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.codecs.look import Look
 from codecmeta.codecs.table import codec_of
 
 NOT_PARSED_QP = -1
@@ -90,8 +91,8 @@ class Headers(Protocol):
 
     coded: Coded | None
 
-    def picture_type(self, packet: bytes) -> int:
-        """ASCII 'I', 'P' or 'B' by the packet's first bits, 0 where they do not tell."""
+    def look(self, packet: bytes) -> Look:
+        """What the next packet of the stream, in decoding order, says of itself."""
 
 
 class Stream(Protocol):

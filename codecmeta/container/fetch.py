@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from codecmeta.container.packets import NO_PTS, PacketTable, demux, open_video
+from codecmeta.container.packets import NO_PTS, PacketTable, demux, open_video, with_configuration
 from codecmeta.container.segments import Segment, segment_packets
 
 
@@ -32,7 +32,7 @@ class PacketSource:
         """The packets of a segment with their indices."""
         with open_video(self.path, self.stream_index) as (container, video):
             for index, packet in segment_packets(container, video, self.packets, segment):
-                yield index, bytes(packet)
+                yield index, with_configuration(bytes(packet), self.packets.extradata, self.packets.changes.get(index))
 
     def at(self, indices: Sequence[int], with_keyframes: bool) -> Iterator[tuple[int, bytes, bytes | None]]:
         """(index, packet, keyframe packet before it if they are asked for) of ascending indices. Raises NotFound.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,18 @@ import numpy as np
 from av.stream import Discard
 from numpy.typing import NDArray
 
+from codecmeta.codecs.look import Look
 from codecmeta.codecs.protocol import headers_of
-from codecmeta.codecs.table import codec_of
+from codecmeta.codecs.syntax.nal import nal_length_size_of, units_of_extradata
+from codecmeta.codecs.table import Codec, codec_of
+from codecmeta.container.opening import open_file
 from codecmeta.errors import VideoError
-from codecmeta.record.metadata import UNKNOWN, B, I
+from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 NO_PTS = -(2**63)
-_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-"""Titles and the like in another encoding than UTF-8 are no reason to refuse a video (PyAV 19 sees to it itself)."""
+_FIRST_PACKETS = 16
+_DECODE_TIMES = ("avi", "asf", "asf_o")
+"""Containers that know of each packet when it is to be decoded, and of nothing else."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ class PacketTable:
     layer refers to this one (H.264 nal_ref_idc 0; HEVC sub-layer non-reference types, H.265 table 7-1; B pictures of
     MPEG-1, 2 and 4), True where that is not known; a VP8, VP9 or AV1 frame always hands its vectors and probabilities
     on. layer: uint8, TemporalId (HEVC), else 0. coded: uint8, frames coded inside the packet (VP9 superframes, AV1
-    temporal units), else 1.
+    temporal units), else 1. starts: bool, the codec's own bits say that decoding may start there. order: int64,
+    ascending in display order by what the bitstream says, NO_PTS where it does not. changes: packets that bring another
+    configuration of the decoder, and which. decode_times: the container's pts say when to decode. doubt: why only a
+    decoder can tell which packets are shown, and in which order; "" where that is known.
     """
 
     pts: NDArray[np.int64]
@@ -51,22 +58,36 @@ class PacketTable:
     reference: NDArray[np.bool_]
     layer: NDArray[np.uint8]
     coded: NDArray[np.uint8]
-    extradata: bytes = b""
+    extradata: bytes
+    starts: NDArray[np.bool_]
+    order: NDArray[np.int64]
+    changes: dict[int, bytes]
+    decode_times: bool
+    doubt: str
 
     def __len__(self) -> int:
         return len(self.pts)
 
     @cached_property
     def timed(self) -> bool:
-        """Whether every shown packet has a pts of its own, so that display order is known without decoding."""
+        """Whether every shown packet has a pts of its own and nothing speaks against them, so that display order is
+        known without decoding."""
         pts = self.pts[self.shown]
-        return bool(len(pts)) and NO_PTS not in pts and len(np.unique(pts)) == len(pts)
+        return not self.doubt and bool(len(pts)) and NO_PTS not in pts and len(np.unique(pts)) == len(pts)
+
+    @cached_property
+    def ordered(self) -> bool:
+        """Whether the bitstream itself says in which order its packets are displayed."""
+        return bool((self.order[self.shown] != NO_PTS).all())
 
     @cached_property
     def display_order(self) -> NDArray[np.int64]:
-        """Indices of the shown packets in display order; in stream order where time stamps do not tell."""
+        """Indices of the shown packets in display order: by time stamps, else by the bitstream; in stream order where
+        neither tells."""
         shown = np.flatnonzero(self.shown)
-        return shown[np.argsort(self.pts[shown], kind="stable")] if self.timed else shown
+        if self.timed:
+            return shown[np.argsort(self.pts[shown], kind="stable")]
+        return shown[np.argsort(self.order[shown], kind="stable")] if self.ordered else shown
 
 
 @contextmanager
@@ -76,16 +97,8 @@ def open_video(path: Path, stream: int | None = None) -> Iterator[tuple[Any, Any
     Raises VideoError, naming the file, when FFmpeg cannot open it or the stream is not there; an FFmpeg error inside
     the block becomes a VideoError too.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise VideoError(f"{path}: {what}; pass the path of a video file")
-    try:
-        with av.open(str(path), **_TAGS) as container:
-            yield container, _choose(container, path, stream)
-    except av.FFmpegError as error:
-        raise VideoError(
-            f"{path}: FFmpeg cannot read this file ({error.strerror}); is it complete and a video?"
-        ) from error
+    with open_file(path) as container:
+        yield container, _choose(container, path, stream)
 
 
 def _choose(container: Any, path: Path, stream: int | None) -> Any:
@@ -105,32 +118,52 @@ def _choose(container: Any, path: Path, stream: int | None) -> Any:
     return chosen
 
 
-def read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
-    """All packets of the stream as a table, and the first keyframe packet (or None)."""
+def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
+    """All packets of the stream as a table, and the first few from its first keyframe on."""
     # one growing array per column: a hundred thousand tuples of numbers take six times the memory
-    pts, dts, size, position = (array("q") for _ in range(4))
-    key, shown, types, reference, layer, coded = (array("B") for _ in range(6))
-    first_key = None
-    codec = codec_of(video.codec_context.name)
-    picture_type = _picture_type_reader(video.codec_context.name, video.codec_context.extradata)
-    facts = codec.facts(video.codec_context.extradata) if codec.facts is not None else None
-    last_pts = None
+    pts, dts, size, position, order = (array("q") for _ in range(5))
+    key, shown, types, starts, reference, layer, coded = (array("B") for _ in range(7))
+    first: list[Any] = []
+    doubts: dict[str, None] = {}
+    changes: dict[int, bytes] = {}
+    name = video.codec_context.codec.canonical_name
+    extradata = bytes(video.codec_context.extradata or b"")
+    look_at = _look_of(name, extradata)
+    codec = codec_of(name)
+    facts = codec.facts(extradata) if codec.facts is not None else None
+    last_pts, open_field = None, False
     for packet in demux(container, video):
-        hides = packet.is_discard or (codec.hidden is not None and codec.hidden(packet))
+        if packet.has_sidedata("new_extradata"):
+            new = bytes(packet.get_sidedata("new_extradata"))
+            if new != extradata:
+                changes[len(pts)], extradata = new, new
+        look = look_at(with_configuration(bytes(packet), extradata, changes.get(len(pts)))) if look_at else Look()
+        if look.doubt:
+            doubts[look.doubt] = None
+        if packet.is_corrupt:
+            doubts["a packet that is cut"] = None
+        second_field = look.field and open_field and packet.pts in (None, last_pts)
+        if look.field and open_field and not second_field:
+            doubts["fields with time stamps of their own"] = None
+        open_field = look.field and not second_field
         pts.append(NO_PTS if packet.pts is None else packet.pts)
         dts.append(NO_PTS if packet.dts is None else packet.dts)
         size.append(packet.size)
         key.append(packet.is_keyframe)
-        shown.append(not (hides or (packet.pts is not None and packet.pts == last_pts)))
-        types.append(kind := picture_type(packet) or (I if packet.is_keyframe else UNKNOWN))
+        shown.append(bool(look.frames) and not packet.is_discard and not second_field)
+        types.append(kind := look.picture_type or (I if packet.is_keyframe else UNKNOWN))
         referred, its_layer, inside = facts(packet) if facts is not None else (kind != B or codec.b_references, 0, 1)
         reference.append(referred)
         layer.append(its_layer)
         coded.append(inside)
+        starts.append(look.starts)
+        order.append(NO_PTS if look.order is None else (look.order[0] << 40) + look.order[1])
         position.append(-1 if packet.pos is None else packet.pos)
         last_pts = packet.pts
-        if packet.is_keyframe and first_key is None:
-            first_key = packet
+        if len(first) < _FIRST_PACKETS and (first or packet.is_keyframe):
+            first.append(packet)
+    if look_at is None:
+        doubts[f"headers of {name} are not read"] = None
     is_key = np.array(key, bool)
     gop = np.maximum(np.cumsum(is_key) - (1 if len(key) and key[0] else 0), 0).astype(np.int32)
     table = PacketTable(
@@ -146,16 +179,82 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, Any]:
         np.array(layer, np.uint8),
         np.array(coded, np.uint8),
         bytes(video.codec_context.extradata or b""),
+        np.array(starts, bool),
+        _order_by_types(np.array(types, np.uint8)) if codec_of(name).order_by_types else np.array(order, np.int64),
+        changes,
+        any(one in container.format.name.split(",") for one in _DECODE_TIMES),
+        "; ".join(doubts),
     )
-    return table, first_key
+    return replace(
+        table,
+        doubt="; ".join(filter(None, (table.doubt, *_doubts(table, codec_of(name))))),
+    ), first
 
 
-def _picture_type_reader(codec: str, extradata: bytes | None) -> Callable[[Any], int]:
-    """A function from a packet to its picture type as ASCII, 0 where this codec's headers are not read here."""
+def _look_of(codec: str, extradata: bytes) -> Callable[[bytes], Look] | None:
+    """What packets of this codec say of themselves; None where their headers are not read here."""
     headers = headers_of(codec, extradata)
     if headers is not None:
-        return lambda packet: headers.picture_type(bytes(packet))
-    return codec_of(codec).picture_type or (lambda packet: UNKNOWN)
+        return headers.look
+    look = codec_of(codec).look
+    return None if look is None else lambda packet: look(packet, extradata)
+
+
+def _doubts(table: PacketTable, codec: Codec) -> Iterator[str]:
+    """What makes a table uncertain as a whole."""
+    if not len(table) or not table.shown.any():
+        return
+    if not table.starts[0] and codec.look is not None or table.picture_type[0] not in (I, UNKNOWN):
+        yield "the stream starts where a decoder may not"
+    if table.changes:
+        yield "the decoder's configuration changes in the middle"
+    pts = table.pts[table.shown]
+    if NO_PTS in pts or len(np.unique(pts)) < len(pts):
+        if codec.reorders and not table.ordered:
+            yield "not every frame has a usable time stamp of its own"
+        return
+    first = int(np.flatnonzero(table.key)[0]) if table.key.any() else 0
+    if table.shown[first] and pts.min() < table.pts[first]:
+        yield "pictures are displayed before the first keyframe"
+    if table.ordered:
+        if not np.array_equal(np.argsort(pts, kind="stable"), np.argsort(table.order[table.shown], kind="stable")):
+            yield "time stamps contradict the order that the bitstream gives"
+    elif table.decode_times and codec.reorders:
+        yield "time stamps of this container say when to decode"
+
+
+def _order_by_types(types: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The place of each packet in display order where B pictures are displayed before the I or P picture sent before
+    them (MPEG-1, 2 and 4 part 2); int64, NO_PTS where a type is not known."""
+    if not np.isin(types, (I, P, B)).all():
+        return np.full(len(types), NO_PTS, np.int64)
+    place = np.zeros(len(types), np.int64)
+    next_, anchor = 0, -1
+    for at, kind in enumerate(types.tolist()):
+        if kind == B:
+            place[at], next_ = next_, next_ + 1
+        else:
+            if anchor >= 0:
+                place[anchor], next_ = next_, next_ + 1
+            anchor = at
+    if anchor >= 0:
+        place[anchor] = next_
+    return place
+
+
+def with_configuration(packet: bytes, extradata: bytes, change: bytes | None) -> bytes:
+    """A packet in the framing of H.264 that `extradata` says, the parameter sets of a changed configuration before it.
+
+    Containers may bring another configuration beside a packet; a parser takes it from inside as well. One whose NAL
+    units have lengths of another size is not put so: it stays without the sets, and is found damaged.
+    """
+    if change is None or nal_length_size_of(change) != nal_length_size_of(extradata):
+        return packet
+    units = list(units_of_extradata(change))
+    width = nal_length_size_of(extradata)
+    if width is None:
+        return b"".join(b"\0\0\1" + unit for unit in units) + packet
+    return b"".join(len(unit).to_bytes(width, "big") + unit for unit in units) + packet
 
 
 def demux(container: Any, video: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """From a file to what its container knows: stream facts, frame table, GoPs, without decoding.
 
-The one picture that is decoded is the first keyframe of an mp4, mov or mkv file, and of a stream cropped on the left,
-because only a decoded frame carries the rotation and the size that FFmpeg derives from container and stream.
+The one picture that is decoded is the first keyframe of an mp4, mov or mkv file, and of H.264 and HEVC in any file:
+only a decoded frame carries the orientation and the size that FFmpeg derives from container and stream.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from typing import Any
 import av
 
 from codecmeta.codecs.protocol import headers_of
+from codecmeta.codecs.table import codec_of
+from codecmeta.container.colours import note_of
 from codecmeta.container.packets import PacketTable, open_video, read_packets
+from codecmeta.container.side_data import display_matrix
 from codecmeta.container.tables import PACKET_SIZES, frame_tables
 from codecmeta.errors import VideoError
+from codecmeta.record.display import orientation_of
 from codecmeta.record.metadata import UNKNOWN, Capability, Probe, Stream
 
 _CONTAINERS_THAT_ROTATE = ("mov", "matroska")
+_NO_TURN = (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
 def probe(path: str | PathLike[str], *, stream: int | None = None) -> Probe:
@@ -29,8 +34,9 @@ def probe(path: str | PathLike[str], *, stream: int | None = None) -> Probe:
 
     stream: which video stream, counted among the video streams (0 is the first); by default the one FFmpeg calls best.
     The bytes of hidden frames are added to the displayed frame they were sent for, so that the packet bytes sum to
-    those of the stream. A stream without time stamps (raw .264) has its rows in stream order, pts -1 and times from
-    the frame rate.
+    those of the stream. A stream without time stamps (raw .264) has its rows in the order that the bitstream gives, pts
+    -1 and times from the frame rate. Where only decoding can tell which frames there are, the capability report says
+    "estimated" of the packets, and why.
 
     Raises VideoError for what FFmpeg cannot open, for a file without video and for a stream without packets.
     """
@@ -41,39 +47,45 @@ def probe_with_packets(path: str | PathLike[str], *, stream: int | None = None) 
     """`probe`, and the packet table behind it."""
     path = Path(path)
     with open_video(path, stream) as (container, video):
-        packets, first_key = read_packets(container, video)
+        packets, first = read_packets(container, video)
         if not len(packets):
             raise VideoError(f"{path}: the video stream ({video.codec_context.name}) holds no packets; is it complete?")
         if not packets.shown.any():
             raise VideoError(f"{path}: none of the {len(packets)} packets is to be shown; is the file damaged?")
-        facts = _stream_facts(container, video, first_key)
+        facts, note = _stream_facts(container, video, first)
     frames, gops = frame_tables(packets, packets.display_order, facts)
-    return Probe(path, facts, frames, gops, _capability(packets, facts)), packets
+    capability = _capability(packets, facts)
+    if note:
+        capability["pictures"] = {"level": "estimated", "why": note}
+    return Probe(path, facts, frames, gops, capability), packets
 
 
-def _stream_facts(container: Any, video: Any, first_key: Any) -> Stream:
+def _stream_facts(container: Any, video: Any, first: list[Any]) -> tuple[Stream, str]:
+    """Facts, and what is to be said of the colours of pictures."""
     codec = video.codec_context
     rate = video.average_rate or video.guessed_rate
-    width, height, rotation = codec.width, codec.height, 0
+    width, height, orientation = codec.width, codec.height, (0, False)
     pixel_format = codec.pix_fmt or ""
-    crop = (0, 0)
+    crop, note = (0, 0), ""
     headers = headers_of(codec.name, codec.extradata)
     coded = headers.coded if headers is not None else None
     rotates = any(name in container.format.name for name in _CONTAINERS_THAT_ROTATE)
-    if first_key is not None and (rotates or (coded is not None and coded.crop_left)):
-        frame = _decode_one(codec, first_key)
+    if rotates or codec_of(codec.name).oriented:
+        frame = _decode_one(codec, first)
         if frame is not None:
-            width, height, rotation = frame.width, frame.height, clockwise_rotation(frame)
-            pixel_format = frame.format.name
+            width, height, pixel_format = frame.width, frame.height, frame.format.name
+            note = note_of(frame)
+            orientation = orientation_of(display_matrix(frame) or _NO_TURN)
     if coded is not None:  # FFmpeg crops less on the left than the stream says where that keeps its lines aligned
         crop = (max(coded.width - coded.crop_right - width, 0), coded.crop_top)
+    rotation, mirrored = orientation
     if rotation in (90, 270):
         width, height = height, width
     if video.duration:
         duration = float(video.duration * video.time_base)
     else:
         duration = container.duration / av.time_base if container.duration else 0.0
-    return Stream(
+    facts = Stream(
         codec=codec.codec.canonical_name,
         profile=codec.profile or "",
         pixel_format=pixel_format,
@@ -85,21 +97,23 @@ def _stream_facts(container: Any, video: Any, first_key: Any) -> Stream:
         duration_seconds=duration,
         stream_index=[one.index for one in container.streams.video].index(video.index),
         crop=crop,
+        mirrored=mirrored,
     )
+    return facts, note
 
 
-def _decode_one(codec: Any, packet: Any) -> Any:
+def _decode_one(codec: Any, first: list[Any]) -> Any:
+    """The first picture that comes out of the first packets, also of those that an edit list hides."""
     try:
-        found = codec.decode(packet) or codec.decode(None)
+        for packet in first:
+            fresh = av.Packet(bytes(packet))  # without the flag by which a decoder drops the pictures of hidden packets
+            fresh.pts, fresh.dts, fresh.time_base = packet.pts, packet.dts, packet.time_base
+            if found := codec.decode(fresh):
+                return found[0]
+        found = codec.decode(None)
     except (av.FFmpegError, ValueError):
         return None
     return found[0] if found else None
-
-
-def clockwise_rotation(frame: Any) -> int:
-    """Degrees clockwise (0, 90, 180, 270) by which the display matrix turns a decoded frame; FFmpeg counts the other
-    way."""
-    return -round(frame.rotation / 90) * 90 % 360
 
 
 def _pair(fraction: Any) -> tuple[int, int]:
@@ -108,8 +122,11 @@ def _pair(fraction: Any) -> tuple[int, int]:
 
 def _capability(packets: PacketTable, facts: Stream) -> Capability:
     note = PACKET_SIZES
-    if not packets.timed:
-        note += "; the stream has no usable time stamps, so rows are in stream order and times follow the frame rate"
+    if packets.doubt:
+        note += f"; which frames they give, and in which order, only decoding tells: {packets.doubt}"
+    elif not packets.timed:
+        by = "as the bitstream says" if packets.ordered else "in stream order"
+        note += f"; the stream has no usable time stamps of its own for every frame, so rows are {by}"
     known = packets.picture_type[packets.shown] != UNKNOWN
     if known.all():
         types = {"level": "exact", "why": "picture headers of the packets"}
@@ -117,7 +134,7 @@ def _capability(packets: PacketTable, facts: Stream) -> Capability:
         types = {"level": "none", "why": f"only keyframes are known for {facts.codec} without decoding"}
     not_read = {"level": "none", "why": "probe does not look into pictures; use extract"}
     return {
-        "packets": {"level": "exact", "why": note},
+        "packets": {"level": "estimated" if packets.doubt else "exact", "why": note},
         "picture_types": types,
         **{signal: dict(not_read) for signal in ("motion", "residual", "qp", "bits")},
     }

@@ -10,7 +10,6 @@ import numpy as np
 
 from codecmeta.codecs.table import codec_of
 from codecmeta.container.packets import NO_PTS, PacketTable, demux
-from codecmeta.record.metadata import I
 
 
 class Damage(Exception):
@@ -34,11 +33,11 @@ class Segment:
 def plan_segments(packets: PacketTable, codec: str) -> list[Segment]:
     """Split a stream at its keyframes: one segment per GoP, or a single linear one.
 
-    Linear are streams without usable time stamps (rows are only known after decoding) and intra-refresh streams, whose
-    recovery points are flagged as keyframes although a decoder that starts there has no complete picture: told by a
-    keyframe packet that is not an I picture. So is a stream of whose keyframes none is shown (cut by an edit list).
+    Linear are streams without usable time stamps (rows are only known after decoding) and those with a keyframe of
+    which the codec's own bits do not say that decoding may start there: containers flag recovery points of
+    intra-refresh streams, and some every packet. So is a stream of whose keyframes none is shown (cut by an edit list).
     """
-    if not packets.timed or not (packets.key & packets.shown).any() or (packets.picture_type[packets.key] != I).any():
+    if not packets.timed or not (packets.key & packets.shown).any() or not packets.starts[packets.key].all():
         return [linear_segment(packets)]
     order = packets.display_order
     sorted_pts = packets.pts[order]

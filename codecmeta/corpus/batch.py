@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
-from codecmeta.cache.recognise import Written, asked, kept
+from codecmeta.cache.recognise import Written, asked, intact, kept
 from codecmeta.cache.unfinished import remove_abandoned
 from codecmeta.corpus.index import Row
 from codecmeta.corpus.inputs import Task
@@ -17,13 +18,13 @@ from codecmeta.corpus.workers import isolated_map
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.to_file import extract_to_file
 from codecmeta.extraction.warm_up import warm_up
-from codecmeta.record.selection import Selection, check_selection
+from codecmeta.record.selection import check_jobs, selected
 
 
 def extract_many(
     tasks: Sequence[Task],
     *,
-    frames: Selection = "all",
+    frames: Literal["all", "keyframes"] | int = "all",
     details: bool | None = None,
     stream: int | None = None,
     overwrite: bool = False,
@@ -45,13 +46,14 @@ def extract_many(
     What killed runs have left unfinished in the folders of the caches is removed first. However the iterator ends,
     there are only complete caches, and the same call goes on from there.
     """
-    check_selection(frames, jobs)
+    check_jobs(jobs)
+    selection = selected(frames)
     for folder in sorted({os.path.dirname(task.cache) or "." for task in tasks}):
         remove_abandoned(folder)
     options: dict[str, Any] = {"frames": frames, "details": details, "stream": stream, "overwrite": overwrite}
     rest: list[Task] = []
     for task in tasks:
-        row = None if overwrite else _finished_row(task, asked(frames, details, stream))
+        row = None if overwrite else _finished_row(task, asked(selection, details, stream))
         if row is None:
             rest.append(task)
         else:
@@ -122,5 +124,9 @@ def _row(task: Task, written: Written, seconds: float) -> Row:
 
 
 def _failed(task: Task, reason: str, seconds: float) -> Row:
+    """What was asked for is not there; where an earlier cache is and stays, the row says what is in it."""
+    there = intact(task.cache, task.path)
+    if there is not None:
+        return replace(_row(task, there, 0.0), status="failed", reason=reason, seconds=round(seconds, 4))
     size = os.path.getsize(task.path) if os.path.isfile(task.path) else 0
     return Row(task.path, task.key, task.cache, "failed", reason, round(seconds, 4), source_bytes=size)

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def extract_on_ray(
     _keep_rows(index, unfinished, without=found)
     shutil.rmtree(index, ignore_errors=True)
     unfinished.rename(index)
-    return dict(Counter(row.status for row in found.values()))
+    return dict(Counter("failed" if row.reason else row.status for row in found.values()))
 
 
 def _keep_rows(index: Path, target: Path, without: Container[str]) -> None:
@@ -96,5 +96,4 @@ def _extract_shard(row: dict[str, Any], output: str, settings: dict[str, Any]) -
     tasks = [Task(**one) for one in json.loads(row["shard"])]
     settings["memory_limit"] = settings["memory_limit"] or memory_share(os.cpu_count() or 1)
     for one in extract_many(tasks, **settings):
-        values = asdict(replace(one, cache=os.path.relpath(one.cache, output)))
-        yield {**values, "capability": json.dumps(one.capability)}
+        yield {**asdict(one.listed(output)), "capability": json.dumps(one.capability)}

@@ -12,12 +12,13 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from codecmeta.cache.locks import needs_posix, try_lock
 from codecmeta.cache.unfinished import begin_unfinished
-from codecmeta.locks import needs_posix, try_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Row:
     path: as it was opened. key: its name in the corpus. cache: where its metadata is (in an index file: relative to
     the folder of that file). status: "done", "skipped" (it was there already) or "failed"; reason: why it failed.
     seconds: by the clock, 0.0 where it was there already. capability: level per signal, see `metadata.Capability`.
+    cache_bytes: 0 where there is no cache. A row that failed with a cache is one of other settings, of an earlier
+    version of the video, or one that a failed attempt to overwrite it has left as it was.
     """
 
     path: str
@@ -40,6 +43,12 @@ class Row:
     capability: dict[str, str] = field(default_factory=dict)
     cache_bytes: int = 0
     source_bytes: int = 0
+
+    def listed(self, folder: str | PathLike[str]) -> Row:
+        """The row as an index in this folder keeps it: a cache that is there is good data, whatever the last run
+        wanted of it; its reason still says what that run met."""
+        status = "skipped" if self.status == "failed" and self.cache_bytes else self.status
+        return replace(self, cache=os.path.relpath(self.cache, folder), status=status)
 
     def json(self) -> str:
         """One line."""
@@ -90,8 +99,7 @@ class IndexWriter:
 
     def add(self, row: Row) -> None:
         """Append a row, at once. Raises OSError where that fails, as on a full disk."""
-        cache = os.path.relpath(row.cache, self.path.parent)
-        rest = memoryview(replace(row, cache=cache).json().encode() + b"\n")
+        rest = memoryview(row.listed(self.path.parent).json().encode() + b"\n")
         with self._named_errors():
             while rest:
                 rest = rest[self._file.write(rest) :]

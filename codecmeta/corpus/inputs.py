@@ -7,15 +7,16 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
+from codecmeta.cache.recognise import is_of
 from codecmeta.cache.store import SUFFIX
 
 VIDEO_SUFFIXES = frozenset(
-    ".264 .3gp .avi .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mkv "
+    ".264 .265 .3gp .asf .avi .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mkv "
     ".mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm .wmv".split()
 )
 
@@ -51,10 +52,13 @@ def find_videos(path: Path) -> list[tuple[str, str]]:
     return sorted(found, key=lambda pair: pair[1])
 
 
-def read_manifest(text: str, name: str = "-") -> list[tuple[str, str]]:
+def read_manifest(text: str, name: str = "-", *, null: bool = False) -> list[tuple[str, str]]:
     """The videos of a list, (path, key). The name's suffix says how it is written: .csv with a header, or .jsonl, both
     with a column `path`, or .txt with a path per line (empty lines and lines that begin with # left out); for any other
-    name the first line tells. Raises ValueError for a list that is none of these."""
+    name the first line tells. null: a path per NUL byte in place of all this, which every name survives. Raises
+    ValueError for a list that is none of these."""
+    if null:
+        return [(str(PurePath(path)), _key(path)) for path in text.split("\0") if path]
     lines = text.replace("\r\n", "\n").split("\n")  # str.splitlines would cut names at characters such as U+2028
     first = next((line for line in lines if line.strip()), "")
     suffix = PurePath(name).suffix.lower()
@@ -109,22 +113,48 @@ def plan(
 
     output: the folder for the caches; None puts each beside its video. layout: "mirror" keeps the folders of the keys;
     "hash" spreads the caches over 65,536 folders by a hash of the key, for more files than a file system likes to have
-    in few. shard: (I, N), every N-th video counted from the I-th. Raises ValueError where two videos would share a
-    cache.
+    in few. Where several videos differ only in their suffix, it stays in the names of their caches (`a.mkv` ->
+    `a.mkv.codecmeta.h5`), but for one that has a cache without it already. shard: (I, N), every N-th video counted from
+    the I-th. Raises ValueError where two videos would share a cache all the same, naming all that do.
     """
     if layout == "hash" and output is None:
         raise ValueError("--layout hash needs a folder for the caches; pass -o FOLDER")
-    tasks: list[Task] = []
-    taken: dict[str, Task] = {}
+    once: dict[tuple[str, str], Task] = {}
     for path, key in sorted(set(videos), key=lambda pair: (pair[1], pair[0])):
         task = Task(path, key, _cache_path(path, key, output, layout))
-        other = taken.setdefault(task.cache, task)
-        if other is task:
-            tasks.append(task)
-        elif os.path.abspath(other.path) != os.path.abspath(path):
-            way_out = "pass the folder that holds both" if other.key == key else "use -o FOLDER --layout hash"
-            raise ValueError(f"{other.path} and {path} would both be cached as {task.cache}; {way_out} or rename one")
+        once.setdefault((task.cache, os.path.abspath(path)), task)
+    tasks = sorted(map(_apart, _sharing(once.values())), key=lambda task: task.key)
+    conflicts = [
+        f"{' and '.join(task.path for task in several)} would both be cached as {several[0].cache}"
+        for several in _by_cache(tasks).values()
+        if len(several) > 1
+    ]
+    if conflicts:
+        raise ValueError(f"{'; '.join(conflicts)}: pass the folder that holds them all, or rename one")
     return tasks[shard[0] :: shard[1]]
+
+
+def _by_cache(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    found: dict[str, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(task.cache, []).append(task)
+    return found
+
+
+def _sharing(tasks: Iterable[Task]) -> Iterator[tuple[Task, bool]]:
+    """Every task, and whether another one of the same stem has another suffix."""
+    for several in _by_cache(tasks).values():
+        suffixes = {os.path.splitext(task.key)[1] for task in several}
+        yield from ((task, len(several) > 1 and len(suffixes) == len(several)) for task in several)
+
+
+def _apart(pair: tuple[Task, bool]) -> Task:
+    """A task whose cache no other one of its stem has."""
+    task, shared = pair
+    if not shared or is_of(task.cache, task.path):
+        return task
+    suffix = os.path.splitext(task.key)[1]
+    return replace(task, cache=task.cache.removesuffix(SUFFIX) + suffix + SUFFIX)
 
 
 def _cache_path(path: str, key: str, output: Path | None, layout: Layout) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from codecmeta.locks import needs_posix
+from codecmeta.cache.locks import needs_posix
 
 Item = TypeVar("Item")
 

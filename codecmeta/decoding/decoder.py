@@ -20,24 +20,32 @@ from numpy.typing import NDArray
 
 from codecmeta.container.packets import PacketTable, open_video
 from codecmeta.container.segments import Damage, Segment, segment_packets
+from codecmeta.decoding.exported import exported_qp, exported_vectors
 from codecmeta.record.display import QpBlocks
-from codecmeta.record.metadata import VECTOR, B, I, P
+from codecmeta.record.metadata import B, I, P
 
 _TYPES = {1: I, 2: P, 3: B, 4: P, 5: I, 6: P, 7: B}  # AVPictureType: I, P, B, S (sprite), SI, SP, BI
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One displayed frame as it left the decoder. packet: index of the packet it came from. vectors: dtype VECTOR in
-    the coded picture's own coordinates, None where none were exported for it. qp: `QpBlocks` or None."""
+    """One displayed frame as it left the decoder. packet: index of the packet it came from."""
 
     row: int
     packet: int
     frame: Any
     picture_type: int
     corrupt: bool
-    vectors: NDArray[np.void] | None
-    qp: QpBlocks | None
+
+    @property
+    def vectors(self) -> NDArray[np.void] | None:
+        """dtype VECTOR in the coded picture's own coordinates, None where none were exported for it."""
+        return exported_vectors(self.frame)
+
+    @property
+    def qp(self) -> QpBlocks | None:
+        """Its quantisers, None where none were exported for it."""
+        return exported_qp(self.frame)
 
 
 def decode_segment(
@@ -89,8 +97,6 @@ def decode_segment(
             frame,
             _TYPES.get(int(frame.pict_type), P),
             bool(frame.is_corrupt),
-            _vectors(frame) if side_data else None,
-            _qp(frame) if side_data else None,
         )
         if not coming and not segment.linear:
             return
@@ -135,31 +141,3 @@ def _frames(
                 yield frame.opaque[0], frame, False
         except (av.FFmpegError, ValueError):
             yield index, None, True
-
-
-def _vectors(frame: Any) -> NDArray[np.void] | None:
-    """The exported vectors, field by field: the struct has padding bytes that nobody initialises, and a view would keep
-    the whole frame alive."""
-    exported = frame.side_data.get("MOTION_VECTORS")
-    if exported is None:
-        return None
-    source = exported.to_ndarray()
-    vectors = np.empty(len(source), VECTOR)
-    for name in ("source", "w", "h", "dst_x", "dst_y", "motion_x", "motion_y"):
-        vectors[name] = source[name]
-    vectors["scale"] = source["motion_scale"]
-    return vectors
-
-
-def _qp(frame: Any) -> QpBlocks | None:
-    """AVVideoEncParams (libavutil/video_enc_params.h) read as plain integers: PyAV's own qp_map refuses cropped and
-    MBAFF pictures and loops in Python."""
-    exported = frame.side_data.get("VIDEO_ENC_PARAMS")
-    if exported is None:
-        return None
-    raw = memoryview(exported)
-    count = int.from_bytes(raw[:4], "little")
-    offset, size = np.frombuffer(raw[8:24], np.uint64).astype(int)
-    base = int(np.frombuffer(raw[28:32], np.int32)[0])
-    blocks = np.frombuffer(raw[offset : offset + count * size], np.int32).reshape(count, size // 4)[:, :5].copy()
-    return QpBlocks(base, blocks)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,20 @@ _MOST_PENDING = 16  # the largest picture buffer of H.264; a stream with more B-
 
 @dataclass(frozen=True)
 class LumaFrame:
-    """One decoded frame on its way through the estimator. luma: uint8 (height, width). vectors: dtype VECTOR in pixels
-    of that picture, or None where they are not known. wanted: False for a frame that is only a reference of others."""
+    """One decoded frame on its way through the estimator. picture: its luma, uint8 (height, width), or the decoded
+    frame itself, from which luma is taken if somebody needs it. vectors: dtype VECTOR in pixels of that picture, or
+    None where they are not known. wanted: False for a frame that is only a reference of others."""
 
     row: int
     picture_type: int
-    luma: NDArray[np.uint8]
+    picture: Any
     vectors: NDArray[np.void] | None
     wanted: bool = True
+
+    @cached_property
+    def luma(self) -> NDArray[np.uint8]:
+        """uint8 (height, width)."""
+        return self.picture if isinstance(self.picture, np.ndarray) else luma_plane(self.picture)
 
 
 @dataclass
@@ -57,8 +64,8 @@ class ResidualEstimator:
     has_vectors: bool
     one_reference: bool = False
     _pending: list[LumaFrame] = field(default_factory=list)
-    _anchors: list[NDArray[np.uint8]] = field(default_factory=list)
-    _previous: NDArray[np.uint8] | None = None
+    _anchors: list[LumaFrame] = field(default_factory=list)
+    _previous: LumaFrame | None = None
 
     def push(self, frame: LumaFrame) -> list[tuple[int, NDArray[np.float32], str]]:
         """Give one frame; returns what is now known: (row, rms error float32 (rows, columns), source)."""
@@ -69,33 +76,34 @@ class ResidualEstimator:
     def finish(self) -> list[tuple[int, NDArray[np.float32], str]]:
         """The maps of every frame still held back."""
         pending, self._pending = self._pending, []
-        future = pending[-1].luma if pending and pending[-1].picture_type != B else None
+        future = pending[-1] if pending and pending[-1].picture_type != B else None
         known = []
         for at, frame in enumerate(pending):
-            after = pending[at + 1].luma if at + 1 < len(pending) else None
+            after = pending[at + 1] if at + 1 < len(pending) else None
             if frame.wanted:
                 known.append((frame.row, *self._estimate(frame, after, future)))
-            self._previous = frame.luma
+            self._previous = frame
             if frame.picture_type != B:
-                self._anchors = [*self._anchors[-1:], frame.luma]
+                self._anchors = [*self._anchors[-1:], frame]
         return known
 
     def _estimate(
-        self, frame: LumaFrame, after: NDArray[np.uint8] | None, future: NDArray[np.uint8] | None
+        self, frame: LumaFrame, after: LumaFrame | None, future: LumaFrame | None
     ) -> tuple[NDArray[np.float32], str]:
         if self.has_vectors and frame.picture_type == I:
             return np.sqrt(intra_error(frame.luma)), "intra"
         if frame.vectors is None:
-            if self._previous is None or self._previous.shape != frame.luma.shape:
+            if self._previous is None or self._previous.luma.shape != frame.luma.shape:
                 return np.sqrt(intra_error(frame.luma)), "previous_or_intra"
-            difference = difference_error(frame.luma, self._previous)
+            difference = difference_error(frame.luma, self._previous.luma)
             return np.sqrt(np.minimum(intra_error(frame.luma), difference)), "previous_or_intra"
-        past: list[NDArray[np.uint8] | None] = [*self._anchors[-1:]]
+        past: list[LumaFrame | None] = [*self._anchors[-1:]]
         ahead = [future]
         if not self.one_reference:
             past += [self._previous] if frame.picture_type == B else self._anchors[-2:-1]
             ahead += [after]
-        error = motion_error(frame.luma, frame.vectors, past, ahead)
+        references = [[one.luma if one is not None else None for one in side] for side in (past, ahead)]
+        error = motion_error(frame.luma, frame.vectors, *references)
         uncovered = np.isnan(error)
         if uncovered.any():
             error[uncovered] = intra_error(frame.luma)[uncovered]

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.container.colours import matrix_of
 from codecmeta.container.decode_cost import droppable, second_fields
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Damage, Segment, linear_segment, plan_segments
 from codecmeta.decoding.decoder import decode_segment
 from codecmeta.errors import VideoError
-from codecmeta.record.display import Display
+from codecmeta.record.display import Display, displayed_map
 from codecmeta.record.metadata import Metadata, Stream
 
 
@@ -55,20 +56,22 @@ def read_pictures(
         within = [int(row) for row in rows if segment.linear or row in segment.rows]
         return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent, threads))
 
-    segments = [one for one in plan_segments(packets, probe.stream.codec) if one.linear or _holds(one, rows)]
+    segments = plan_segments(packets, probe.stream.codec)
+    if not segments[0].linear and len(probe.frames) != len(meta.frames):  # the metadata is that of a decoder
+        segments = [linear_segment(packets)]
     jobs = cores() if jobs is None else jobs
-    threads = max(1, jobs // max(len(segments), 1))
+    threads = max(1, jobs // max(sum(one.linear or _holds(one, rows) for one in segments), 1))
     try:
         with ThreadPoolExecutor(jobs) as pool:
-            parts = list(pool.map(decode, segments))
+            parts = list(pool.map(decode, [one for one in segments if one.linear or _holds(one, rows)]))
     except Damage:
         parts = [decode(linear_segment(packets))]
     pictures = {row: picture for part in parts for row, picture in part.items()}
     missing = [int(row) for row in rows if row not in pictures]
-    if missing or (not segments[0].linear and len(probe.frames) != len(meta.frames)):
+    if missing:
         raise VideoError(
-            f"{path}: shows {len(probe.frames)} frames, the metadata lists {len(meta.frames)}"
-            f"{f', of which row {missing[0]} did not come out' if missing else ''}; read the metadata again"
+            f"{path}: the metadata lists {len(meta.frames)} frames, of which row {missing[0]} did not come out; "
+            "read the metadata again"
         )
     if seconds is not None:
         end = perf_counter()
@@ -93,7 +96,9 @@ def pictures_of(
     if not rows:
         return
     wanted, last, only = set(rows), rows[-1], None
-    if not segment.linear:
+    if segment.linear:
+        threads = 1  # what becomes of a damaged picture depends on them
+    else:
         needed = packets.display_order[list(rows)]
         needed += second_fields(packets)[needed]
         only = ~droppable(packets)
@@ -117,10 +122,10 @@ def displayed_picture(frame: Any, display: Display) -> NDArray[np.uint8]:
     width, height = display.shown_width, display.shown_height
     if display.rotation in (90, 270):
         width, height = height, width
+    frame.colorspace = matrix_of(frame)
     if (frame.width, frame.height) != (width, height):
         frame = frame.reformat(width=width, height=height)
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, -display.rotation // 90))
+    return displayed_map(frame.to_ndarray(format="rgb24"), display)
 
 
 def _holds(segment: Segment, rows: NDArray[np.int64]) -> bool:

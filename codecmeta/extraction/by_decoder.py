@@ -128,11 +128,12 @@ class _Decoder:
                 held.append(frame)
                 start = perf_counter()
                 display = Display.of(one.frame, job.facts)
-                vectors = self._known_vectors(one, display)
-                if wanted := want(one.row, one.packet):
+                wanted = want(one.row, one.packet)
+                vectors = self._known_vectors(one, display, wanted)
+                if wanted:
                     displays[one.row] = display
                     self._fill(frame, one, vectors, display)
-                luma = estimate.LumaFrame(one.row, one.picture_type, estimate.luma_plane(one.frame), vectors, wanted)
+                luma = estimate.LumaFrame(one.row, one.picture_type, one.frame, vectors, wanted)
                 self._fill_residuals(held, displays, estimator.push(luma))
                 if not self.codec.vectors:
                     frame.means = estimate.block_means(luma.luma)
@@ -149,12 +150,16 @@ class _Decoder:
         self._fill_residuals(held, displays, estimator.finish())
         yield from held
 
-    def _known_vectors(self, one: Decoded, display: Display) -> NDArray[np.void] | None:
-        """Vectors in the cropped frame: empty for a picture that has none, None where they cannot be had."""
+    def _known_vectors(self, one: Decoded, display: Display, wanted: bool) -> NDArray[np.void] | None:
+        """Vectors in the cropped frame: empty for a picture that has none and for one that nobody asked for, None where
+        they cannot be had."""
         if not self.codec.vectors or (one.picture_type == B and not self.codec.b_vectors):
             return None
-        if one.vectors is not None:
-            return cropped_vectors(one.vectors, display)
+        if not wanted:
+            return np.zeros(0, VECTOR)
+        exported = one.vectors
+        if exported is not None:
+            return cropped_vectors(exported, display)
         if one.picture_type == I or self.codec.full_tables:
             return np.zeros(0, VECTOR)
         return None  # the last frame of an MPEG stream with delay: flushed out of the decoder without its tables
@@ -162,9 +167,10 @@ class _Decoder:
     def _fill(self, frame: FrameSignals, one: Decoded, vectors: NDArray[np.void] | None, display: Display) -> None:
         if vectors is not None:
             frame.vectors = displayed_vectors(vectors[vector_order(vectors)], display)
-        if one.qp is not None:
-            frame.qp = self.placing.block_map(qp_map(one.qp, display), display)
-            frame.qp_blocks = len(one.qp.blocks)
+        qp = one.qp if self.codec.qp else None
+        if qp is not None:
+            frame.qp = self.placing.block_map(qp_map(qp, display), display)
+            frame.qp_blocks = len(qp.blocks)
 
     def _fill_residuals(
         self,

@@ -136,9 +136,7 @@ def _by_query(
     rows = np.array(sorted(proposed))
     spent["choose"] = perf_counter() - start
     start = perf_counter()
-    _, rows, pictures = read(
-        path, video.frames.time[rows].tolist(), transform=_shrunk, stream=video.stream.stream_index
-    )
+    _, rows, pictures = read(path, rows=rows, transform=_shrunk, stream=video.stream.stream_index)
     spent["decode"] = perf_counter() - start
     start = perf_counter()
     scores = np.array(list(getattr(scorer, "scores", scorer)(pictures, question)), np.float64)

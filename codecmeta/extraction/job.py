@@ -19,7 +19,7 @@ from codecmeta.container.segments import Segment, linear_segment, plan_segments
 from codecmeta.container.tables import frame_tables
 from codecmeta.errors import VideoError
 from codecmeta.record.metadata import Frames, Gops, Probe, Stream
-from codecmeta.record.selection import Selection, sample_rows
+from codecmeta.record.selection import Selection, as_setting, rows_of
 
 Transform = Callable[[NDArray[np.uint8]], Any]
 
@@ -87,7 +87,7 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What was asked for, as records keep it."""
-        return {"frames": self.selection, "details": self.details, "stream": self.stream}
+        return {"frames": as_setting(self.selection), "details": self.details, "stream": self.stream}
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -106,13 +106,13 @@ class Job:
         return frame_tables(self.packets, order, self.facts)
 
     def wanted(self, frames: Frames) -> NDArray[np.bool_]:
-        """Which rows of a frame table the selection means, bool (frames,)."""
+        """Which rows of a frame table the selection means, bool (frames,). Raises ValueError for frames outside."""
         if self.selection == "all":
             return np.ones(len(frames), bool)
         if self.selection == "keyframes":
             return frames.keyframe.copy()
         keep = np.zeros(len(frames), bool)
-        keep[sample_rows(frames.time, self.selection)] = True
+        keep[rows_of(self.selection, frames.time, self.facts.duration_seconds)] = True
         return keep
 
     def no_frame(self) -> VideoError:

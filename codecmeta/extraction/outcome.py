@@ -46,11 +46,10 @@ class Outcome:
         """Tables and capability report."""
         lost = int(job.packets.shown.sum()) - len(np.unique(self.order))
         note = f"; {lost} of {len(job.packets)} packets gave no frame" if lost > 0 else ""
-        if not job.packets.timed:
-            note = (
-                "; the stream has no usable time stamps: rows in display order as decoded, times from the frame rate"
-                + note
-            )
+        if job.packets.doubt:
+            note = f"; rows as decoded from the start: {job.packets.doubt}" + note
+        elif not job.packets.timed:
+            note = "; not every frame has a usable time stamp of its own: rows in display order as decoded" + note
         capability = dict(job.probe.capability)
         capability["packets"] = {"level": "exact", "why": PACKET_SIZES + note}
         if (self.types != UNKNOWN).all():

@@ -36,13 +36,13 @@ class Placing:
     @classmethod
     def of_decoded(cls, facts: Stream) -> Placing:
         """For maps over decoded pictures, whose residual is measured from the cropped picture's own corner."""
-        display = _display(facts)
+        display = Display.of_stream(facts)
         return cls(facts, display, displayed_grid(display, RESIDUAL_BLOCK), _block_grid(display, 16))
 
     @classmethod
     def of_parsed(cls, facts: Stream, block: int) -> Placing:
         """For maps over coded pictures, which start outside the displayed one where it is cropped."""
-        display = _display(facts)
+        display = Display.of_stream(facts)
         return cls(facts, display, _residual_grid(display), _block_grid(display, block))
 
     def display_of(self, coded: Coded, first: Coded | None) -> Display:
@@ -53,13 +53,12 @@ class Placing:
         shown = coded.width - coded.crop_right - self.display.crop_left, coded.shown[1]
         if coded == first and shown == (self.display.width, self.display.height):
             return self.display  # else it goes by a later set than the first
-        facts = self.facts
-        return Display(*coded.shown, coded.crop_left, coded.crop_top, facts.rotation, facts.width, facts.height)
+        return Display.of_size(*coded.shown, (coded.crop_left, coded.crop_top), self.facts)
 
     def vectors(self, vectors: NDArray[np.void], display: Display) -> NDArray[np.void]:
         """Vectors of a coded picture in displayed pixels."""
         vectors = cropped_vectors(vectors, display)
-        if display.rotation or display.rotated_size != (display.shown_width, display.shown_height):
+        if display.rotation or display.mirrored or display.rotated_size != (display.shown_width, display.shown_height):
             return displayed_vectors(vectors, display)  # a copy, field by field, that costs as much as the vectors
         return vectors
 
@@ -81,12 +80,6 @@ class Placing:
     def _fitted(self, values: NDArray[Any], display: Display, own: BlockGrid, to: BlockGrid) -> NDArray[Any]:
         size = self.facts.width, self.facts.height
         return fitted_map(displayed_map(values, display), own, display.rotated_size, to, size)
-
-
-def _display(facts: Stream) -> Display:
-    turned = facts.rotation in (90, 270)
-    size = (facts.height, facts.width) if turned else (facts.width, facts.height)
-    return Display(*size, *facts.crop, facts.rotation, facts.width, facts.height)
 
 
 def _residual_grid(display: Display) -> BlockGrid:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.container.packets import PacketTable
 from codecmeta.decisions.choose import Choice
 from codecmeta.decoding.pictures import cores
+from codecmeta.errors import VideoError
 from codecmeta.extraction.job import Stages
 from codecmeta.extraction.scan import scan
 from codecmeta.record.metadata import Metadata, Probe
 from codecmeta.record.parts import Collector
-from codecmeta.record.selection import Selection
+from codecmeta.record.selection import Selection, row_numbers, selected
 
 
 def extract(
     path: str | PathLike[str],
     *,
-    frames: Selection | Choice = "all",
+    frames: Literal["all", "keyframes"] | int | Choice | None = None,
+    rows: ArrayLike | None = None,
+    times: ArrayLike | None = None,
     details: bool = True,
     jobs: int = 1,
     stream: int | None = None,
@@ -34,26 +37,30 @@ def extract(
     >>> meta.residual.values.shape, meta.motion.of(0)
 
     frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a
-    number for a question about the video, "all" for a cache that serves every sampling, a `Choice` for frames that
-    `choose_frames` found. details: where the source
+    number, evenly spread over time, for a question about the video, "all", the default, for a cache that serves every
+    sampling, a `Choice` for frames that `choose_frames` found. rows: in its place, indices of frames in display order,
+    int (n,). times: in its place, seconds, float (n,), each of which means the nearest frame. details: where the source
     knows them (H.264), also bits per block, the chroma residual and the distance to each vector's reference, and the
     luma residual as it is; without them it is rounded to 32 steps per power of two, within 1.6 %, which takes a
     quarter off its space. jobs: keyframe segments decoded at the same time; the result is the same whatever the
     number. stream: which video stream, by default FFmpeg's best one.
 
     Everything returned is in memory; `codecmeta.extract_to_file` writes long videos to disk as they are read.
-    Raises VideoError for files that cannot be read, ValueError for arguments that make no sense.
+    Raises VideoError for files that cannot be read, ValueError for arguments that make no sense, rows and times outside
+    of the video among them.
     """
     collector = Collector()
-    selection, tables = _selected(frames)
+    selection, tables = _selected(frames, rows, times)
     found = scan(Path(path), collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
     return collector.metadata(found)
 
 
 def read(
     path: str | PathLike[str],
-    frames: int | Sequence[float] | Choice = 16,
+    frames: int | Choice | None = None,
     *,
+    rows: ArrayLike | None = None,
+    times: ArrayLike | None = None,
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
     jobs: int | None = None,
     stream: int | None = None,
@@ -64,12 +71,16 @@ def read(
     >>> meta, rows, images = read("clip.mp4", 16)
     >>> images.shape                                    # (16, height, width, 3), RGB
 
-    frames: so many, evenly spread over time with both ends included, or the times in seconds of the frames you want;
-    fewer come back where several times mean the same frame; or a `Choice` of `choose_frames`. transform: called with
-    each displayed picture, uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that a list
-    of small tensors takes the place of full-size frames. jobs: workers, by default all cores; the result is the same
-    with any number. seconds: receives what the stages took: "probe", "decode", "transform", and "metadata", which is
-    what the codec's signals cost beyond decoding.
+    What a Hugging Face processor sampled is `rows`: read("clip.mp4", rows=metadata.frames_indices), in its order and as
+    often. What is returned as rows is its `frames_indices` in turn.
+
+    frames: so many, 16 by default, evenly spread over time with both ends included; fewer come back where the video
+    has fewer; or a `Choice` of `choose_frames`. rows: in its place, indices of frames in display order, int (n,).
+    times: in its place, seconds, float (n,), each of which means the nearest frame; fewer come back where several mean
+    the same one. transform: called with each displayed picture, uint8 RGB (height, width, 3); what it returns is kept
+    instead of the picture, so that a list of small tensors takes the place of full-size frames. jobs: workers, by
+    default all cores; the result is the same with any number. seconds: receives what the stages took: "probe",
+    "decode", "transform", and "metadata", which is what the codec's signals cost beyond decoding.
 
     Returns (metadata that covers these frames, their rows in the frame table int64 (T,), the pictures uint8
     (T, height, width, 3) or the list of what transform returned). Raises as `extract` does.
@@ -77,7 +88,9 @@ def read(
     collector = Collector()
     stages = Stages()
     jobs = cores() if jobs is None else jobs
-    selection, tables = _selected(frames)
+    selection, tables = _selected(frames, rows, times, default=16)
+    if isinstance(selection, str):
+        raise ValueError(f"frames={frames!r}: pictures are held in memory; pass how many, rows or times")
     found = scan(
         Path(path),
         collector,
@@ -90,16 +103,22 @@ def read(
     )
     if seconds is not None:
         seconds.update(stages.shares(jobs))
-    rows = np.array(collector.image_rows, np.int64)
-    images = collector.images if transform else np.stack(collector.images)
-    return collector.metadata(found), rows, images
+    shown, images = np.array(collector.image_rows, np.int64), collector.images
+    if rows is not None:
+        given = row_numbers(rows)
+        if len(lost := np.setdiff1d(given, shown)):
+            raise VideoError(f"{path}: row {lost[0]} did not come out of the decoder")
+        shown, images = given, [images[one] for one in np.searchsorted(shown, given)]
+    return collector.metadata(found), shown, images if transform else np.stack(images)
 
 
-def _selected(frames: Any) -> tuple[Selection, tuple[Probe, PacketTable] | None]:
+def _selected(
+    frames: Any, rows: ArrayLike | None, times: ArrayLike | None, default: Any = "all"
+) -> tuple[Selection, tuple[Probe, PacketTable] | None]:
     """A selection, and the tables of the file that come with a choice."""
-    if isinstance(frames, Choice):
-        return tuple(frames.times.tolist()), frames.tables
-    return (frames if isinstance(frames, (int, str)) else tuple(float(one) for one in frames)), None  # type: ignore
+    if isinstance(frames, Choice) and rows is None and times is None:
+        return selected(rows=frames.rows), frames.tables
+    return selected(frames, rows, times, default=default), None
 
 
 def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

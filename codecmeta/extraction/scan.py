@@ -19,7 +19,7 @@ from codecmeta.extraction.job import Job, Stages, Transform
 from codecmeta.extraction.outcome import Outcome
 from codecmeta.record.metadata import Probe
 from codecmeta.record.parts import Found, Sink
-from codecmeta.record.selection import Selection, check_selection
+from codecmeta.record.selection import Selection, check_jobs
 
 _DAMAGED = "the file is damaged, and shows what its decoder makes of it"
 
@@ -38,7 +38,7 @@ def scan(
 ) -> Found:
     """Read what a selection needs and give it to a sink in display order; returns the tables and how signals came
     about. tables: those of the file, where it was probed just now."""
-    check_selection(frames, jobs)
+    check_jobs(jobs)
     job = Job.begin(path, frames, details, jobs, stream, transform, stages or Stages(), tables)
     start = perf_counter()
     try:

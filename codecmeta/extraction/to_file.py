@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Literal
+
+from numpy.typing import ArrayLike
 
 from codecmeta.cache.recognise import Written, asked, default_cache_path, kept
 from codecmeta.cache.writer import Writer, levels
 from codecmeta.errors import VideoError
 from codecmeta.extraction.scan import scan
-from codecmeta.record.selection import Selection, check_selection
+from codecmeta.record.selection import check_jobs, selected
 
 
 def extract_to_file(
     video: str | PathLike[str],
     cache: str | PathLike[str] | None = None,
     *,
-    frames: Selection = "all",
+    frames: Literal["all", "keyframes"] | int | None = None,
+    rows: ArrayLike | None = None,
+    times: ArrayLike | None = None,
     details: bool | None = None,
     jobs: int = 1,
     stream: int | None = None,
@@ -24,23 +29,24 @@ def extract_to_file(
 ) -> Written:
     """Extract a video's metadata straight into its cache file; memory is bounded by the GoP, not by the length.
 
-    cache: by default `clip.mp4` -> `clip.codecmeta.h5` beside the video. details: as for `extract`; None takes them for
-    chosen frames and leaves them out for "all", where they would make the cache larger than the video. A cache that is
-    there and was made from this video with these settings is kept (skipped=True); one that differs raises CacheError
-    unless overwrite is given.
+    cache: by default `clip.mp4` -> `clip.codecmeta.h5` beside the video. frames, rows, times: as for `extract`.
+    details: as for `extract`; None takes them for chosen frames and leaves them out for "all", where they would make
+    the cache larger than the video. A cache that is there and was made from this video with these settings is kept
+    (skipped=True); one that differs raises CacheError unless overwrite is given.
     Raises VideoError for videos that cannot be read; then no file is left behind.
     """
-    check_selection(frames, jobs)
+    check_jobs(jobs)
+    selection = selected(frames, rows, times)
     source = Path(video)
     target = Path(cache) if cache is not None else default_cache_path(source)
-    settings = asked(frames, details, stream)
+    settings = asked(selection, details, stream)
     if not source.is_file():
         raise VideoError(f"{source}: no such file; pass the path of a video file")
     there = None if overwrite else kept(target, source, settings)
     if there is not None:
         return there
     with Writer(target) as writer:
-        found = scan(source, writer, frames=frames, details=settings["details"], jobs=jobs, stream=stream)
+        found = scan(source, writer, frames=selection, details=settings["details"], jobs=jobs, stream=stream)
         writer.finish(found)
     return Written(
         target,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from codecmeta.cache.locks import lock_if_possible
 from codecmeta.codecs.h264.coefficients import block_rms
 from codecmeta.codecs.h264.motion_vectors import count_rows, write_rows, write_vectors
 from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.compiling import announce_compiling
 from codecmeta.decoding import estimate
-from codecmeta.locks import lock_if_possible
 from codecmeta.record.display import Display, QpBlocks, qp_map
 from codecmeta.record.metadata import VECTOR, I, P
 

@@ -7,6 +7,7 @@ pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,8 @@ class Display:
 
     width, height: of the frame as FFmpeg decodes it, cropped but not rotated. crop_left, crop_top: pixels of the coded
     picture that cropping removed. rotation: clockwise degrees. shown_width, shown_height: the displayed picture of the
-    stream, to which a frame of another size (after a resolution change) is scaled.
+    stream, to which a frame of another size (after a resolution change) is scaled. mirrored: left and right change
+    places before the picture is turned.
     """
 
     width: int
@@ -33,11 +35,23 @@ class Display:
     rotation: int
     shown_width: int
     shown_height: int
+    mirrored: bool = False
 
     @classmethod
     def of(cls, frame: Any, stream: Stream) -> Display:
         """The display of a decoded frame of a stream."""
-        return cls(frame.width, frame.height, *stream.crop, stream.rotation, stream.width, stream.height)
+        return cls.of_size(frame.width, frame.height, stream.crop, stream)
+
+    @classmethod
+    def of_stream(cls, stream: Stream) -> Display:
+        """The display of a frame of the stream's own size."""
+        size = (stream.height, stream.width) if stream.rotation in (90, 270) else (stream.width, stream.height)
+        return cls.of_size(*size, stream.crop, stream)
+
+    @classmethod
+    def of_size(cls, width: int, height: int, crop: tuple[int, int], stream: Stream) -> Display:
+        """The display of a frame of this size, cropped by `crop` (left, top), in a stream."""
+        return cls(width, height, *crop, stream.rotation, stream.width, stream.height, stream.mirrored)
 
     @property
     def rotated_size(self) -> tuple[int, int]:
@@ -56,11 +70,15 @@ def cropped_vectors(vectors: NDArray[np.void], display: Display) -> NDArray[np.v
 
 
 def displayed_vectors(vectors: NDArray[np.void], display: Display) -> NDArray[np.void]:
-    """Vectors of the cropped frame, turned and scaled to the displayed picture."""
+    """Vectors of the cropped frame, mirrored, turned and scaled to the displayed picture."""
     x, y, mx, my = (vectors[name] for name in ("dst_x", "dst_y", "motion_x", "motion_y"))
     width, height = display.width, display.height
+    if display.mirrored:
+        x, mx = width - x, -mx
     turned = vectors.copy()
-    if display.rotation == 90:
+    if display.rotation == 0:
+        turned["dst_x"], turned["motion_x"] = x, mx
+    elif display.rotation == 90:
         turned["dst_x"], turned["dst_y"], turned["motion_x"], turned["motion_y"] = height - y, x, -my, mx
     elif display.rotation == 180:
         turned["dst_x"], turned["dst_y"], turned["motion_x"], turned["motion_y"] = width - x, height - y, -mx, -my
@@ -98,11 +116,14 @@ class BlockGrid:
 
 
 def displayed_grid(display: Display, block: int, offset_x: int = 0, offset_y: int = 0) -> BlockGrid:
-    """The grid of a map over a frame, after rotation. offset: pixels by which the first block starts outside (crop)."""
+    """The grid of a map over a frame, after mirroring and rotation. offset: pixels by which the first block starts
+    outside (crop)."""
     rows = -(-(display.height + offset_y) // block)
     columns = -(-(display.width + offset_x) // block)
     beyond_x = columns * block - offset_x - display.width
     beyond_y = rows * block - offset_y - display.height
+    if display.mirrored:
+        offset_x, beyond_x = beyond_x, offset_x
     if display.rotation == 90:
         return BlockGrid(block, -beyond_y, -offset_x, columns, rows)
     if display.rotation == 180:
@@ -113,8 +134,28 @@ def displayed_grid(display: Display, block: int, offset_x: int = 0, offset_y: in
 
 
 def displayed_map(values: NDArray[Any], display: Display) -> NDArray[Any]:
-    """A map over a frame's blocks, turned as the frame is."""
+    """A map over a frame's blocks, or its pixels (rows, columns, ...), mirrored and turned as the frame is."""
+    values = values[:, ::-1] if display.mirrored else values
     return np.ascontiguousarray(np.rot90(values, -display.rotation // 90))
+
+
+def orientation_of(matrix: Sequence[int]) -> tuple[int, bool]:
+    """(rotation, mirrored) of a display matrix: nine numbers a b u, c d v, x y w of ISO/IEC 14496-12, 8.3.2, which move
+    a point (p, q) to (ap + cq + x, bp + dq + y).
+
+    Turns by other than right angles, within a degree, and matrices that are none (all zero) are ignored: (0, False).
+
+    >>> orientation_of([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30])
+    (90, False)
+    """
+    a, b, c, d = (float(matrix[at]) for at in (0, 1, 3, 4))
+    if min(abs(a), abs(d)) > 57 * max(abs(b), abs(c)):  # the cotangent of a degree
+        return (0 if d > 0 else 180), a * d < 0
+    if min(abs(b), abs(c)) > 57 * max(abs(a), abs(d)):
+        if b * c < 0:
+            return (90 if b > 0 else 270), False
+        return (270 if b > 0 else 90), True
+    return 0, False
 
 
 def fitted_map(

@@ -23,6 +23,7 @@ def summarise(record: Probe | Metadata) -> dict[str, Any]:
         "width": stream.width,
         "height": stream.height,
         "rotation": stream.rotation,
+        **({"mirrored": True} if stream.mirrored else {}),
         "average_rate": stream.average_rate[0] / stream.average_rate[1],
         "seconds": round(seconds, 3),
         "frames": len(frames),

@@ -68,9 +68,10 @@ class Stream:
     """Facts about the video stream, from the container.
 
     width, height: displayed pixels (after cropping and rotation). rotation: degrees clockwise that the display turns
-    the coded picture (0, 90, 180, 270). time_base, average_rate: (numerator, denominator); a rate of (0, 1) is
-    unknown. duration_seconds: 0.0 if unknown. stream_index: counted among the video streams. crop: (left, top) pixels
-    of the coded picture that FFmpeg's cropping removes (H.264; 0 for other codecs).
+    the coded picture (0, 90, 180, 270). mirrored: left and right change places before that. time_base, average_rate:
+    (numerator, denominator); a rate of (0, 1) is unknown. duration_seconds: 0.0 if unknown. stream_index: counted among
+    the video streams. crop: (left, top) pixels of the coded picture that FFmpeg's cropping removes (H.264; 0 for other
+    codecs).
     """
 
     codec: str
@@ -84,6 +85,7 @@ class Stream:
     duration_seconds: float
     stream_index: int
     crop: tuple[int, int] = (0, 0)
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)

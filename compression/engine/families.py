@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from codecmeta.compression.plugins import MODEL_GROUP, declared, load_class
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Family:
     """cls: name of the adapter's class. module: where it is, in `codecmeta.models.adapters`. label: what people call
-    the model, for the README and help texts."""
+    the model, for docs/methods.md and help texts."""
 
     cls: str
     module: str
@@ -28,14 +30,25 @@ FAMILIES: dict[str, Family] = {
     "Qwen2_5_VLForConditionalGeneration": Family("Qwen25VL", "qwen2_vl", "Qwen2.5-VL"),
     "Qwen3VLForConditionalGeneration": Family("Qwen3VL", "qwen3_vl", "Qwen3-VL"),
 }
-"""Class of a transformers model -> row. A new model is one adapter file and one row here."""
+"""Class of a transformers model -> row. A new model of this package is one adapter file and one row here; see
+`codecmeta.compression.plugins` for those of others."""
+
+
+def supported() -> list[str]:
+    """Classes of transformers that have an adapter, here or in another package that declares one."""
+    return sorted({*FAMILIES, *declared(MODEL_GROUP)})
 
 
 def adapter_for(model: nn.Module) -> Adapter:
     """The adapter of a transformers model. Raises ValueError, listing what is supported, for any other class."""
     name = type(model).__name__
+    if name not in supported():
+        raise ValueError(f"{name} is not supported; supported are: {', '.join(supported())}")
     if name not in FAMILIES:
-        raise ValueError(f"{name} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
+        from codecmeta.compression.engine.adapter import Adapter
+
+        own: Adapter = load_class(declared(MODEL_GROUP)[name].value, Adapter)(model)
+        return own
     row = FAMILIES[name]
     made: Adapter = getattr(import_module(f"codecmeta.models.adapters.{row.module}"), row.cls)(model)
     return made

@@ -44,6 +44,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "token_types": (TOKEN_TYPES,),
     "visual_mask": ("visual_pos_masks",),
     "deepstack": ("deepstack_visual_embeds",),
+    "grid_seconds": ("second_per_grid_ts",),
 }
 """What an argument is -> how it is spelled, newest first."""
 
@@ -225,6 +226,14 @@ def token_types(model: nn.Module, ids: Tensor, video_token: int) -> dict[str, Te
     if not takes(model, "token_types"):
         return {}
     return {spelling(model, "token_types"): (ids == video_token).long() * VIDEO_TYPE}
+
+
+def grid_seconds(model: nn.Module, seconds: float | None) -> dict[str, Tensor]:
+    """How far apart two temporal positions of the video are, if that is known and the model wants to know. Qwen2.5-VL
+    takes them to be a second apart otherwise."""
+    if seconds is None or not takes(model, "grid_seconds"):
+        return {}
+    return {spelling(model, "grid_seconds"): torch.tensor([seconds])}
 
 
 def cache_of(output: Any) -> Any:

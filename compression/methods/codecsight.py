@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.compression.methods.metom.ragged import token_places
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Layout, Plan
 from codecmeta.compression.strategy import Strategy, budget_tokens, require
 from codecmeta.decisions.novelty import cell_novelty
@@ -30,10 +31,12 @@ class Codecsight(Strategy):
     picture, and `threshold` is in means over the clip. All this is known before the encoder runs.
 
     budget: the share of tokens with the highest scores, in place of a threshold, but at least the first frame; of
-    equal ones the earlier.
+    equal ones the earlier. threshold: least novelty of a dynamic patch, in means over the clip. signal: bits, residual,
+    or the other where one is missing.
     """
 
     name: ClassVar[str] = "codecsight"
+    effects: ClassVar[Effects] = {"threshold": ("budget left out", lambda own: own.budget is None)}
     budget: float | None = None
     threshold: float = 1.0
     signal: Literal["bits_first", "residual_first", "bits", "residual"] = "bits_first"

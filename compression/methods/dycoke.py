@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from codecmeta.compression.inside import Inside, entry_layer
 from codecmeta.compression.methods.fastv import most_attended
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, budget_tokens, share_of
 from codecmeta.record.metadata import Metadata
@@ -41,6 +42,7 @@ class Dycoke(Strategy):
     """
 
     name: ClassVar[str] = "dycoke"
+    effects: ClassVar[Effects] = {"evict_layer": ("evict above 0", lambda own: own.evict)}
     budget: float = 0.5
     window: int = 4
     paper_compat: bool = False

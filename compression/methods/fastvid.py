@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from codecmeta.compression.merging import index_of
 from codecmeta.compression.methods.fastv import most_attended
 from codecmeta.compression.methods.holitom import peak_scores
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy
 from codecmeta.record.metadata import Metadata
@@ -37,11 +38,15 @@ class Fastvid(Strategy):
     leaves segments out (DySeg_ignore) is not in the sources used in enough detail, and is missing.
 
     budget: R, of which a little less comes out, as numbers are rounded down per frame and segment; but never less than
-    one token per frame. contextual: D.
+    one token per frame. contextual: D, share of anchors. tau, segments: where the clip is cut. every: of a segment's
+    frames one in so many has anchors. neighbours: of DPC-KNN. beta: least weight of an anchor beside what it takes in.
     """
 
     name: ClassVar[str] = "fastvid"
     needs_vision_attention: ClassVar[bool] = True
+    effects: ClassVar[Effects] = dict.fromkeys(
+        ("segments", "tau", "every", "neighbours", "beta"), ("contextual above 0", lambda own: own.contextual)
+    )
 
     budget: float = 0.25
     segments: int = 8

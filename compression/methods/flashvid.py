@@ -17,6 +17,7 @@ from codecmeta.compression.merging import index_of
 from codecmeta.compression.methods.fastv import KeepAttended
 from codecmeta.compression.methods.fastvid import cut_alike
 from codecmeta.compression.methods.holitom import density_peaks, share_out
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy
 from codecmeta.record.metadata import Metadata
@@ -42,11 +43,14 @@ class Flashvid(Strategy):
     the code rounds up in each; ties of density go to the earlier token, where random noise breaks them. The second
     version of the selection, with a term for the event, is not here.
 
-    budget: R. expansion: f_e. inner: 1 switches the last stage off. inner_layer: default 20 of 28 in proportion.
+    budget: R, share of visual tokens. expansion: f_e, how many times as many enter. alpha: share of a frame's tokens
+    that are selected by diversity. tau_t: lowest cosine of a link over time. tau_s, segments: where the clip is cut.
+    neighbours: of the density peaks. inner: 1 switches the last stage off. inner_layer: default 20 of 28 in proportion.
     """
 
     name: ClassVar[str] = "flashvid"
     needs_vision_attention: ClassVar[bool] = True
+    effects: ClassVar[Effects] = {"inner_layer": ("inner below 1", lambda own: own.inner < 1)}
 
     budget: float = 0.25
     expansion: float = 1.25

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.merging import absorb, index_of
 from codecmeta.compression.methods.fastv import KeepAttended, most_attended
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, budget_tokens
 from codecmeta.record.metadata import Metadata
@@ -43,6 +44,10 @@ class Holitom(Strategy):
 
     name: ClassVar[str] = "holitom"
     needs_vision_attention: ClassVar[bool] = True
+    effects: ClassVar[Effects] = {
+        **dict.fromkeys(("tau", "contextual", "neighbours", "beta"), ("a budget below 1", lambda own: own.budget < 1)),
+        "inner_layer": ("inner above 0", lambda own: own.inner),
+    }
 
     budget: float = 0.25
     tau: float = 0.8

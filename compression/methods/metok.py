@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.compression.inside import Inside
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, require
 from codecmeta.decisions.budget import gop_weights
@@ -70,12 +71,26 @@ class Metok(Strategy):
     as METok's code does, in place of the question alone; combine says how features of the parts of a text that is too
     long for it become one.
 
+    n_events: parts that the clip is cut into. alpha: share of the events that are key events. key_frames: frames of an
+    event that are key frames. beta: their share, in the place of a number. key_strides, other_strides: two each, for
+    key frames and for other frames. newlines: keep the model's newline token after every event. prune: stage 2.
+    layers: where stage 2 prunes and stage 3 begins and ends. ratio: share of tokens that key events keep. forget: stage
+    3. use_full_prompt, combine: how a text model is asked.
+
     pooling: "bilinear" rounds grids up, "average" and "max" round down. quotas: six shares to use in place of those of
     stage 2, (key, other) for each of the three layers; all 1 prunes nothing.
     """
 
     name: ClassVar[str] = "metok"
     needs_patches: ClassVar[bool] = True
+    effects: ClassVar[Effects] = {
+        "key_frames": ("beta left out", lambda own: own.beta is None),
+        "other_strides": ("nonkey_uniform left out", lambda own: own.nonkey_uniform is None),
+        "codec_weight": ("boundaries=features", lambda own: own.boundaries == "features"),
+        "ratio": ("prune=true and quotas left out", lambda own: own.prune and own.quotas is None),
+        "quotas": ("prune=true", lambda own: own.prune),
+        "layers": ("prune=true or forget=true", lambda own: own.prune or own.forget),
+    }
 
     n_events: int = 5
     boundaries: Literal["features", "codec"] = "features"

@@ -10,14 +10,15 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any
 
-from codecmeta.compression.options import parse_options
+from codecmeta.compression.options import did_you_mean, parse_options, without_effect
+from codecmeta.compression.plugins import METHOD_GROUP, declared, load_class
 from codecmeta.compression.strategy import Strategy
 
 
 @dataclass(frozen=True)
 class Method:
     """cls: name of the class, public in `codecmeta.compression`. module: where it is, in
-    `codecmeta.compression.methods`. line: what it does, for help texts and the README."""
+    `codecmeta.compression.methods`. line: what it does, for help texts and docs/methods.md."""
 
     cls: str
     module: str
@@ -59,23 +60,32 @@ ROWS: dict[str, Method] = {
     "rlt": Method("Rlt", "rlt", "places whose pixels changed (Run-Length Tokenization)"),
     "codecsight": Method("Codecsight", "codecsight", "what the codec touched, until the next I picture (CodecSight)"),
 }
-"""Name -> row. A new method is one file and one row here."""
+"""Name -> row. A new method of this package is one file and one row here; see `codecmeta.compression.plugins` for those
+of others."""
 
 
 class Methods(Mapping[str, type[Strategy]]):
-    """Name -> class, imported when it is asked for."""
+    """Name -> class, imported when it is asked for: of this package, of others that declare it, or `module:Class`.
+
+    Raises ValueError for a class of others that cannot be imported or is no `Strategy`.
+    """
 
     def __getitem__(self, name: str) -> type[Strategy]:
-        return ROWS[name].load()
+        if name in ROWS:
+            return ROWS[name].load()
+        where = name if ":" in name else declared(METHOD_GROUP)[name].value
+        found: type[Strategy] = load_class(where, Strategy)
+        return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(ROWS)
+        return iter([*ROWS, *(name for name in declared(METHOD_GROUP) if name not in ROWS)])
 
     def __len__(self) -> int:
-        return len(ROWS)
+        return len(list(iter(self)))
 
 
 METHODS = Methods()
+"""Every method by name: a mapping to its class, which is imported when it is asked for."""
 
 
 def make(
@@ -86,15 +96,23 @@ def make(
     >>> make("metom", budget=0.3, options={"tau_tem": "0.9"})
     Metom(keep_ids=None, budget=0.3, ...)
 
+    name: one of `METHODS`, or "package.module:Class" for a method of your own.
     budget: share of visual tokens that may enter the language model, None for the method's own default. options: as
-    texts, from a command line. values: as values. Raises ValueError for unknown names and unfit values.
+    texts, from a command line. values: as values. Raises ValueError for unknown names, unfit values,
+    and options that change nothing as the others are set.
     """
     if name not in METHODS:
-        raise ValueError(f"no method {name!r}; there are: {', '.join(METHODS)}")
+        raise ValueError(
+            f"no method {name!r}{did_you_mean(name, METHODS)}; there are: {', '.join(METHODS)}, or module:Class"
+        )
     cls = METHODS[name]
     values |= parse_options(cls, options or {})
-    if budget is not None and name != "none":
+    if budget is not None:
         if "budget" not in {field.name for field in fields(cls)}:
-            raise ValueError(f"method {name!r} has no budget: how many tokens it keeps is an outcome")
+            why = "it keeps everything" if name == "none" else "how many tokens it keeps is an outcome"
+            raise ValueError(f"method {name!r}: option budget has no effect ({why})")
         values["budget"] = budget
-    return cls(**values)
+    made = cls(**values)
+    for option, needed in without_effect(made, values).items():
+        raise ValueError(f"method {name!r}: option {option} has no effect (it needs {needed})")
+    return made

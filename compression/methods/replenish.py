@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, budget_tokens, require
 from codecmeta.decisions.budget import frame_budgets, gop_weights
@@ -53,10 +54,16 @@ class Replenish(Strategy):
     again half of the weight of the token that was sent last, "fold" averages dropped tokens into the most similar kept
     one of their frame (MeToM's rule), "drop" loses them. refill: merge kept tokens of neighbouring frames that are more
     alike than `tau_tem`, and spend what that frees on further cells; the count stays what it was, the places are then
-    known with the features. It goes with "fold" and "drop", as a merged token stands for several frames.
+    known with the features. It goes with "fold" and "drop", as a merged token stands for several frames. tau_tem:
+    cosine above which tokens merge.
     """
 
     name: ClassVar[str] = "replenish"
+    effects: ClassVar[Effects] = {
+        **dict.fromkeys(("age", "intra"), ("signal other than none", lambda own: own.signal != "none")),
+        "gop_mode": ("weights=packets", lambda own: own.weights == "packets"),
+        "tau_tem": ("refill=true", lambda own: own.refill),
+    }
 
     budget: float = 0.5
     age: float = 1.0

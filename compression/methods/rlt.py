@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.compression.methods.metom.twins import frame_difference
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Layout, Plan
 from codecmeta.compression.strategy import Strategy, budget_tokens
 from codecmeta.record.metadata import Metadata
@@ -34,6 +35,7 @@ class Rlt(Strategy):
     """
 
     name: ClassVar[str] = "rlt"
+    effects: ClassVar[Effects] = {"tau": ("budget left out", lambda own: own.budget is None)}
     budget: float | None = None
     tau: float = 0.1
 

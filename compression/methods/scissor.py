@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, share_of
 from codecmeta.decisions.union_find import join_pairs
@@ -35,6 +36,7 @@ class Scissor(Strategy):
     """
 
     name: ClassVar[str] = "scissor"
+    effects: ClassVar[Effects] = {"tau": ("budget left out", lambda own: own.budget is None)}
     budget: float | None = None
     tau: float = 0.9
 

@@ -40,10 +40,11 @@ class Sttm(Strategy):
     many clips as `calibrate` finds them. Or give a budget: then every clip gets a pair of its own, tau_t = tau_s - 0.2,
     the highest that bisection finds to leave at most this share of its tokens; the paper has no such thing.
 
-    budget: None for thresholds. layer: at the entry of which layer of the language model, default 2 of 28 in proportion
-    (0: before the model). root: pyramid levels to go down from the coarsest, whose shorter side is at most 2, before
-    testing. paper_compat: where a grid has an odd side, border cells have fewer than four children; the published code
-    then also compares the frame's top left token of the finer level, in place of each child that does not exist.
+    tau_s, tau_t: lowest cosine in space and in time. budget: None for thresholds. layer: at the entry of which layer of
+    the language model, default 2 of 28 in proportion (0: before the model). root: pyramid levels to go down from the
+    coarsest, whose shorter side is at most 2, before testing. paper_compat: where a grid has an odd side, border cells
+    have fewer than four children; the published code then also compares the frame's top left token of the finer level,
+    in place of each child that does not exist.
     """
 
     name: ClassVar[str] = "sttm"

@@ -33,7 +33,8 @@ class Vidcom2(Strategy):
     in proportion to the shares, fractions to the largest remainders, none over its capacity. (How vLLM breaks ties
     between fractions is not in the sources used; here earlier frames come first.)
 
-    budget: R. paper_compat: the published rounding, max(1, round(share N)) per frame. temperature: of the softmax.
+    budget: R, share of visual tokens. paper_compat: the published rounding, max(1, round(share N)) per frame.
+    temperature: of the softmax.
     """
 
     name: ClassVar[str] = "vidcom2"

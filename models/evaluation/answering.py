@@ -35,7 +35,9 @@ class Asked:
         self.clip = clip
         self.memory = Memory()
         start = perf_counter()
-        self.inputs = [model.inputs(clip.pictures, prompt, clip.times) for prompt in prompts]
+        self.inputs = [
+            model.inputs(clip.pictures, prompt, clip.times, seconds=clip.seconds_apart) for prompt in prompts
+        ]
         self.seconds = (perf_counter() - start) / len(prompts)
 
 

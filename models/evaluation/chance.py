@@ -41,6 +41,6 @@ def right_by_chance(
     right = np.zeros((len(seeds), len(rows)))
     for i, seed in enumerate(seeds):
         for j, row in enumerate(rows):
-            said = replies[as_many(replies[key, row.line], seed)[0], row.line].text
+            said = replies[as_many(replies[key, row.id], seed)[0], row.id].text
             right[i, j] = row.parse(said) == row.answer
     return right.mean(axis=0)

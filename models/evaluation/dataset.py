@@ -3,12 +3,14 @@
     {"video": "clips/a.mp4", "question": "What colour is the cross?", "answer": "blue", "type": "colour"}
     {"video": "clips/a.mp4", "question": "Who wins?", "options": ["the cat", "the dog"], "answer": "B"}
 
-Paths are relative to the file. `answer` is a text, or with `options` one of them or its letter. `type` and `strata`, an
-object of names and values, are optional: results are broken down by them.
+Paths are relative to the file. A line that cannot be asked costs itself alone. `answer` is a text, or with `options`
+one of them or its letter. `type` and `strata`, an object of names and values, are optional: results are broken down by
+them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -17,11 +19,14 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from codecmeta.cache.writer import fingerprint
+
 
 @dataclass(frozen=True)
 class DatasetRow:
     """One question. line: its line in the file, from 1. answer: as compared, see `normal`; a letter for questions with
-    options."""
+    options. video_sha256: of the video's size, beginning and end, see `codecmeta.cache.writer.fingerprint`.
+    """
 
     line: int
     video: Path
@@ -30,6 +35,13 @@ class DatasetRow:
     options: tuple[str, ...] = ()
     type: str = ""
     strata: dict[str, str] = field(default_factory=dict)
+    video_sha256: str = ""
+
+    @property
+    def id(self) -> str:
+        """What an answer belongs to, wherever its line is: the video's name and bytes, and the prompt."""
+        what = json.dumps([self.video.name, self.video_sha256, self.prompt])
+        return hashlib.sha256(what.encode()).hexdigest()[:32]
 
     @property
     def prompt(self) -> str:
@@ -55,6 +67,15 @@ class DatasetRow:
         return said[0] if len(said) == 1 else ""
 
 
+@dataclass(frozen=True)
+class BadRow:
+    """A line that has no answers. line: in the file, from 1. video: as far as it is known. reason: why."""
+
+    line: int
+    video: str
+    reason: str
+
+
 def normal(text: str) -> str:
     """Text without case, outer punctuation and repeated spaces."""
     return " ".join(text.casefold().split()).strip(" .,:;!?\"'()")
@@ -68,9 +89,12 @@ def known_answers(rows: Iterable[DatasetRow]) -> dict[str, set[str]]:
     return known
 
 
-def read_dataset(path: Path) -> list[DatasetRow]:
-    """The rows of a file, in order. Raises ValueError naming the line of the first bad row; empty lines are skipped."""
-    rows = []
+def read_dataset(path: Path) -> tuple[list[DatasetRow], list[BadRow]]:
+    """The rows of a file in order, and the lines that are none, with the reason; empty lines are skipped. Raises
+    ValueError where nothing is left to ask."""
+    rows: list[DatasetRow] = []
+    bad: list[BadRow] = []
+    known: dict[Path, str] = {}
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -78,16 +102,27 @@ def read_dataset(path: Path) -> list[DatasetRow]:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             try:
-                rows.append(_row(number, json.loads(line), path.parent))
+                rows.append(_row(number, json.loads(line), path.parent, known))
             except ValueError as error:
                 said = f"not JSON ({error.msg})" if isinstance(error, json.JSONDecodeError) else str(error)
-                raise ValueError(f"{path}, line {number}: {said}") from None
+                bad.append(BadRow(number, "", said))
     if not rows:
-        raise ValueError(f"{path}: no questions in it")
-    return rows
+        first = f"; {len(bad)} bad lines, the first is line {bad[0].line}: {bad[0].reason}" if bad else ""
+        raise ValueError(f"{path}: no questions in it{first}")
+    return rows, bad
 
 
-def _row(line: int, values: Any, folder: Path) -> DatasetRow:
+def _fingerprint(video: Path, known: dict[Path, str]) -> str:
+    """The fingerprint of a video, read once for all of its questions."""
+    if video not in known:
+        try:
+            known[video] = fingerprint(video)
+        except OSError as error:
+            raise ValueError(f"{video}: cannot be read ({error.strerror})") from error
+    return known[video]
+
+
+def _row(line: int, values: Any, folder: Path, known: dict[Path, str]) -> DatasetRow:
     if not isinstance(values, dict):
         raise ValueError("expected an object with video, question and answer")
     for name in ("video", "question", "answer"):
@@ -113,6 +148,7 @@ def _row(line: int, values: Any, folder: Path) -> DatasetRow:
         options=tuple(options),
         type=str(values.get("type", "")),
         strata={str(name): str(value) for name, value in strata.items()},
+        video_sha256=_fingerprint(video, known),
     )
     answer = row.parse(values["answer"])
     if not answer:

@@ -41,7 +41,7 @@ class Marks:
 def summarise_replies(
     rows: Sequence[DatasetRow],
     settings: Sequence[Setting],
-    replies: Mapping[tuple[str, int], Reply],
+    replies: Mapping[tuple[str, str], Reply],
     *,
     seed: int = 0,
     draws: int = 5000,
@@ -50,14 +50,15 @@ def summarise_replies(
     """Accuracy of every setting with its difference to the plain model on the same questions, and what it took.
 
     Intervals hold 95 % of the results when videos are drawn anew (`Bootstrap`). A setting with several seeds counts
-    every question by the mean over its seeds. seed, draws: of the bootstrap. chance: seeds that `evaluate` was asked to
-    draw at equal tokens; every setting then has its difference to chance too, as a whole and by stratum.
+    every question by the mean over its seeds. replies: by (key of a strategy, `DatasetRow.id`).
+    seed, draws: of the bootstrap. chance: seeds that `evaluate` was asked to draw at equal tokens; every setting then
+    has its difference to chance too, as a whole and by stratum.
     """
     videos = {video: number for number, video in enumerate(dict.fromkeys(row.video for row in rows))}
     bootstrap = Bootstrap([videos[row.video] for row in rows], draws, seed)
 
     def of(key: str) -> list[Reply]:
-        return [replies[key, row.line] for row in rows]
+        return [replies[key, row.id] for row in rows]
 
     plain = Marks(rows, of(settings[0].keys[0]))
     methods = []

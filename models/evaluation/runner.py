@@ -14,20 +14,21 @@ from codecmeta.compression import Strategy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.models.evaluation.answering import Asked, Reply, replies_to
 from codecmeta.models.evaluation.chance import as_many, for_video
-from codecmeta.models.evaluation.dataset import DatasetRow
+from codecmeta.models.evaluation.dataset import BadRow, DatasetRow
 from codecmeta.models.evaluation.settings import Setting
 from codecmeta.models.video_model import VideoModel
 
 
 class Answers:
-    """Replies by (key of a strategy, line of the dataset), kept in a file if there is one.
+    """Replies by (key of a strategy, `DatasetRow.id`), kept in a file if there is one.
 
-    The file's first line says what the answers belong to: anything else than `identity` (dataset, model, frames) is
-    refused with ValueError. Then one line per answer. A line torn by a crash, and what stands after it, is dropped.
+    The file's first line says how was asked: anything else than `identity` (model, frames) is refused with ValueError.
+    Then one line per answer, which belongs to its video, question and settings: rows of a dataset may come and go. A
+    line torn by a crash, and what stands after it, is dropped.
     """
 
     def __init__(self, path: Path | None = None, identity: Mapping[str, Any] | None = None) -> None:
-        self.replies: dict[tuple[str, int], Reply] = {}
+        self.replies: dict[tuple[str, str], Reply] = {}
         self._file: Any = None
         if path is None:
             return
@@ -53,16 +54,19 @@ class Answers:
                         "delete it or choose another --out"
                     )
                 if number:
-                    where = values.pop("key"), values.pop("line")
+                    where = values.pop("key"), values.pop("id")
+                    values.pop("video"), values.pop("question")  # for people
                     self.replies[where] = Reply(**values)
                 whole += len(line)
         return whole
 
-    def add(self, key: str, lines: Sequence[int], replies: Sequence[Reply]) -> None:
+    def add(self, key: str, rows: Sequence[DatasetRow], replies: Sequence[Reply]) -> None:
         """Keep some answers, in the file before this returns: they outlive this process, whatever ends it."""
-        self.replies |= {(key, line): reply for line, reply in zip(lines, replies, strict=True)}
+        pairs = list(zip(rows, replies, strict=True))
+        self.replies |= {(key, row.id): reply for row, reply in pairs}
         if self._file:
-            self._write([{"key": key, "line": line, **asdict(one)} for line, one in zip(lines, replies, strict=True)])
+            named = [{"key": key, "id": row.id, "video": row.video.name, "question": row.question} for row in rows]
+            self._write([{**name, **asdict(one)} for name, (_, one) in zip(named, pairs, strict=True)])
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -75,10 +79,9 @@ class Answers:
             self._file.close()
 
 
-def identity(dataset: Path, model: VideoModel, frames: int | None, max_new_tokens: int) -> dict[str, Any]:
-    """What answers belong to: the dataset's bytes, the model's name and weights, and how it is asked."""
+def identity(model: VideoModel, frames: int | None, max_new_tokens: int) -> dict[str, Any]:
+    """What all answers of a file have in common: the model's name and weights, and how it is asked."""
     return {
-        "dataset_sha256": hashlib.sha256(dataset.read_bytes()).hexdigest(),
         "model": model.name,
         "weights_sha256": _fingerprint(model),
         "frames": frames,
@@ -107,15 +110,16 @@ def evaluate(
     max_new_tokens: int = 16,
     chance: Sequence[int] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Ask what is missing in `answers`. Every video is read once, and all settings take their turn on it.
+) -> list[BadRow]:
+    """Ask what is missing in `answers`. Every video is read once, and all settings take their turn on it. Returns the
+    rows without answers: a video that cannot be read, or that a method cannot do, costs its own rows alone.
 
     timed: on so many of the videos the first question shares nothing with the others and its seconds are noted; default
     all. chance: seeds of random choices that are asked too, with as many tokens as each setting had on that video (see
     `codecmeta.models.evaluation.chance`). progress: called with the number of videos done and their total. Raises
-    ValueError or VideoError naming the line of the dataset where a video or a method fails; the answers before it are
-    kept.
+    ValueError where not one row is left.
     """
+    bad: list[BadRow] = []
     videos: dict[Path, list[DatasetRow]] = {}
     for row in rows:
         videos.setdefault(row.video, []).append(row)
@@ -123,7 +127,7 @@ def evaluate(
     warm = False
     for number, (video, asked) in enumerate(videos.items()):
         left = {
-            key: one for key, one in strategies.items() if any((key, row.line) not in answers.replies for row in asked)
+            key: one for key, one in strategies.items() if any((key, row.id) not in answers.replies for row in asked)
         }
         if left or _chance_left(strategies, asked, answers, chance):
             try:
@@ -137,22 +141,23 @@ def evaluate(
                 for key, strategy in left.items():
                     drawn = for_video(strategy, video)
                     replies = replies_to(model, ready, drawn, timed=on, max_new_tokens=max_new_tokens)
-                    answers.add(key, [row.line for row in asked], replies)
+                    answers.add(key, asked, replies)
                 for key, strategy in _chance_left(strategies, asked, answers, chance).items():
                     drawn = for_video(strategy, video)
                     replies = replies_to(model, ready, drawn, max_new_tokens=max_new_tokens)
-                    answers.add(key, [row.line for row in asked], replies)
+                    answers.add(key, asked, replies)
             except (VideoError, CacheError, ValueError) as error:
-                raise type(error)(f"line {asked[0].line}: {error}") from error
+                bad += [BadRow(row.line, str(video), " ".join(str(error).split())) for row in asked]
         progress(number + 1, len(videos))
+    if len(bad) == len(rows):
+        raise ValueError(f"not one question could be asked; line {bad[0].line}: {bad[0].reason}")
+    return bad
 
 
 def _chance_left(
     strategies: Mapping[str, Strategy], asked: Sequence[DatasetRow], answers: Answers, seeds: Sequence[int]
 ) -> dict[str, Strategy]:
     """Chance at as many tokens as each strategy took on one video, where that was answered and chance was not."""
-    taken = [
-        answers.replies[key, row.line] for key in strategies for row in asked if (key, row.line) in answers.replies
-    ]
+    taken = [answers.replies[key, row.id] for key in strategies for row in asked if (key, row.id) in answers.replies]
     every: dict[str, Strategy] = dict(as_many(reply, seed) for reply in taken for seed in seeds)
-    return {key: one for key, one in every.items() if any((key, row.line) not in answers.replies for row in asked)}
+    return {key: one for key, one in every.items() if any((key, row.id) not in answers.replies for row in asked)}

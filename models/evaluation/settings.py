@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from codecmeta.compression import Strategy, make
 from codecmeta.compression.methods.registry import METHODS
+from codecmeta.compression.options import parse_options, without_effect
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Setting:
 
     @property
     def keys(self) -> list[str]:
-        """Name of each strategy in a file of answers: label, budget, seed."""
-        budget = "" if self.budget is None else f" @{self.budget:g}"
-        seeds = [f" #{values['seed']}" if len(self.strategies) > 1 else "" for values in map(asdict, self.strategies)]
-        return [f"{self.label}{budget}{seed}" for seed in seeds]
+        """Name of each strategy in a file of answers: the method and every option that is set, by whatever way."""
+        return [
+            " ".join([one.name, *(f"{name}={value}" for name, value in asdict(one).items() if value is not None)])
+            for one in self.strategies
+        ]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -62,11 +64,19 @@ def make_settings(
     known = {name for text in methods for name in _names(text.split()[0] if text.split() else "")}
     if unknown := set(common) - known:
         raise ValueError(f"none of the methods has an option {sorted(unknown)[0]!r}")
+    if budgets and not any("budget" in _names(text.split()[0]) for text in methods):
+        make(methods[0].split()[0], budget=budgets[0])  # says why it has none
+    used: set[str] = set()
     settings = [Setting(REFERENCE, None, (make(REFERENCE),))]
     for text in methods:
         name, *own = text.split()
         names = _names(name)
-        values = {key: value for key, value in common.items() if key in names} | _pairs(own)
+        values = _pairs(own)
+        if fitting := {key: value for key, value in common.items() if key in names and key not in values}:
+            whole = METHODS[name](**parse_options(METHODS[name], {**fitting, **values, **_first_budget(values)}))
+            fitting = {key: one for key, one in fitting.items() if key not in without_effect(whole, fitting)}
+        used |= fitting.keys() | values.keys()  # a method's own option wins
+        values = fitting | values
         shares: Sequence[float | None] = budgets if budgets and "budget" in names else [None]
         if "budget" in values:
             shares = [float(share) for share in values.pop("budget").split(",")]
@@ -77,7 +87,14 @@ def make_settings(
                 made = tuple(make(name, budget=budget, options={**values, "seed": str(seed)}) for seed in seeds)
             if (one := Setting(" ".join([name, *own]), budget, made)) not in settings:
                 settings.append(one)
+    if idle := sorted(set(common) - used):
+        raise ValueError(f"option {idle[0]} has no effect on any of the methods as they are set")
     return settings
+
+
+def _first_budget(values: Mapping[str, str]) -> dict[str, str]:
+    """The first of several budgets, which are several settings."""
+    return {"budget": values["budget"].split(",")[0]} if "budget" in values else {}
 
 
 def _by_chance(strategy: Strategy) -> bool:

@@ -50,7 +50,7 @@ def test_a_streamed_cache_holds_what_extract_returns_in_less_than_one_and_a_half
 @pytest.mark.parametrize("name", ["cvr_h264_bframes.mp4", "mvx_mpeg4_part2.mp4"])
 def test_details_add_signals_and_change_no_other(name: str) -> None:
     path = real_clip(name)
-    full, lean = (codecmeta.extract(path, frames=(0.0, 1.0, 2.0), details=details) for details in (True, False))
+    full, lean = (codecmeta.extract(path, times=(0.0, 1.0, 2.0), details=details) for details in (True, False))
     assert lean.bits is None and lean.residual_chroma is None and lean.capability["bits"]["level"] == "none"
     assert full.motion and lean.motion and full.residual and lean.residual and full.qp and lean.qp
     assert lean.motion.distance is None and np.array_equal(full.motion.vectors[:], lean.motion.vectors[:])

@@ -85,7 +85,7 @@ def test_wrong_usage_ends_with_two(arguments: tuple[str, ...]) -> None:
 def test_settings_that_differ_are_an_error_that_names_both(folder: Path, tmp_path: Path) -> None:
     assert call("extract", folder / "a.mp4", "-o", tmp_path / "c.h5").exit_code == 0
     done = call("extract", folder / "a.mp4", "-o", tmp_path / "c.h5", "--frames", 4)
-    assert done.exit_code == 1 and '"frames": "all"' in done.stderr and '"frames": 4' in done.stderr
+    assert done.exit_code == 1 and "made with --frames all, asked for --frames 4;" in done.stderr
     assert call("extract", folder / "a.mp4", "-o", tmp_path / "c.h5", "--frames", 4, "--overwrite").exit_code == 0
 
 
@@ -119,3 +119,42 @@ def test_every_command_and_option_is_explained(command: str) -> None:
     for option in main.commands[command].params:
         assert not isinstance(option, click.Option) or option.help, option.name
     assert call(command, "-h").exit_code == 0
+
+
+def test_files_get_the_format_of_their_suffix_or_an_error(folder: Path, tmp_path: Path) -> None:
+    files = {suffix: tmp_path / f"o{suffix}" for suffix in (".json", ".txt", ".html", ".png")}
+    done = call("show", folder / "a.mp4", "--json", *(part for one in files.values() for part in ("-o", one)))
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(files[".json"].read_text()) == json.loads(done.stdout)
+    assert "h264" in files[".txt"].read_text() and files[".html"].read_text().startswith("<!")
+    assert files[".png"].read_bytes().startswith(b"\x89PNG")
+    for arguments, said in (
+        (("-o", tmp_path / "o.jpg"), "ends in .jpg; expected .png, .html, .json, .txt"),
+        (("--png", tmp_path / "o.html"), "ends in .html; expected .png"),
+        (("-o", tmp_path / "x.png", "--png", tmp_path / "y.png"), "is to hold the same already"),
+    ):
+        done = call("show", folder / "a.mp4", *arguments)
+        assert done.exit_code == 1 and said in done.stderr and done.stderr.startswith("failed: ")
+    assert call("extract", folder / "a.mp4", "-o", tmp_path / "a.json").exit_code == 2
+    assert not {"o.jpg", "a.json", "x.png"} & {one.name for one in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_that_writes_has_the_same_option_for_it(command: str) -> None:
+    names = {name for one in main.commands[command].params for name in one.opts}
+    assert not names & {"--out", "--output", "-o"} or {"-o", "--output"} <= names
+
+
+def test_ctrl_c_ends_every_command_with_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("codecmeta.cli.show.probe", interrupted)
+    done = call("show", folder / "a.mp4")
+    assert done.exit_code == 130 and done.stderr == "interrupted\n" and not done.stdout
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_help_is_never_cut(width: int) -> None:
+    shown = CliRunner().invoke(main, ["--help"], terminal_width=width).stdout
+    assert "..." not in shown.replace("[ARGS]...", "")

@@ -44,6 +44,15 @@ def test_json_is_one_object_with_the_promised_fields(call):
     assert set(stages.split()) == set(row["seconds"])
 
 
+def test_the_same_goes_into_files(call, tmp_path):
+    files = [tmp_path / name for name in ("a.json", "a.txt", "a.html")]
+    result = call(*(part for one in files for part in ("-o", str(one))))
+    assert result.exit_code == 0, result.output
+    assert files[1].read_text() == result.stdout and "<html" in files[2].read_text()
+    assert json.loads(files[0].read_text())["answer"] == result.stdout.splitlines()[0]
+    assert "ends in .xml" in call("-o", str(tmp_path / "a.xml")).stderr
+
+
 def test_compare_runs_the_plain_model_too(call):
     result = call("--compare")
     assert result.stdout.startswith("metom: ")
@@ -56,6 +65,13 @@ def test_compare_runs_the_plain_model_too(call):
     "arguments, reason",
     [
         (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, metom, metok"),
+        (["--method", "metmo"], "no method 'metmo'; did you mean 'metom'?; there are"),
+        (["--set", "tau=2"], "method 'metom': option tau has no effect (it needs rpm=true and tau_mode=fixed)"),
+        (["--set", "matm_layer=2"], "method 'metom': option matm_layer has no effect (it needs matm=true)"),
+        (["--method", "none", "--budget", "0.3"], "method 'none': option budget has no effect (it keeps everything)"),
+        (["--method", "metok", "--budget", "0.3"], "method 'metok': option budget has no effect (how many tokens"),
+        (["--method", "none", "--compare"], "option compare has no effect"),
+        (["--method", "metok", "--set", "combine=mean"], "option combine has no effect (it needs --text-model)"),
         (["--set", "speed=9"], "no option 'speed'"),
         (["--set", "tau_mode=9"], "expected quantile or target or fixed"),
     ],
@@ -64,6 +80,39 @@ def test_failures_are_one_clear_line_and_exit_code_1(call, arguments, reason):
     result = call(*arguments)
     assert result.exit_code == 1 and result.stdout == ""
     assert reason in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_an_empty_question_is_no_question(call, model, clip):  # noqa: F811
+    result = call(question=" \n")
+    assert result.exit_code == 1 and result.stderr == "failed: the question is empty; ask something about the video\n"
+    with pytest.raises(ValueError, match="is empty"):
+        model.ask(clip, "")
+
+
+def test_a_model_that_does_not_exist_is_one_line_at_once_without_a_network(call, monkeypatch):
+    from codecmeta.models.hub import found, hub_answers
+
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not hub_answers()
+    result = call(model="nobody/nothing")
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "model 'nobody/nothing' cannot be loaded: it is no folder and was not downloaded before" in result.stderr
+    with pytest.raises(ValueError, match="did you mean 'small'?"):
+        found("smal", ["small"])
+    monkeypatch.setattr("codecmeta.models.hub.hub_answers", lambda: True)
+    assert found("nobody/nothing", ["small"]) == "nobody/nothing"
+    with pytest.raises(ValueError, match="it is no folder"):
+        found("./nothing", ["small"])
+
+
+def test_a_torchvision_that_does_not_fit_is_one_line(call, monkeypatch, tmp_path):
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist\\nmore')")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = call()
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+    assert "torchvision::nms does not exist); it is not needed" in result.stderr
 
 
 def test_a_ready_cache_takes_the_place_of_reading_metadata_again(call, clip, tmp_path):  # noqa: F811
@@ -94,7 +143,7 @@ def test_a_cache_that_does_not_fit_is_refused_and_both_sides_are_named(call, cli
 
 
 def test_a_page_never_takes_the_place_of_the_cache(call, clip, tmp_path):  # noqa: F811
-    cache = tmp_path / "metadata"
+    cache = tmp_path / "metadata.html"
     extract_to_file(clip, cache, frames=16)
     before = cache.read_bytes()
     result = call("--cache", str(cache), "--html", str(cache))

@@ -301,9 +301,14 @@ def test_realised_tokens_are_those_of_the_plan_and_of_the_cache(model):
         Metom(budget=0.5, tau_tem=2),
         Metom(budget=0.5, tau_tem=0),
     ):
+        entered = []
         with apply(model, strategy, tiny.metadata(), frames=ROWS) as session:
+            handle = model.model.language_model.layers[0].register_forward_pre_hook(
+                lambda module, args, entered=entered: entered.append(args[0].shape[1])
+            )
             tiny.generate(model, tiny.llava_inputs(), new=1)
-        assert session.tokens_kept == len(np.flatnonzero(session.counts.repeat(session.counts)))
+            handle.remove()
+        assert [session.tokens_kept + tiny.BEFORE + tiny.AFTER + 1] == entered  # and the token that ends the video
         assert session.kv_bytes == (session.tokens_kept + tiny.BEFORE + tiny.AFTER + 1) * per_token
         assert session.layer_tokens == [session.tokens_kept] * 4
         if session.plan.exact:
@@ -443,9 +448,9 @@ def test_an_unsupported_class_lists_the_supported_ones():
 
 def test_strategies_from_text():
     made = make(
-        "metom", budget=0.3, options={"tau_mode": "target", "max_region": "none", "keep_ids": "yes", "q": "0.1"}
+        "metom", budget=0.3, options={"tau_mode": "target", "max_region": "none", "keep_ids": "yes", "share": "0.1"}
     )
-    assert made == Metom(budget=0.3, tau_mode="target", keep_ids=True, q=0.1)
+    assert made == Metom(budget=0.3, tau_mode="target", keep_ids=True, share=0.1)
     for options, reason in [
         ({"speed": "1"}, "no option 'speed'; it has"),
         ({"tau_mode": "x"}, "quantile or target or fixed"),

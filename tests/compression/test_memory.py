@@ -21,6 +21,7 @@ from codecmeta.compression.engine.attention import attention_received, attention
 from codecmeta.compression.measure import memory as measured
 from codecmeta.compression.measure.memory import PeakMemory
 from tests.support import tiny
+from tests.support.attention import attention_by_hand
 
 FRAMES, QUESTION, HEADS = 16, 300, 28
 LENGTH = 10 + FRAMES * 64 + 1 + QUESTION
@@ -117,19 +118,30 @@ def test_the_prompt_takes_no_more_memory_than_the_plain_models(model, plain, str
     assert session.layer_tokens[0] >= 0.4 * FRAMES * 64
 
 
+@torch.no_grad()
 def test_a_few_rows_at_a_time_give_what_all_rows_give():
+    """Against the attention of the whole layer, one head at a time in float64."""
     model = tiny.llava()
-    seen = []
+    layer = model.model.language_model.layers[1]
+    entering, seen = [], []
+
+    def enter(module, args, kwargs):
+        entering.append((args[0], kwargs["position_embeddings"]))
 
     def look(module, args, kwargs, output):
-        rows = attention_rows(module, kwargs, 40)  # heads share keys in pairs: 12 of these rows at a time
-        seen.append((attention_received(module, kwargs, 40), rows))
+        seen.append((attention_received(module, kwargs, 40), attention_rows(module, kwargs, 40)))
 
-    handle = model.model.language_model.layers[1].self_attn.register_forward_hook(look, with_kwargs=True)
+    # heads share keys in pairs: 12 of these rows at a time
+    handles = [
+        layer.register_forward_pre_hook(enter, with_kwargs=True),
+        layer.self_attn.register_forward_hook(look, with_kwargs=True),
+    ]
     inputs = tiny.llava_inputs()
-    with torch.no_grad():
-        model(**inputs)
-        model(**inputs | {"attention_mask": inputs["attention_mask"].index_fill(1, torch.tensor([0, 1]), 0)})
-    handle.remove()
-    for mean, rows in seen:
-        torch.testing.assert_close(mean, rows.mean((0, 1)), rtol=1e-5, atol=1e-7)
+    model(**inputs)
+    model(**inputs | {"attention_mask": inputs["attention_mask"].index_fill(1, torch.tensor([0, 1]), 0)})
+    for handle in handles:
+        handle.remove()
+    for (hidden, rotary), (mean, rows), unseen in zip(entering, seen, ((), (0, 1)), strict=True):
+        want = attention_by_hand(layer, hidden, rotary, unseen)[:, -40:]
+        torch.testing.assert_close(rows.double(), want, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(mean.double(), want.mean((0, 1)), rtol=1e-4, atol=1e-6)

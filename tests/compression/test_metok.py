@@ -186,6 +186,11 @@ def reference(model, embeddings, new_ids, event, key, shares, first):
     return model.lm_head(lm.norm(hidden)[0, prompt - 1 :])
 
 
+def percent(size, share):
+    """A share in per cent, rounded up, in whole numbers."""
+    return (size * share + 99) // 100
+
+
 OPTIONS = {"n_events": 3, "key_frames": 1, "alpha": 0.5, "layers": (1, 3, 4)}
 
 
@@ -216,7 +221,7 @@ def test_metok_equals_a_masked_reference(model, boundaries, more):
     assert len(ends) == 3 and ends[-1] == n0 - 1
     event = np.searchsorted(ends, np.arange(n0))
     weights = -np.ones(3)
-    scores = strategy._scores(session.plan.layout, meta, ROWS)
+    scores = meta.frames.packet_bytes  # every frame is sampled: the window of each is its own packet
     frame = np.searchsorted(np.cumsum(session.counts), np.arange(n0), side="right")
     for e in range(3):
         weights[e] = scores[np.unique(frame[event == e])].max()
@@ -226,8 +231,9 @@ def test_metok_equals_a_masked_reference(model, boundaries, more):
     want = reference(model, entered["embeddings"], ids, event, key, shares, tiny.BEFORE)
     assert (logits - want).abs().max() <= 1e-5 * want.abs().max()
     assert positions[0] == list(range(prompt)) and positions[1:] == [[prompt + n] for n in range(8)]
-    n1 = sum(quota(int((event == e).sum()), 0.76 if key[e] else 0.38) for e in range(3))
-    n2 = sum(quota(quota(int((event == e).sum()), 0.76), 0.76) for e in range(3) if key[e])
+    sizes = [int((event == e).sum()) for e in range(3)]
+    n1 = sum(percent(size, 76 if key[e] else 38) for e, size in enumerate(sizes))
+    n2 = sum(percent(percent(size, 76), 76) for e, size in enumerate(sizes) if key[e])
     assert session.layer_tokens == [n0, n1, n1, n2, 0, 0]
     text = tiny.BEFORE + tiny.AFTER
     assert session.kv_bytes == (n0 + text + 5 * text) * 2 * 2 * 12 * 4

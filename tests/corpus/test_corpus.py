@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,14 +111,51 @@ def test_layouts(folder: Path, tmp_path: Path) -> None:
     assert {str(one.relative_to(tmp_path / "out")) for one in (tmp_path / "out").rglob("*.h5")} == expected
 
 
-def test_two_videos_for_one_cache_are_refused_before_anything_is_done(folder: Path, tmp_path: Path) -> None:
-    (folder / "a.mkv").write_bytes(b"")
-    done = call(folder, "-o", tmp_path / "out")
-    assert done.exit_code == 2 and "a.mkv" in done.stderr and "a.mp4" in done.stderr and "--layout hash" in done.stderr
-    assert not (tmp_path / "out").exists()
-    assert len(plan(find_videos(folder), tmp_path / "out", layout="hash")) == 4
-    done = call(folder / "a.mp4", folder / "deep" / ".." / "a.mp4", folder / "a.mp4", "-o", tmp_path / "out")
-    assert done.exit_code == 0  # the same video
+def test_videos_of_one_stem_have_a_cache_each(folder: Path, tmp_path: Path) -> None:
+    """Where only the suffix differs it stays in the name; a cache that was there before keeps its own."""
+    out = tmp_path / "out"
+
+    def caches() -> dict[str, str]:
+        return {one.key: Path(one.cache).name for one in plan(find_videos(folder), out)}
+
+    assert call(folder / "a.mp4", "-o", out, "--frames", 1).exit_code == 0
+    before = (out / "a.codecmeta.h5").read_bytes()
+    write_clip(folder / "a.avi", pan(9, (32, 32), (1, 0)), "mpeg4")
+    write_clip(folder / "b.avi", pan(9, (32, 32), (1, 0)), "mpeg4")
+    expected = {
+        "a.avi": "a.avi.codecmeta.h5",
+        "a.mp4": "a.codecmeta.h5",
+        "b.avi": "b.avi.codecmeta.h5",
+        "b.mp4": "b.mp4.codecmeta.h5",
+        "deep/er/c.mp4": "c.codecmeta.h5",
+    }
+    assert caches() == expected
+    done = call(folder, "-o", out, "--frames", 1)
+    assert done.exit_code == 0, done.stderr
+    assert (out / "a.codecmeta.h5").read_bytes() == before and caches() == expected
+    assert {row.frames for row in Corpus(out).where(codec="mpeg4").rows.values()} == {9}
+    assert call(folder / "a.mp4", folder / "deep" / ".." / "a.mp4", "-o", out, "--frames", 1).exit_code == 0  # the same
+
+
+def test_all_conflicts_are_said_before_anything_is_done(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (folder / "deep" / name).write_bytes(b"")
+    two = [folder / "deep" / name for name in ("a.mp4", "b.mp4")]
+    done = call(folder / "a.mp4", folder / "b.mp4", *two, "-o", tmp_path / "out")
+    assert done.exit_code == 2 and not (tmp_path / "out").exists()
+    assert "a.codecmeta.h5" in done.stderr and "b.codecmeta.h5" in done.stderr and "deep/b.mp4" in done.stderr
+
+
+def test_paths_that_end_with_nul_survive_every_name(folder: Path, tmp_path: Path) -> None:
+    name = "# new\nline.mp4"
+    (folder / name).write_bytes((folder / "a.mp4").read_bytes())
+    listed = f"{folder / name}\0{folder / 'b.mp4'}\0"
+    done = call("--manifest", "-", "--null", "-o", tmp_path, "--frames", 1, "--json", stdin=listed)
+    assert done.exit_code == 0 and {json.loads(line)["path"] for line in done.stdout.splitlines()} == {
+        str(folder / name),
+        str(folder / "b.mp4"),
+    }
+    assert call(folder, "--null").exit_code == 2
 
 
 def test_shards_are_a_partition(folder: Path, tmp_path: Path) -> None:
@@ -194,12 +232,36 @@ def test_what_is_finished_is_recognised_without_reading_it(
 
 def test_other_settings_fail_that_file_and_name_both(folder: Path, tmp_path: Path) -> None:
     call(folder / "a.mp4", folder / "b.mp4", "-o", tmp_path / "out", "--frames", 2)
+    before = read_rows((tmp_path / "out/index.jsonl").read_bytes().splitlines())
     done = call(folder, "-o", tmp_path / "out", "--frames", "keyframes", "--json")
     rows = {one["key"]: one for one in map(json.loads, done.stdout.splitlines())}
     assert done.exit_code == 1 and rows["deep/er/c.mp4"]["status"] == "done"
+    after = read_rows((tmp_path / "out/index.jsonl").read_bytes().splitlines())
     for key in ("a.mp4", "b.mp4"):
-        assert '"frames": 2' in rows[key]["reason"] and '"frames": "keyframes"' in rows[key]["reason"]
+        assert rows[key]["status"] == "failed"
+        said = rows[key]["reason"].split(": ", 1)[1]
+        assert said.startswith("made with --frames 2, asked for --frames keyframes; --overwrite")
+        assert after[key].status == "skipped" and after[key].reason == rows[key]["reason"]
+        assert replace(after[key], status="done", reason="") == before[key]
     assert re.search(r"\n +2  cache: made with", done.stderr)  # one group of the summary
+    assert list(Corpus(tmp_path / "out")) == ["a.mp4", "b.mp4", "deep/er/c.mp4"]
+    again = call(folder / "a.mp4", "-o", tmp_path / "out", "--frames", 2, "--no-details")
+    assert "made with --details, asked for --no-details;" in again.stderr and "frames" not in again.stderr
+
+
+def test_a_failure_does_not_take_good_data_out_of_the_index(folder: Path, tmp_path: Path) -> None:
+    """A video that is gone or damaged, also for --overwrite, costs nothing that was read before."""
+    out = tmp_path / "out"
+    call(folder, "-o", out, "--frames", 2)
+    cache = (out / "a.codecmeta.h5").read_bytes()
+    (folder / "a.mp4").write_bytes(b"no video any more")
+    (folder / "b.mp4").unlink()
+    done = call(folder / "a.mp4", folder / "b.mp4", "-o", out, "--frames", 2, "--overwrite")
+    assert done.exit_code == 1 and done.stderr.count("failed: ") == 2
+    corpus = Corpus(out)
+    assert list(corpus) == ["a.mp4", "b.mp4", "deep/er/c.mp4"] and not corpus.failed
+    assert {key: row.frames for key, row in corpus.rows.items()} == dict.fromkeys(corpus, 6)
+    assert (out / "a.codecmeta.h5").read_bytes() == cache
 
 
 def test_a_cache_without_a_summary_is_recognised_too(folder: Path, tmp_path: Path) -> None:

@@ -324,8 +324,14 @@ def test_read_gives_the_pictures_of_a_plain_decode(made: Path) -> None:
     assert meta.residual.frame.tolist() == rows.tolist()
     for row, picture in zip(rows, pictures, strict=True):
         assert np.array_equal(picture, expected[row]["rgb"])
-    _, chosen, some = codecmeta.read(path, [1.0, 0.121, 99.0, 0.12])  # 25 frames per second
+    _, chosen, some = codecmeta.read(path, times=[1.0, 0.121, 1.99, 0.12])  # 25 frames per second
     assert chosen.tolist() == [3, 25, 49] and np.array_equal(some[1], expected[25]["rgb"])
+    for given in ([5, 0, 5], np.array([5, 0, 5], np.int32), (np.int64(5), 0, 5)):
+        meta, chosen, some = codecmeta.read(path, rows=given)
+        assert chosen.tolist() == [5, 0, 5] and meta.residual.frame.tolist() == [0, 5]
+        assert all(np.array_equal(picture, expected[row]["rgb"]) for picture, row in zip(some, [5, 0, 5], strict=True))
+    assert meta.settings["frames"] == {"rows": [0, 5]}
+    assert codecmeta.read(path, np.int64(2))[1].tolist() == [0, 49]
     _, _, sums = codecmeta.read(path, 7, transform=lambda picture: int(picture.sum()))
     assert sums == [int(picture.sum()) for picture in pictures]
 
@@ -334,3 +340,29 @@ def test_read_gives_the_pictures_of_a_plain_decode(made: Path) -> None:
 def test_senseless_arguments_are_refused(frames: Any, jobs: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         codecmeta.extract("whatever.mp4", frames=frames, jobs=jobs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"frames": (0, 2, 5)}, r"pass rows=\[...\] for frames by their index, times=\[...\] for seconds"),
+        ({"frames": np.array([0, 2])}, "rows="),
+        ({"rows": [0.0, 2.0]}, "seconds go into times"),
+        ({"rows": [-1]}, "counted from 0"),
+        ({"rows": []}, "counted from 0"),
+        ({"times": [[0.0]]}, "expected seconds"),
+        ({"times": ["a"]}, "expected seconds"),
+        ({"rows": [0], "times": [0.0]}, "pass one of them"),
+        ({"frames": 4, "rows": [0]}, "pass one of them"),
+        ({"rows": [0, 10]}, "row 10: the video has 10 frames, rows 0 to 9"),
+        ({"times": [0.0, 0.6]}, "time 0.6 s: the video shows frames from 0 to 0.4 s"),
+        ({"times": [-1]}, "time -1 s"),
+    ],
+)
+def test_rows_are_not_taken_for_times_and_nothing_is_clamped(made: Path, arguments: dict[str, Any], said: str) -> None:
+    path = made / "ten.mp4"
+    if not path.exists():
+        write_clip(path, pan(10, (64, 64), (1, 0)))
+    for function in (codecmeta.extract, codecmeta.read):
+        with pytest.raises(ValueError, match=said):
+            function(path, **arguments)

@@ -28,7 +28,8 @@ def small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.sort(picture.reshape(-1, 3), axis=0)[::7]
 
 
-NAMES = [name for name in REAL_NAMES if name != "openh264_error_i_p.264"]  # whose pictures come in two sizes
+LEFT_OUT = ("openh264_error_i_p.264", "vali_bad_packets.mkv")  # two sizes; a plain decode ends at the damage
+NAMES = [name for name in REAL_NAMES if name not in LEFT_OUT]
 
 
 @pytest.mark.parametrize("policy", ["uniform", "keyframes", "cheap", "events"])

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import fields, replace
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -14,8 +15,10 @@ from codecmeta.compression import Metok, Metom, RandomKeep, apply
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import VideoError
 from codecmeta.models.small.scope import outside_training
+from codecmeta.models.small.tokenizer import build_tokenizer
 from codecmeta.models.small.world.questions import TEMPLATES
 from codecmeta.record.metadata import Frames
+from tests.support import tiny
 from tests.support.asking import QUESTION
 from tests.support.clips import rotated_copy
 
@@ -77,10 +80,14 @@ def test_metadata_that_was_extracted_before_gives_the_same_answer(model, clip, t
 
 
 @pytest.mark.parametrize("turn", [0, 90])
-def test_pictures_read_alone_are_those_read_with_their_metadata(clip, turn, tmp_path):
+def test_pictures_read_alone_are_those_of_a_plain_decode(clip, turn, tmp_path):
     if turn:
         clip = rotated_copy(clip, tmp_path / "turned.mp4", turn)
-    meta, rows, want = codecmeta.read(clip, 7)
+    meta, rows, together = codecmeta.read(clip, 7)
+    with av.open(str(clip)) as container:
+        shown = [np.rot90(frame.to_ndarray(format="rgb24"), turn // 90) for frame in container.decode(video=0)]
+    want = [shown[row] for row in rows]
+    assert len(shown) == 40 and all((one == other).all() for one, other in zip(together, want, strict=True))
     for jobs in (1, 3):
         got = read_pictures(clip, codecmeta.extract(clip), rows, jobs=jobs)
         assert all((one == other).all() for one, other in zip(got, want, strict=True))
@@ -101,6 +108,30 @@ def test_the_answer_as_a_dictionary_is_json(model, clip):
         row
     )
     assert (row["tokens_llm_mean"], row["budget"]) == (128.0, 0.5)
+
+
+def test_qwen_25_is_told_how_far_apart_the_pictures_are(tmp_path, clip, monkeypatch):
+    """40 frames at 25 a second: five of them are 39 / 4 / 25 seconds apart, and two make one temporal position."""
+    tokenizer = build_tokenizer()
+    ids = tokenizer.get_vocab()
+    made = tiny.qwen(windowed=True, vocabulary=len(ids), video=ids["<video>"], image=ids["<image>"])
+    made.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    settings = {"min_pixels": 576, "max_pixels": 3072, "patch_size": 4, "merge_size": 2, "temporal_patch_size": 2}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    model = models.load(str(tmp_path))
+    told = []
+    real = model.model.model.get_rope_index
+    monkeypatch.setattr(
+        model.model.model,
+        "get_rope_index",
+        lambda *one, **named: told.append(float(named["second_per_grid_ts"][0])) or real(*one, **named),
+    )
+    times = codecmeta.probe(clip).frames.time
+    model.ask(clip, QUESTION, frames=5, max_new_tokens=1)
+    assert told and told[0] == pytest.approx(2 * (times[-1] - times[0]) / 4)
+    shown = model.clip(clip, 1)
+    assert shown.seconds_apart is None and "second_per_grid_ts" not in model.inputs(shown.pictures, QUESTION)
 
 
 def test_qwen_gets_pairs_of_pictures_as_windows_of_patches(qwen_folder, clip):

@@ -74,6 +74,11 @@ from codecmeta.codecs.syntax.jit import (
     pointer,
 )
 
+FLUSHED_BITS = 8
+"""How many bits an encoder may have left behind the bit that ends a CABAC slice: x264 fills the byte with ones and
+zeros, others write the seven bits that their arithmetic coder still holds (codILow has ten, 9.3.4.5), then a stop bit
+of their own. A decoder that obeys the standard has ended before."""
+
 
 @kernel(VOID(I64P, U8P), inline=True)
 def start_row(s, n):
@@ -199,8 +204,9 @@ def slice_data(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
         if s[CABAC]:
             ended = terminate(s, d)
             position = bits_consumed(s) - 1  # the engine is ahead by the bit that ends up as the stop bit
-            if ended:  # in the last byte; x264 pads behind it with ones and zeros
-                if position >> 3 != s[STOP_BIT] >> 3 or not d[position >> 3] >> (7 - (position & 7)) & 1:
+            if ended:  # the last one of the payload may stand behind it (see FLUSHED_BITS)
+                behind = s[STOP_BIT] - position
+                if behind < 0 or behind > FLUSHED_BITS or not d[position >> 3] >> (7 - (position & 7)) & 1:
                     s[STATUS] = NO_STOP_BIT
         else:
             mb_skip_run -= 1

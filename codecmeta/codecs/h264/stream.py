@@ -19,8 +19,9 @@ from codecmeta.codecs.h264.picture import Picture, PictureParser
 from codecmeta.codecs.h264.sequence import PictureSequence
 from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.codecs.h264.slice_header import SliceHeader, parse_slice_header, refusal_of, slice_type
+from codecmeta.codecs.look import Look
 from codecmeta.codecs.protocol import NOT_PARSED_QP, Coded, Lost, Refused
-from codecmeta.codecs.syntax.bits import EndOfData
+from codecmeta.codecs.syntax.bits import BitReader, EndOfData
 from codecmeta.codecs.syntax.nal import (
     SLICE_IDR,
     SLICE_NON_IDR,
@@ -29,9 +30,12 @@ from codecmeta.codecs.syntax.nal import (
     nal_units,
     rbsp_of,
 )
+from codecmeta.record.metadata import I
 
 ENTRY_KERNELS = (slice_data, block_rms, count_rows, write_rows, write_vectors)
 
+_SEI = 6  # nal_unit_type
+_HEADER_BYTES = 48  # the elements up to pic_order_cnt_lsb take less
 _LARGEST = float(np.finfo(np.float16).max)  # only levels of a damaged picture reach so far
 _RESETS_ORDER = 5  # memory_management_control_operation
 
@@ -47,14 +51,85 @@ def headers_of(extradata: bytes | None) -> H264Headers:
 
 
 class H264Headers:
-    """Picture types by slice headers, size and crop by the first parameter set; of any H.264."""
+    """Types, random access points and display order by slice headers, of any H.264; size and crop by the first
+    parameter set."""
 
     def __init__(self, extradata: bytes | None) -> None:
         self.coded = _first_coded(extradata)
         self._length_size = nal_length_size_of(extradata)
+        self._sets = parameter_sets_of(extradata)
+        self._period = 0
+        self._previous = 0, 0  # prevPicOrderCntMsb, prevPicOrderCntLsb (8.2.1.1)
 
-    def picture_type(self, packet: bytes) -> int:
-        return ord(slice_type(packet, self._length_size) or "\0")
+    def look(self, packet: bytes) -> Look:
+        kind = ord(slice_type(packet, self._length_size) or "\0")
+        doubt, recovers = "", False
+        for unit in nal_units(packet, self._length_size):
+            nal_unit_type = unit[0] & 31
+            if nal_unit_type == _SEI:
+                recovers |= _recovers_at_once(rbsp_of(unit))
+            elif SLICE_NON_IDR <= nal_unit_type <= SLICE_IDR:
+                try:
+                    order, field = self._order_of(unit)
+                except (EndOfData, KeyError):
+                    break
+                if has_wrong_lengths(packet, self._length_size):
+                    doubt = "a packet that is cut, or whose NAL units have wrong lengths"
+                starts = kind == I and (nal_unit_type == SLICE_IDR or recovers)
+                return Look(kind, 1, starts, order, field, doubt)
+            else:
+                self._sets.add(unit)
+        return Look(kind, doubt="a packet without a readable slice header")
+
+    def _order_of(self, unit: bytes) -> tuple[tuple[int, int] | None, bool]:
+        """(pictures that reset the order before it and PicOrderCnt, it is a single field). Where a memory management
+        operation resets the order too, this is wrong, which shows in comparison with time stamps."""
+        r = BitReader(rbsp_of(unit[:_HEADER_BYTES]))
+        r.ue()
+        r.ue()
+        sps = self._sets.sps[self._sets.pps[r.ue()].seq_parameter_set_id]
+        if sps.separate_colour_plane_flag:
+            r.u(2)
+        r.u(sps.log2_max_frame_num)
+        field = bottom = False
+        if not sps.frame_mbs_only_flag:
+            field = r.flag()
+            bottom = field and r.flag()
+        if idr := unit[0] & 31 == SLICE_IDR:
+            r.ue()
+            self._period += not bottom
+            self._previous = 0, 0
+        if sps.pic_order_cnt_type == 1:
+            return None, field
+        if sps.pic_order_cnt_type == 2:  # 8.2.1.3: as they are sent
+            self._previous = self._previous[0] + 1, 0
+            return (self._period, self._previous[0]), field
+        lsb, (msb, before) = r.u(sps.log2_max_pic_order_cnt_lsb), self._previous
+        half = 1 << (sps.log2_max_pic_order_cnt_lsb - 1)
+        if lsb < before and before - lsb >= half:
+            msb += 2 * half
+        elif lsb > before and lsb - before > half:
+            msb -= 2 * half
+        if unit[0] >> 5 & 3 or idr:
+            self._previous = msb, lsb
+        return (self._period, msb + lsb), field
+
+
+def _recovers_at_once(rbsp: bytes) -> bool:
+    """Whether an SEI NAL unit has a recovery point (D.1.8) with recovery_frame_cnt 0."""
+    at = 0
+    while at + 2 < len(rbsp):
+        kind = size = 0
+        while at < len(rbsp) and rbsp[at] == 255:
+            kind, at = kind + 255, at + 1
+        kind, at = kind + rbsp[at] if at < len(rbsp) else -1, at + 1
+        while at < len(rbsp) and rbsp[at] == 255:
+            size, at = size + 255, at + 1
+        size, at = size + rbsp[at] if at < len(rbsp) else 0, at + 1
+        if kind == 6:
+            return bool(rbsp[at : at + 1]) and bool(rbsp[at] >> 7)  # ue(v) of 0 is a single one-bit
+        at += size
+    return False
 
 
 class H264Stream:

@@ -15,6 +15,7 @@ from codecmeta.compression.methods.metom.btm import choose_core, fold, merge_ove
 from codecmeta.compression.methods.metom.matm import Matm
 from codecmeta.compression.methods.metom.ragged import RaggedPlan, plan_ragged, token_places
 from codecmeta.compression.methods.metom.twins import curvature_weights, frame_difference
+from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, budget_tokens, require
 from codecmeta.decisions.budget import frame_budgets, gop_weights
@@ -47,6 +48,8 @@ class Metom(Strategy):
     model of 5 layers MATM's "layers" are one. Residual is that of luma; the paper's has three channels. A frame without
     any information is not merged, without asking its neighbours first.
 
+    rpm, btm, matm: switch a stage off or on.
+
     budget: rho, share of visual tokens that may enter the language model (BTM's M_v = rho T N). Merging over time can
     only lower it. 1.0 switches BTM off.
 
@@ -77,6 +80,36 @@ class Metom(Strategy):
     """
 
     name: ClassVar[str] = "metom"
+    effects: ClassVar[Effects] = {
+        **dict.fromkeys(
+            ("tau_mode", "connectivity", "max_region", "min_keep", "pos", "proportional"),
+            ("rpm=true", lambda own: own.rpm),
+        ),
+        "q": ("rpm=true and tau_mode=quantile", lambda own: own.rpm and own.tau_mode == "quantile"),
+        "share": ("rpm=true and tau_mode=target", lambda own: own.rpm and own.tau_mode == "target"),
+        "tau": ("rpm=true and tau_mode=fixed", lambda own: own.rpm and own.tau_mode == "fixed"),
+        **dict.fromkeys(
+            ("budget", "alloc", "minimum", "tau_tem", "temporal_span", "temporal_radius", "chain", "fold"),
+            ("btm=true", lambda own: own.btm),
+        ),
+        "weights": ("btm=true", lambda own: own.btm),
+        "gop_mode": (
+            "btm=true and weights=packets or shuffled",
+            lambda own: own.btm and own.weights in ("packets", "shuffled"),
+        ),
+        "seed": ("btm=true and weights=shuffled", lambda own: own.btm and own.weights == "shuffled"),
+        **dict.fromkeys(
+            ("window_density", "robust", "signal"),
+            (
+                "density_source=residual, and rpm or btm",
+                lambda own: own.density_source == "residual" and (own.rpm or own.btm),
+            ),
+        ),
+        **dict.fromkeys(("density_source", "ties"), ("rpm or btm", lambda own: own.rpm or own.btm)),
+        **dict.fromkeys(
+            ("percent", "matm_layer", "matm_watch", "matm_queries", "matm_fold"), ("matm=true", lambda own: own.matm)
+        ),
+    }
 
     budget: float = 0.5
     rpm: bool = True

@@ -90,6 +90,7 @@ def _planar(pixel_format):
 def test_real_streams_have_the_size_that_ffmpeg_shows():
     for name in ("cvr_h264_bframes.mp4", "torchcodec_nasa.mp4", "torchcodec_h264_10bit.mp4", "openh264_MR1_BT_A.264"):
         sets, _, _, shown = _sets(str(clip(name)))
+        assert sets.sps, name
         for sps in sets.sps.values():
             assert (sps.displayed_width, sps.displayed_height) == shown
 
