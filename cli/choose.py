@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from codecmeta.cli.failure import Failed
 from codecmeta.decisions.choose import POLICIES, TOLERANCE, Policy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.choose import choose_frames, packet_events
@@ -19,10 +20,17 @@ from codecmeta.extraction.choose import choose_frames, packet_events
 _TABLE_POLICIES = tuple(one for one in POLICIES if one != "query")  # the others look at pictures
 
 
-@click.command()
+@click.command(short_help="Choose frames of a video before one is decoded.")
 @click.argument("video", type=click.Path(path_type=Path))
 @click.option("-n", "--number", type=click.IntRange(1), default=32, show_default=True, help="How many frames.")
-@click.option("--choose", "policy", type=click.Choice(_TABLE_POLICIES), default="events", show_default=True)
+@click.option(
+    "--choose",
+    "policy",
+    type=click.Choice(_TABLE_POLICIES),
+    default="events",
+    show_default=True,
+    help="How; see above.",
+)
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, 1),
@@ -42,7 +50,7 @@ def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: 
     try:
         choice = choose_frames(video, number, policy=policy, tolerance=tolerance)
     except (VideoError, CacheError, ValueError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise Failed(error) from error
     found = choice.as_dict()
     if as_json:
         click.echo(json.dumps({"video": str(video), **found}))
@@ -52,7 +60,7 @@ def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: 
         click.echo(repr(choice))
 
 
-@click.command()
+@click.command(short_help="List where something happens, from packet sizes alone.")
 @click.argument("video", type=click.Path(path_type=Path))
 @click.option("--most", type=click.IntRange(1), default=64, show_default=True, help="The strongest so many.")
 @click.option("--least", type=click.FloatRange(0), default=3.0, show_default=True, help="Weaker ones are left out.")
@@ -68,7 +76,7 @@ def events(video: Path, most: int, least: float, as_json: bool, as_csv: bool) ->
     try:
         found = [asdict(one) for one in packet_events(video, most=most, least=least)]
     except (VideoError, CacheError, ValueError, OSError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise Failed(error) from error
     if as_json:
         click.echo(json.dumps({"video": str(video), "events": found}))
     elif as_csv:

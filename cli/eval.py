@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import click
 
 from codecmeta.cli.failure import Failed
 from codecmeta.cli.outputs import by_format, check_output, write_output
+from codecmeta.cli.summary import duration
 from codecmeta.errors import CacheError, VideoError
 
 
@@ -144,7 +147,7 @@ def evaluate(
                 timed=timed,
                 max_new_tokens=max_new_tokens,
                 chance=chance,
-                progress=_progress,
+                progress=_progress(),
             )
         finally:
             answers.close()
@@ -183,12 +186,25 @@ def _write(result: dict[str, Any], as_json: bool, out: Path | None, markdown: Pa
     click.echo(text if as_json else table, nl=False)
 
 
-def _progress(done: int, total: int) -> None:
-    """A line that is rewritten on a terminal, one in 20 videos elsewhere."""
-    if sys.stderr.isatty():
-        click.echo(f"\r{done} of {total} videos", nl=done == total, err=True)
-    elif done == total or done % 20 == 0:
-        click.echo(f"{done} of {total} videos", err=True)
+def _progress() -> Callable[[int, int], None]:
+    """A line that is rewritten on a terminal, one in 20 videos elsewhere, with the time that is left.
+
+    The first call warms up and reads what was answered before; the rate is that of the videos after it.
+    """
+    since: list[tuple[int, float]] = []
+
+    def say(done: int, total: int) -> None:
+        now = perf_counter()
+        since.append((done, now))
+        first, start = since[0]
+        left = "" if done in (first, total) else f", {duration((total - done) * (now - start) / (done - first))} left"
+        line = f"{done} of {total} videos{left}"
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{line}", nl=done == total, err=True)
+        elif done == total or done % 20 == 0:
+            click.echo(line, err=True)
+
+    return say
 
 
 def _command() -> str:

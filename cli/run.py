@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import click
 
+from codecmeta.cli.doing import doing
 from codecmeta.cli.failure import Failed, failures
 from codecmeta.cli.method_list import methods_epilog
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.decisions.choose import POLICIES, Policy
 from codecmeta.errors import CacheError, VideoError
+from codecmeta.extraction.warm_up import warm_up
 
 
 @click.command(short_help="Answer a question about a video with fewer tokens.", epilog=methods_epilog())
@@ -90,8 +95,10 @@ def run(
 
     The answer comes first, then what it cost. Exit code 0: answered; 1: failed; 2: wrong usage.
     """
+    started = perf_counter()
     try:
-        compression, models = libraries()
+        with doing("importing torch and transformers"):
+            compression, models = libraries()
         strategy = compression.make(method, budget=budget, options=_pairs(options))
         check_usage(question, method, compare, text_model, _pairs(options))
         if text_model is not None and choose != "query":
@@ -101,34 +108,73 @@ def run(
         files = by_format(outputs, (".html", ".json", ".txt"), **{".html": html})
         for file in files.values():
             check_output(file, video, *([] if cache is None else [cache]))
-        loaded = models.load(model, device)
-        text = None if text_model is None else models.load_text_image(text_model, device)
-        _warn(model, question)
-        strategies = [strategy, compression.Plain()] if compare and method != "none" else [strategy]
-        ask = partial(loaded.ask, video, question, frames=frames, choose=choose, jobs=jobs, meta=cache)
+        imported = perf_counter()
+        with doing("loading the model"):
+            loaded = models.load(model, device)
+            text = None if text_model is None else models.load_text_image(text_model, device)
+        ready = perf_counter()
+        strategies = [strategy, compression.Plain()] if compare else [strategy]
         helped = strategies if choose == "query" else [strategy]
         each = [{"strategy": one, "text_model": text if one in helped else None} for one in strategies]
-        if compare:  # warm up, so that the first one does not pay for compiling and starting
-            for one in each:
-                ask(**one, max_new_tokens=1)
-            if text is not None:  # its pass over the pictures counts
-                text.forget()
-        answers = [ask(**one, max_new_tokens=max_new_tokens) for one in each]
+        covered = strategy.needs_metadata or text is not None
+        if cache is None:  # else pictures are all that is read
+            with doing("loading compiled kernels"):
+                warm_up()
+        warm = perf_counter()
+        with doing("reading the video"):
+            clip = loaded.clip(
+                video,
+                frames,
+                choose=choose,
+                question=question,
+                jobs=jobs,
+                meta=cache,
+                covered=covered,
+                text_model=text,
+            )
+        ask = partial(loaded.ask, video, question, clip=clip)
+        with doing("answering"):
+            if compare:  # warm up, so that the first one does not pay for starting
+                for one in each:
+                    ask(**one, max_new_tokens=1)
+                if text is not None:  # its pass over the pictures counts
+                    text.forget()
+            answers = [ask(**one, max_new_tokens=max_new_tokens) for one in each]
+        waited = {"imports": imported - started, "model": ready - imported, "kernels": warm - ready}
     except (VideoError, CacheError, ValueError, RuntimeError, OSError) as error:
         raise Failed(error) from error
-    row = {"video": str(video), **answers[0].as_dict()}
+    waited["all"] = perf_counter() - started
+    waited = {name: round(seconds, 3) for name, seconds in waited.items()}
+    row = {"video": str(video), **answers[0].as_dict(), "waited": waited}
     if compare:
         row["plain"] = answers[-1].as_dict()
-    texts = {".json": lambda: json.dumps(row), ".txt": lambda: _text(answers), ".html": lambda: _page(video, answers)}
+    texts = {
+        ".json": lambda: json.dumps(row),
+        ".txt": lambda: _text(answers, waited),
+        ".html": lambda: _page(video, answers),
+    }
     click.echo(texts[".json" if as_json else ".txt"]())
     with failures():
-        write_outputs(files, {suffix: lambda text=text: text().encode() for suffix, text in texts.items()})
+        write_outputs(files, {suffix: partial(_encoded, text) for suffix, text in texts.items()})
 
 
-def _text(answers: list[Any]) -> str:
+def _encoded(text: Callable[[], str]) -> bytes:
+    return text().encode()
+
+
+def _text(answers: list[Any], waited: dict[str, float]) -> str:
     """The answers, then what they cost."""
     said = [f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text for answer in answers]
-    return "\n".join([*said, "", _table(answers)])
+    note = [f"Note: {answers[0].note}."] if answers[0].note else []
+    return "\n".join([*said, *note, "", _table(answers), _waited(waited)])
+
+
+def _waited(seconds: dict[str, float]) -> str:
+    """What the person in front of the screen waited for before the video was touched, and in all."""
+    return (
+        f"waited {seconds['all']:.1f} s in all, of which importing {seconds['imports']:.1f}, loading the model "
+        f"{seconds['model']:.1f}, loading kernels {seconds['kernels']:.1f}"
+    )
 
 
 def _page(video: Path, answers: list[Any]) -> str:
@@ -187,7 +233,7 @@ def _check_torchvision() -> None:
     if find_spec("torchvision") is None:
         return
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise Failed(
@@ -207,23 +253,14 @@ def _pairs(options: tuple[str, ...]) -> dict[str, str]:
     return pairs
 
 
-def _warn(model: str, question: str) -> None:
-    """Say so where the built-in model cannot know the answer."""
-    if model != "small":
-        return
-    from codecmeta.models.small.scope import outside_training
-
-    reason = outside_training(question)
-    if reason:
-        click.echo(f"Note: the built-in model cannot be trusted here: {reason}. See --model for others.", err=True)
-
-
 def _table(answers: list[Any]) -> str:
     """One column per answer: tokens full and kept, bytes, and the seconds of every stage."""
     lines = [["", *(answer.method for answer in answers)]]
     lines.append(["frames", *(str(answer.frames) for answer in answers)])
     for title, name in (("tokens, full", "tokens_full"), ("tokens, kept", "tokens_kept")):
         lines.append([title, *(f"{getattr(answer, name):,}" for answer in answers)])
+    lines.append(["kept of all", *(f"{answer.share_kept:.1%}" for answer in answers)])
+    lines.append(["budget", *("none" if one.budget is None else f"{one.budget:.1%}" for one in answers)])
     lines.append(["encoder tokens, full", *(f"{answer.encoder_full:,}" for answer in answers)])
     lines.append(["encoder tokens, kept", *(f"{answer.encoder_tokens:,}" for answer in answers)])
     lines.append(["KV cache, bytes", *(f"{answer.kv_bytes:,}" for answer in answers)])

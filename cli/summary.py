@@ -56,7 +56,7 @@ class Summary:
         """How far the run is: one line. What was there already took no time and says nothing about the time left."""
         seen = self.count.total()
         rate = (seen - self.count["skipped"]) / max(perf_counter() - self.start, 1e-9)
-        left = _duration((self.total - seen) / rate) if rate else "not known how long"
+        left = duration((self.total - seen) / rate) if rate else "not known how long"
         return f"{seen:,} of {self.total:,} videos, {self.failed:,} failed; {rate:.3g} videos/s, {left} left"
 
     def text(self, index: Path | None) -> str:
@@ -65,7 +65,7 @@ class Summary:
         seen = self.count.total()
         counts = f"{self.count['done']:,} done, {self.count['skipped']:,} there already, {self.failed:,} failed"
         lines = [
-            f"{seen:,} of {self.total:,} videos in {_duration(seconds)} ({seen / max(seconds, 1e-9):.3g}/s): {counts}",
+            f"{seen:,} of {self.total:,} videos in {duration(seconds)} ({seen / max(seconds, 1e-9):.3g}/s): {counts}",
             f"{self.frames:,} frames; caches {_size(self.cache_bytes)}, "
             f"{self.cache_bytes / max(self.source_bytes, 1):.2f} of the videos' {_size(self.source_bytes)}",
         ]
@@ -94,7 +94,8 @@ def _without_names(row: Row) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"

@@ -41,9 +41,10 @@ def parse_options(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for name, text in texts.items():
         if name not in known:
+            called = getattr(cls, "name", cls.__name__)
             raise ValueError(
-                f"method {cls.name!r} has no option {name!r}{did_you_mean(name, known)}; it has: {', '.join(known)}"
-            )  # type: ignore[attr-defined]
+                f"method {called!r} has no option {name!r}{did_you_mean(name, known)}; it has: {', '.join(known)}"
+            )
         try:
             values[name] = _parse(hints[name], text)
         except ValueError:

@@ -22,6 +22,20 @@ BESIDE = ("cli", "compression", "models")
 PAGES = {"codecmeta": "codecmeta", "compression": "codecmeta.compression", "models": "codecmeta.models"}
 
 
+def fenced(source: str) -> str:
+    """A source whose docstrings have their examples (from `>>>` to the next empty line) as blocks of code."""
+    lines, indent = [], ""
+    for line in source.splitlines():
+        if not indent and line.lstrip().startswith(">>> "):
+            indent = line[: len(line) - len(line.lstrip())]
+            lines.append(f"{indent}```pycon")
+        elif indent and line.strip() in ("", '"""'):
+            lines.append(f"{indent}```")
+            indent = ""
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
 @event_priority(100)  # before mkdocstrings, which reads its settings then
 def on_config(config: Any) -> Any:
     """Point the docstring reader at a folder in which `codecmeta` is whole."""
@@ -32,6 +46,8 @@ def on_config(config: Any) -> Any:
             ROOT / source, whole / "codecmeta" / place, ignore=shutil.ignore_patterns("__pycache__", "weights"),
             dirs_exist_ok=True,
         )  # fmt: skip
+    for path in whole.rglob("*.py"):
+        path.write_text(fenced(path.read_text()))
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(whole)]
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))

@@ -47,7 +47,7 @@ class Answer:
     of the plain model. tokens_kept: those that entered the language model. tokens_llm_mean: visual tokens per layer,
     averaged. encoder_full, encoder_tokens: the same inside the vision encoder. kv_bytes: key-value cache after the
     prompt, measured. query_agnostic: whether a method that is made to look at the question before the language model
-    did without (METok where no text-image model has scored the frames).
+    did without (METok where no text-image model has scored the frames). note: what has to be known beside the answer.
 
     choice: why these frames, where they were chosen.
 
@@ -74,14 +74,21 @@ class Answer:
     seconds: dict[str, float]
     plan: Plan | None = field(repr=False, compare=False)
     choice: Choice | None = field(default=None, repr=False, compare=False)
+    note: str = ""
     trace: Trace | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def share_kept(self) -> float:
+        """Visual tokens that entered the language model / those of the plain model: what became of the budget."""
+        return self.tokens_kept / self.tokens_full
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the plan and the trace, ready for JSON; `text` is called `answer`, the choice of frames
         `chosen`."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
         chosen = {} if self.choice is None else {"chosen": self.choice.as_dict()}
-        return {"answer": values.pop("text"), **values, **chosen}
+        share = {"share_kept": round(self.share_kept, 4)}
+        return {"answer": values.pop("text"), **values, **share, **chosen}
 
 
 @dataclass(frozen=True)

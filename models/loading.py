@@ -14,6 +14,7 @@ from codecmeta.compression.engine.families import supported
 from codecmeta.models.checkpoints import chat_template_of, check_device, first_line, settings_of
 from codecmeta.models.hub import found
 from codecmeta.models.preprocessing import Preprocessing
+from codecmeta.models.small.scope import note_on
 from codecmeta.models.video_model import VideoModel
 
 SMALL = "small"
@@ -64,7 +65,8 @@ def load(
         raise ValueError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     if template is None:
         raise ValueError(f"model {name!r} cannot be loaded: it has no chat template, so its prompt format is unknown")
-    return VideoModel(name, model.to(device).eval(), tokenizer, preprocessing, template)
+    note = note_on if name == SMALL else None
+    return VideoModel(name, model.to(device).eval(), tokenizer, preprocessing, template, note)
 
 
 def _builtin_folder() -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -31,17 +31,25 @@ from codecmeta.record.selection import sample_rows
 class VideoModel:
     """A model with its tokenizer, preprocessing and prompt format. Made by `codecmeta.models.load`.
 
-    model: the stock transformers model, unchanged. name: what it was loaded as.
+    model: the stock transformers model, unchanged. name: what it was loaded as. note: question -> what has to be known
+    beside the answer.
     """
 
     def __init__(
-        self, name: str, model: nn.Module, tokenizer: Any, preprocessing: Preprocessing, chat_template: str
+        self,
+        name: str,
+        model: nn.Module,
+        tokenizer: Any,
+        preprocessing: Preprocessing,
+        chat_template: str,
+        note: Callable[[str], str] | None = None,
     ) -> None:
         self.name = name
         self.model: Any = model
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
         self.chat_template = chat_template
+        self.note = note
         self.adapter = adapter_for(model)
 
     def ask(
@@ -56,6 +64,7 @@ class VideoModel:
         max_new_tokens: int = 64,
         meta: Metadata | str | PathLike[str] | None = None,
         text_model: TextImage | None = None,
+        clip: Clip | None = None,
     ) -> Answer:
         """Answer a question about a video file.
 
@@ -68,7 +77,8 @@ class VideoModel:
         max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's metadata or its
         cache file, where they were extracted before; only the pictures are then read from the video. text_model: from
         `codecmeta.models.load_text_image`, tells METok how well each frame fits the question; its time counts as the
-        strategy's.
+        strategy's. clip: what `clip` read of this video before, for several methods or questions; what reading took
+        then counts in every answer.
 
         Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
         ValueError for what the method cannot do.
@@ -77,9 +87,11 @@ class VideoModel:
             raise ValueError("the question is empty; ask something about the video")
         chosen = make(strategy) if isinstance(strategy, str) else strategy or Plain()
         start = perf_counter()
-        helped = text_model is not None and choose != "query"  # METok's frames are scored; else only the choice is
+        by_query = choose == "query" or (clip is not None and clip.choice is not None and clip.choice.policy == "query")
+        helped = text_model is not None and (isinstance(chosen, Metok) or not by_query)
         covered = (replace(scorable(chosen), frame_scores=()) if helped else chosen).needs_metadata
-        clip = self.clip(
+        shared = clip is not None
+        clip = clip or self.clip(
             video,
             frames,
             choose=choose,
@@ -93,16 +105,21 @@ class VideoModel:
         shown = perf_counter()
         inputs = self.inputs(clip.pictures, question, clip.times, seconds=clip.seconds_apart)
         ready = perf_counter()
-        seconds["preprocess"] = seconds.pop("transform") + ready - shown
-        if text_model and isinstance(chosen, Metok):
+        resized = seconds.pop("transform")
+        seconds["preprocess"] = resized + ready - shown
+        if text_model is not None and helped:
             chosen = self.scored(chosen, clip, question, text_model)
         scoring = perf_counter() - ready
         said = answer_all(self.model, self.tokenizer, [inputs], chosen, clip, max_new_tokens=max_new_tokens)[0]
         session = said.session
         seconds |= session.seconds
         seconds["strategy"] += scoring
-        seconds["first_token"] = said.first_token_at - start
-        seconds["total"] = perf_counter() - start
+        if shared and not session.strategy.needs_metadata:
+            seconds["metadata"] = 0.0  # read for another method
+        reading = ("probe", "choose", "decode", "metadata")
+        before = sum(seconds[name] for name in reading) + resized if shared else 0.0
+        seconds["first_token"] = before + said.first_token_at - start
+        seconds["total"] = before + perf_counter() - start
         return self._answer(said.text, question, chosen, session, seconds, clip)
 
     def clip(
@@ -225,6 +242,7 @@ class VideoModel:
             query_agnostic=strategy.query_agnostic,
             seconds={name: round(seconds[name], 6) for name in STAGES},
             plan=session.plan,
+            note="" if self.note is None else self.note(question),
             choice=clip.choice,
             trace=Trace(clip.meta, clip.rows, session.counts, session.kept),
         )

@@ -16,7 +16,7 @@ FLOORS = [
     {"codecmeta.codecs.look", "codecmeta.codecs.packet_facts"},
     {"codecmeta.codecs.table"},
     {"codecmeta.codecs.protocol"},
-    {"codecmeta.codecs.h264"},
+    {"codecmeta.codecs.h264", "codecmeta.codecs.hevc"},
     {"codecmeta.cache", "codecmeta.container"},
     {"codecmeta.decisions"},
     {"codecmeta.decoding"},
@@ -26,6 +26,7 @@ FLOORS = [
     {"codecmeta.compression.engine", "codecmeta.compression.methods", "codecmeta.compression"},
     {"codecmeta.models"},
     {"codecmeta.cli"},
+    {"codecmeta.__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TOP = {

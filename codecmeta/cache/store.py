@@ -45,6 +45,7 @@ from codecmeta.errors import CacheError
 from codecmeta.record.metadata import Frames, Gops, Maps, Metadata, Motion, Stream
 
 SUFFIX = ".codecmeta.h5"
+_CHUNKS = 1 << 23  # bytes of unpacked chunks that an open dataset may hold: a 64-frame map of 1080p is one of 4 MiB
 
 
 def save(meta: Metadata, path: str | PathLike[str]) -> None:
@@ -86,12 +87,19 @@ def load(path: str | PathLike[str]) -> Metadata:
         raise CacheError(f"{path}: damaged cache file ({error}); extract it again with overwrite") from error
 
 
+def reopen(path: Path) -> Metadata:
+    """Open a cache file that `load` has found sound before: the same, without looking for harm again. For a file that
+    may have changed since, it may fail anywhere."""
+    file = h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNKS)
+    return _record(path, file)
+
+
 def opened(path: Path) -> h5py.File:
     """The HDF5 file of a cache, checked for being one. Raises CacheError."""
     if not path.is_file():
         raise CacheError(f"{path}: no such cache file; make it with codecmeta extract")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNKS)
     except OSError as error:
         raise CacheError(f"{path}: not a readable HDF5 file ({error}); extract it again with overwrite") from error
     try:

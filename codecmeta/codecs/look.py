@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import nal_units
 from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 _HEADER_BYTES = 4096
@@ -170,13 +169,3 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
         if not byte & 128:
             break
     return value, at
-
-
-def hevc_look(packet: bytes, extradata: bytes) -> Look:
-    """nal_unit_type of the first slice (ITU-T H.265 Table 7-1): 16 to 23 are random access pictures."""
-    length_size = (extradata[21] & 3) + 1 if len(extradata) > 22 and extradata[0] == 1 else None
-    for unit in nal_units(packet, length_size):
-        kind = unit[0] >> 1 & 63
-        if kind < 32:
-            return Look(starts=16 <= kind <= 23)
-    return Look(doubt=_UNREADABLE)

@@ -5,7 +5,7 @@ A parser reads packets, not pixels. Its pictures are in coded coordinates; who s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
@@ -78,6 +78,10 @@ class Parser(Protocol):
     def parse(self, packet: bytes) -> Picture | None:
         """The picture of the next packet; None: it has none that can be read. Raises Refused."""
 
+    def parse_behind(self, packets: Sequence[bytes]) -> Picture | None:
+        """The picture of the last of these packets, which are all from its keyframe on in decoding order: with exact
+        vectors where few of the others say what they depend on. Raises Refused."""
+
     def take_parameter_sets(self, packet: bytes) -> None:
         """Parameter sets of a packet that is not parsed."""
 
@@ -97,11 +101,13 @@ class Headers(Protocol):
 
 class Stream(Protocol):
     """One stream of a codec, known by its extradata. block: side in pixels of the blocks of QP and bits.
-    sets_in_keyframes: parameter sets may come in keyframe packets, so that a packet is not enough by itself. coded: of
-    the first parameter set, None where none is known yet."""
+    sets_in_keyframes: parameter sets may come in keyframe packets, so that a packet is not enough by itself. leads:
+    vectors of a picture read alone are worth a look at the packets before it, see `Parser.parse_behind`. coded: of the
+    first parameter set, None where none is known yet."""
 
     block: int
     sets_in_keyframes: bool
+    leads: bool
     coded: Coded | None
 
     def alone(self) -> Parser:

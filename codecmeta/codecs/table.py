@@ -15,7 +15,6 @@ from codecmeta.codecs.look import (
     av1_look,
     flv1_look,
     h263_look,
-    hevc_look,
     intra_look,
     mpeg2_look,
     mpeg4_look,
@@ -37,13 +36,13 @@ class Codec:
     before it gives the last frame of this one together with its tables. many_references: a vector may refer to more
     than one picture on its side. fresh: it learns from a stream how far it reorders, so that every segment gets a
     decoder of its own. full_tables: a frame without a vector table has no vectors; elsewhere that may also be a
-    frame that was flushed out without them. look: what a packet says of itself; without it, and without a parser, only
-    a decoder can tell. parser: the folder beside this file whose `stream` module reads the bitstream. reorders: frames
-    may be displayed in another order than they are sent; order_by_types: B pictures before the I or P picture sent
-    before them, and no other. oriented: a stream may say by itself how it is turned. facts: from a stream's extradata
-    to a reader of `packet_facts`. b_references: other pictures may refer to B pictures. packed: two pictures may come
-    in one packet and an empty one behind it. seconds_per_pixel: of decoding in one thread, fitted to
-    benchmarks/results/extract.json.
+    frame that was flushed out without them. borrowed: pictures, and vectors in them, that a parser knows only by other
+    pictures. look: what a packet says of itself; without it, and without a parser, only a decoder can tell. parser: the
+    folder beside this file whose `stream` module reads the bitstream. reorders: frames may be displayed in another
+    order than they are sent; order_by_types: B pictures before the I or P picture sent before them, and no other.
+    oriented: a stream may say by itself how it is turned. facts: from a stream's extradata to a reader of
+    `packet_facts`. b_references: other pictures may refer to B pictures. packed: two pictures may come in one packet
+    and an empty one behind it. seconds_per_pixel: of decoding in one thread, fitted to benchmarks/results/extract.json.
     """
 
     vectors: bool = False
@@ -60,6 +59,7 @@ class Codec:
     packed: bool = False
     seconds_per_pixel: float = 1.5e-9
     parser: str = ""
+    borrowed: tuple[str, str] = ("", "")
     reorders: bool = True
     order_by_types: bool = False
     oriented: bool = False
@@ -86,12 +86,19 @@ CODECS: dict[str, Codec] = {
         many_references=True,
         fresh=True,
         full_tables=True,
+        borrowed=("B-frames", "direct vectors"),
         facts=h264_facts,
         seconds_per_pixel=1.85e-9,
         parser="h264",
         oriented=True,
     ),
-    "hevc": Codec(look=hevc_look, facts=hevc_facts, seconds_per_pixel=1.95e-9, oriented=True),
+    "hevc": Codec(
+        borrowed=("P- and B-frames", "temporal vectors"),
+        facts=hevc_facts,
+        seconds_per_pixel=1.95e-9,
+        parser="hevc",
+        oriented=True,
+    ),
     "mpeg1video": _MPEG2,
     "mpeg2video": _MPEG2,
     "mpeg4": Codec(

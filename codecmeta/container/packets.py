@@ -127,6 +127,7 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
     doubts: dict[str, None] = {}
     changes: dict[int, bytes] = {}
     name = video.codec_context.codec.canonical_name
+    codec = codec_of(name)
     extradata = bytes(video.codec_context.extradata or b"")
     look_at = _look_of(name, extradata)
     codec = codec_of(name)

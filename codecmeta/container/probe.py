@@ -6,6 +6,7 @@ only a decoded frame carries the orientation and the size that FFmpeg derives fr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from codecmeta.codecs.table import codec_of
 from codecmeta.container.colours import note_of
 from codecmeta.container.packets import PacketTable, open_video, read_packets
 from codecmeta.container.side_data import display_matrix
+from codecmeta.container.source import Source, as_path, name_of
 from codecmeta.container.tables import PACKET_SIZES, frame_tables
 from codecmeta.errors import VideoError
 from codecmeta.record.display import orientation_of
@@ -26,12 +28,13 @@ _CONTAINERS_THAT_ROTATE = ("mov", "matroska")
 _NO_TURN = (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
-def probe(path: str | PathLike[str], *, stream: int | None = None) -> Probe:
+def probe(path: Source, *, stream: int | None = None) -> Probe:
     """Read everything the container knows about a video, without decoding it.
 
     >>> found = probe("clip.mp4")
     >>> found.frames.packet_bytes.sum(), len(found.gops)
 
+    path: the file, its bytes, or an open binary file.
     stream: which video stream, counted among the video streams (0 is the first); by default the one FFmpeg calls best.
     The bytes of hidden frames are added to the displayed frame they were sent for, so that the packet bytes sum to
     those of the stream. A stream without time stamps (raw .264) has its rows in the order that the bitstream gives, pts
@@ -40,7 +43,8 @@ def probe(path: str | PathLike[str], *, stream: int | None = None) -> Probe:
 
     Raises VideoError for what FFmpeg cannot open, for a file without video and for a stream without packets.
     """
-    return probe_with_packets(path, stream=stream)[0]
+    with as_path(path) as file:
+        return replace(probe_with_packets(file, stream=stream)[0], path=name_of(path))
 
 
 def probe_with_packets(path: str | PathLike[str], *, stream: int | None = None) -> tuple[Probe, PacketTable]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from codecmeta.cache.store import load
+from codecmeta.corpus.handles import Handles
 from codecmeta.corpus.index import Row, read_index
 from codecmeta.errors import CacheError
 from codecmeta.record.metadata import Metadata
@@ -22,15 +23,23 @@ class Corpus(Mapping[str, Metadata]):
     >>> short = corpus.where(lambda row: row.frames < 500, codec="h264")
 
     Keys are the paths of the videos relative to the folder or list that `codecmeta extract` was given, sorted. Videos
-    that failed are not in it; `failed` has their rows. Every access opens its file anew and the corpus keeps none open,
-    so it can be shared by threads, forked and pickled; close what you get (it is a context manager), or let it go out
-    of scope.
+    that failed are not in it; `failed` has their rows. Unless trusted, every access opens its file anew and the corpus
+    keeps none open, so it can be shared by threads, forked and pickled; close what you get (it is a context manager),
+    or let it go out of scope.
+
+    trusted: the caches do not change and were made by you. Each is then checked once, the first time this object meets
+    it, and the last `handles` stay open, which makes access in any order fast; records are shared and closing one does
+    nothing. Every process that the corpus gets into by fork or pickle opens its own.
+
+    >>> corpus = Corpus("caches/", trusted=True)
+    >>> corpus["a/b.mp4"].residual.values[3]
 
     Raises CacheError for a folder without an index, KeyError for a video that is not there.
     """
 
-    def __init__(self, folder: str | PathLike[str]) -> None:
+    def __init__(self, folder: str | PathLike[str], *, trusted: bool = False, handles: int = 128) -> None:
         self.folder = Path(folder)
+        self._handles = Handles(handles) if trusted else None
         rows: dict[str, Row] = {}
         found = False
         for index in read_index(self.folder):
@@ -46,7 +55,8 @@ class Corpus(Mapping[str, Metadata]):
 
     def __getitem__(self, key: str) -> Metadata:
         """Open the metadata of one video; raises as `codecmeta.load` does."""
-        return load(self.path(key))
+        path = self.path(key)
+        return load(path) if self._handles is None else self._handles.get(path)
 
     def path(self, key: str) -> Path:
         """The cache file of one video."""
@@ -82,6 +92,6 @@ class Corpus(Mapping[str, Metadata]):
 
     def _of(self, keys: Iterable[str]) -> Corpus:
         part = object.__new__(Corpus)
-        part.folder, part.failed = self.folder, []
+        part.folder, part.failed, part._handles = self.folder, [], self._handles
         part.rows = {key: self.rows[key] for key in keys}
         return part

@@ -63,7 +63,7 @@ def read_pictures(
     threads = max(1, jobs // max(sum(one.linear or _holds(one, rows) for one in segments), 1))
     try:
         with ThreadPoolExecutor(jobs) as pool:
-            parts = list(pool.map(decode, [one for one in segments if one.linear or _holds(one, rows)]))
+            parts = list(pool.map(decode, segments))
     except Damage:
         parts = [decode(linear_segment(packets))]
     pictures = {row: picture for part in parts for row, picture in part.items()}

@@ -56,9 +56,10 @@ class Tally:
             bits = {"level": "none", "why": "left out: extract with details to have bits per block"}
         motion = dict(exact)
         if self.estimated_motion:
-            why = f"{self.estimated_motion} of {self.frames} frames are B-frames "
+            frames, vectors = codec_of(codec).borrowed
+            why = f"{self.estimated_motion} of {self.frames} frames are {frames} "
             why += "read on their own" if self.alone else "that depend on a damaged or missing picture"
-            why += ": their direct vectors, and those predicted from them, are estimates"
+            why += f": their {vectors}, and those predicted from them, are estimates"
             why += " (frames='all' makes them exact)" if self.alone else ""
             motion = {"level": "estimated", "why": f"read from the {codec} bitstream; {why}{damaged}"}
         return {"motion": motion, "residual": residual, "qp": dict(exact), "bits": bits}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.container.packets import PacketTable
+from codecmeta.container.source import Source, as_path, name_of
 from codecmeta.decisions.choose import Choice
 from codecmeta.decoding.pictures import cores
 from codecmeta.errors import VideoError
@@ -22,7 +22,7 @@ from codecmeta.record.selection import Selection, row_numbers, selected
 
 
 def extract(
-    path: str | PathLike[str],
+    path: Source,
     *,
     frames: Literal["all", "keyframes"] | int | Choice | None = None,
     rows: ArrayLike | None = None,
@@ -36,6 +36,7 @@ def extract(
     >>> meta = extract("clip.mp4", frames=16)
     >>> meta.residual.values.shape, meta.motion.of(0)
 
+    path: the file, its bytes, or an open binary file.
     frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a
     number, evenly spread over time, for a question about the video, "all", the default, for a cache that serves every
     sampling, a `Choice` for frames that `choose_frames` found. rows: in its place, indices of frames in display order,
@@ -51,12 +52,13 @@ def extract(
     """
     collector = Collector()
     selection, tables = _selected(frames, rows, times)
-    found = scan(Path(path), collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
-    return collector.metadata(found)
+    with as_path(path) as file:
+        found = scan(file, collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
+    return replace(collector.metadata(found), path=name_of(path))
 
 
 def read(
-    path: str | PathLike[str],
+    path: Source,
     frames: int | Choice | None = None,
     *,
     rows: ArrayLike | None = None,
@@ -91,25 +93,26 @@ def read(
     selection, tables = _selected(frames, rows, times, default=16)
     if isinstance(selection, str):
         raise ValueError(f"frames={frames!r}: pictures are held in memory; pass how many, rows or times")
-    found = scan(
-        Path(path),
-        collector,
-        frames=selection,
-        jobs=jobs,
-        stream=stream,
-        transform=transform or _identity,
-        stages=stages,
-        tables=tables,
-    )
+    with as_path(path) as file:
+        found = scan(
+            file,
+            collector,
+            frames=selection,
+            jobs=jobs,
+            stream=stream,
+            transform=transform or _identity,
+            stages=stages,
+            tables=tables,
+        )
     if seconds is not None:
         seconds.update(stages.shares(jobs))
     shown, images = np.array(collector.image_rows, np.int64), collector.images
     if rows is not None:
         given = row_numbers(rows)
         if len(lost := np.setdiff1d(given, shown)):
-            raise VideoError(f"{path}: row {lost[0]} did not come out of the decoder")
+            raise VideoError(f"{name_of(path)}: row {lost[0]} did not come out of the decoder")
         shown, images = given, [images[one] for one in np.searchsorted(shown, given)]
-    return collector.metadata(found), shown, images if transform else np.stack(images)
+    return replace(collector.metadata(found), path=name_of(path)), shown, images if transform else np.stack(images)
 
 
 def _selected(

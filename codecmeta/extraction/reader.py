@@ -100,9 +100,20 @@ class Reader:
             for index, data, key_data in self._source.at(indices, self._stream.sets_in_keyframes):
                 if key_data is not None:
                     parser.take_parameter_sets(key_data)
-                yield index, parser.parse(data)
+                picture = parser.parse(data)
+                if picture is not None and not picture.vectors_exact and self._stream.leads:
+                    picture = parser.parse_behind(self._lead(index)) or picture
+                yield index, picture
         except NotFound as reason:
             raise Refused(_NOT_FOUND) from reason
+
+    def _lead(self, index: int) -> list[bytes]:
+        """The packets from the keyframe before a packet up to it."""
+        keys = np.flatnonzero(self.packets.key[: index + 1])
+        first = int(keys[-1]) if len(keys) else 0
+        if self._stream.sets_in_keyframes:  # such containers are read from a keyframe on
+            return [data for _, data in self._source.of_segment(Segment(first, index + 1, range(0)))]
+        return [data for _, data, _ in self._source.at(range(first, index + 1), False)]
 
     def segment(self, segment: Segment, wanted: NDArray[np.bool_]) -> Iterator[FrameSignals]:
         """Sequential: every picture of a keyframe segment in decoding order; its rows come in display order, with

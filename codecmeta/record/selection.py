@@ -48,7 +48,7 @@ def selected(
     frames = default if frames is None else frames
     if isinstance(frames, str) and frames in ("all", "keyframes"):
         return frames  # type: ignore[return-value]
-    if isinstance(frames, Integral) and not isinstance(frames, bool) and frames > 0:
+    if isinstance(frames, Integral) and not isinstance(frames, bool) and int(frames) > 0:
         return int(frames)
     several = isinstance(frames, (Sequence, np.ndarray)) and not isinstance(frames, str)
     way_out = "; pass rows=[...] for frames by their index, times=[...] for seconds" if several else ""

@@ -49,9 +49,10 @@ def page(view: Overview, report: Report | None = None) -> str:
         node(
             "header", node("h1", name(facts["file"])), node("p", _headline(facts), class_="lead"), *_notes(view.notes)
         ),
-        *([] if report is None else [_answers(report), _cost(report)]),
-        _section("What happens when", timeline_figure(view.timeline, view.budget), _bar_table(view)),
+        *([] if report is None else [_answers(report)]),
         *_frames(view, report),
+        _section("What happens when", timeline_figure(view.timeline, view.budget), _bar_table(view)),
+        *([] if report is None else [_cost(report)]),
         _section("What can be known of this file", _capability(facts["capability"])),
         _section("Facts", _facts(view)),
         node("footer", node("p", f"Made by codecmeta {__version__}. This page is one file and asks for nothing else.")),
@@ -88,6 +89,8 @@ def _answers(report: Report) -> Element:
     parts = [model, node("p", node("b", "Question "), name(report.question), class_="question")]
     for answer in report.answers:
         parts.append(node("p", node("b", f"{answer['method']} "), name(answer["answer"]), class_="answer"))
+    if report.answers[0].get("note"):
+        parts.append(node("p", f"Note: {report.answers[0]['note']}.", class_="note"))
     return _section("Question and answer", *parts)
 
 
@@ -98,6 +101,7 @@ def _cost(report: Report) -> Element:
         ("frames", "frames", ","),
         ("visual tokens, full", "tokens_full", ","),
         ("visual tokens, kept", "tokens_kept", ","),
+        ("kept of all", "share_kept", ".1%"),
         ("visual tokens per layer, mean", "tokens_llm_mean", ",.1f"),
         ("encoder tokens, full", "encoder_full", ","),
         ("encoder tokens, kept", "encoder_tokens", ","),

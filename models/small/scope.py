@@ -14,6 +14,17 @@ from codecmeta.models.small.world.scenes import COLOURS, DIRECTIONS, SHAPES
 KNOWN = "colour, shape, direction of motion, number, which came first, and what is shown after a cut"
 
 
+def note_on(question: str) -> str:
+    """What has to be known beside every answer of the built-in model."""
+    reason = outside_training(question)
+    if reason:
+        return f"the built-in model cannot be trusted here: {reason}; --model takes others"
+    return (
+        "the built-in model knows synthetic clips of moving shapes and nothing else; about any other film its answer "
+        "means nothing, and --model takes others"
+    )
+
+
 def outside_training(question: str) -> str | None:
     """One sentence that says why the built-in model cannot know the answer, or None for a question it was made for.
 

@@ -28,8 +28,10 @@ def test_the_answer_comes_first_then_what_it_cost(call):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[1] == "" and lines[2].split() == ["metom"]
-    table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[3:]}
+    table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[3:-1]}
+    assert lines[-1].startswith("waited ") and "loading the model" in lines[-1]
     assert table["tokens, full"] == "256" and 0 < int(table["tokens, kept"]) <= 128
+    assert table["kept of all"] == f"{int(table['tokens, kept']) / 256:.1%}" and table["budget"] == "50.0%"
     assert float(table["seconds, total"]) >= float(table["seconds until the first token"]) > 0
 
 
@@ -39,8 +41,8 @@ def test_json_is_one_object_with_the_promised_fields(call):
     promised = "answer model method budget frames tokens_full tokens_kept tokens_llm_mean kv_bytes seconds"
     assert set(promised.split()) <= set(row)
     assert (row["method"], row["budget"], row["frames"]) == ("uniform", 0.25, 8)
-    assert (row["tokens_full"], row["tokens_kept"]) == (128, 32)
-    stages = "probe metadata decode preprocess vision strategy prefill first_token total"
+    assert (row["tokens_full"], row["tokens_kept"], row["share_kept"]) == (128, 32, 0.25)
+    stages = "probe choose metadata decode preprocess vision strategy prefill first_token total"
     assert set(stages.split()) == set(row["seconds"])
 
 
@@ -59,6 +61,23 @@ def test_compare_runs_the_plain_model_too(call):
     assert [line for line in result.stdout.splitlines() if "tokens, kept" in line][0].split()[-1] == "256"
     row = json.loads(call("--compare", "--json").stdout)
     assert row["plain"]["tokens_kept"] == row["tokens_full"] == 256 > row["tokens_kept"]
+
+
+def test_the_video_is_decoded_once_whatever_is_compared(call, monkeypatch):
+    import codecmeta as package
+
+    reads, real = [], package.read
+    monkeypatch.setattr(package, "read", lambda *one, **more: reads.append(1) or real(*one, **more))
+    row = json.loads(call("--compare", "--json").stdout)
+    assert len(reads) == 1
+    plain = row["plain"]
+    for stage in ("probe", "decode"):
+        assert row["seconds"][stage] == plain["seconds"][stage] > 0
+    for one in (row["seconds"], plain["seconds"]):
+        stages = ("probe", "decode", "metadata", "preprocess", "vision", "strategy", "prefill")
+        assert one["total"] >= one["first_token"] >= 0.9 * sum(one[stage] for stage in stages)
+    waited = row["waited"]
+    assert waited["all"] >= waited["imports"] + waited["model"] + waited["kernels"] + row["seconds"]["decode"] - 0.01
 
 
 @pytest.mark.parametrize(
@@ -171,13 +190,19 @@ def test_a_plain_install_is_told_what_to_install(call, monkeypatch):
     assert 'pip install "codecmeta[models]"' in result.stderr and "transformers" in result.stderr
 
 
-def test_the_built_in_model_says_when_it_cannot_know(folder, clip, monkeypatch):  # noqa: F811
+def test_what_the_built_in_model_cannot_know_is_part_of_the_answer(folder, clip, monkeypatch):  # noqa: F811
     monkeypatch.setattr("codecmeta.models.loading._builtin_folder", lambda: folder)
-    for question, told in (("Why is the dog barking?", True), (QUESTION, False)):
-        result = CliRunner().invoke(run, [str(clip), question, "--max-new-tokens", "1"])
+    for question, told in (
+        ("Why is the dog barking?", "cannot be trusted here"),
+        (QUESTION, "shapes and nothing else"),
+    ):
+        arguments = [str(clip), question, "--max-new-tokens", "1"]
+        result = CliRunner().invoke(run, arguments)
         assert result.exit_code == 0, result.output
-        assert ("cannot be trusted" in result.stderr) == told and "trusted" not in result.stdout
-    assert CliRunner().invoke(run, [str(clip), "Why?", "--model", str(folder), "--json"]).stderr == ""
+        assert result.stdout.splitlines()[1].startswith("Note: the built-in model") and told in result.stdout
+        assert told in json.loads(CliRunner().invoke(run, [*arguments, "--json"]).stdout)["note"]
+    other = CliRunner().invoke(run, [str(clip), "Why?", "--model", str(folder), "--json", "--max-new-tokens", "1"])
+    assert other.stderr == "" and json.loads(other.stdout)["note"] == ""
 
 
 def test_help_has_one_line_on_every_method():

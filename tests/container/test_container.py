@@ -183,3 +183,25 @@ def test_tags_in_another_encoding_do_not_matter(suffix: str, tmp_path: Path) -> 
     assert b"Qu Qu Qu" in data
     path.write_bytes(data.replace(b"Qu Qu Qu", "Qü Qß Qé".encode("latin-1")))
     assert len(codecmeta.probe(path).frames) == 5
+
+
+def test_bytes_and_open_files_are_videos_too(made: Path) -> None:
+    path = write_clip(made / "source.mp4", pan(12, (64, 48), (1, 0)))
+    content = path.read_bytes()
+    expected = codecmeta.extract(path, frames=3)
+    with path.open("rb") as file:
+        for source, named in ((content, "<bytes>"), (memoryview(content), "<bytes>"), (file, str(path))):
+            found = codecmeta.extract(source, frames=3)
+            assert str(found.path) == named
+            assert np.array_equal(found.residual.values, expected.residual.values)
+            if source is file:
+                file.seek(0)
+            assert np.array_equal(codecmeta.probe(source).frames.time, expected.frames.time)
+    _, rows, pictures = codecmeta.read(content, 2, jobs=2)
+    assert np.array_equal(pictures, codecmeta.read(path, 2)[2]) and rows.tolist() == [0, 11]
+    with pytest.raises(codecmeta.VideoError, match="^<bytes>: FFmpeg cannot"):
+        codecmeta.probe(b"no video")
+    with path.open("r", encoding="latin-1") as text, pytest.raises(TypeError, match="open it with 'rb'"):
+        codecmeta.probe(text)
+    with pytest.raises(TypeError, match="expected a path, bytes or a binary file object"):
+        codecmeta.probe(3)

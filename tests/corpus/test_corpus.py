@@ -529,3 +529,34 @@ def test_what_is_moved_to_its_name_is_on_the_disk(clip: Path, tmp_path: Path, mo
     with IndexWriter(tmp_path / "index.jsonl") as writer:
         writer.add(Row("a.mp4", "a.mp4", str(written.path), "done"))
     assert moved == [(tmp_path / "a.h5").read_bytes(), (tmp_path / "index.jsonl").read_bytes()]
+
+
+def test_a_trusted_corpus_checks_once_and_keeps_files_open(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from codecmeta.cache import store
+    from codecmeta.corpus import handles
+
+    call(folder, "-o", tmp_path / "out", "--frames", 2)
+    plain = read_all(Corpus(tmp_path / "out"))
+    checked: list[Path] = []
+    reopened: list[Path] = []
+    real = store.check_cache
+    monkeypatch.setattr(store, "check_cache", lambda file, path: checked.append(path) or real(file, path))
+    monkeypatch.setattr(handles, "reopen", lambda path: reopened.append(path) or store.reopen(path))
+    corpus = Corpus(tmp_path / "out", trusted=True, handles=2)
+    with corpus["a.mp4"] as first:
+        pass
+    assert corpus["a.mp4"] is first and first.residual.values[0].shape == (4, 4)  # still open
+    for _ in range(2):
+        assert read_all(corpus.where(codec="h264")) == plain
+    assert len(checked) == len(set(checked)) == 3 and len(reopened) >= 2
+    assert first.residual.values[1].shape == (4, 4)  # let go by the corpus, not by us
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(read_all, (corpus,)) == plain  # a pickle has handles of its own
+    codecmeta.extract_to_file(folder / "a.mp4", corpus.path("a.mp4"), frames=1, overwrite=True)
+    corpus["b.mp4"], corpus["deep/er/c.mp4"]
+    before = len(checked)
+    assert corpus["a.mp4"].residual.values.shape[0] == 1 and len(checked) == before + 1  # it is another file
+    with pytest.raises(ValueError, match="handles=0"):
+        Corpus(tmp_path / "out", trusted=True, handles=0)

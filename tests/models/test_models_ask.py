@@ -56,7 +56,7 @@ def test_the_plain_model_is_the_default_and_every_method_can_be_named(model, cli
 def test_every_stage_is_timed_and_they_fit_into_the_total(model, clip):
     seconds = model.ask(clip, QUESTION, strategy="metom", max_new_tokens=2).seconds
     assert set(seconds) == {
-        "probe", "metadata", "decode", "preprocess", "vision", "strategy", "prefill", "first_token", "total",
+        "probe", "choose", "metadata", "decode", "preprocess", "vision", "strategy", "prefill", "first_token", "total",
     }  # fmt: skip
     parts = sum(value for name, value in seconds.items() if name not in ("first_token", "total"))
     assert 0 < parts <= seconds["first_token"] + 1e-3 <= seconds["total"] + 1e-3

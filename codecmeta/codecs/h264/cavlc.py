@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from codecmeta.codecs.h264.state import BAD_SYNTAX, BIT_POSITION, BYTE_END, STATUS, T_CODED, T_LEVELS, TOTAL_COEFF
+from codecmeta.codecs.h264.state import BAD_SYNTAX, BIT_POSITION, STATUS, T_CODED, T_LEVELS, TOTAL_COEFF
 from codecmeta.codecs.h264.tables import table
+from codecmeta.codecs.syntax.arithmetic import BYTE_END
 from codecmeta.codecs.syntax.jit import F32P, F64, I32P, I64, I64P, U8P, constant, kernel, leading_zeros
 
 

@@ -12,17 +12,12 @@ import math
 import numpy as np
 from numba import types
 
-from codecmeta.codecs.h264.cabac import SHIFT, bypass, decode_bin, decode_decision, refill
 from codecmeta.codecs.h264.cavlc import residual_block_cavlc
 from codecmeta.codecs.h264.parameter_sets import ScalingLists
 from codecmeta.codecs.h264.state import (
     BAD_SYNTAX,
-    BYTE_END,
-    BYTE_POSITION,
     CABAC,
     CB_OFFSET,
-    COD_I_OFFSET,
-    COD_I_RANGE,
     CR_OFFSET,
     LEFT_WORD,
     MB_X,
@@ -38,7 +33,6 @@ from codecmeta.codecs.h264.state import (
     QP,
     QP_BD_OFFSET,
     QP_BD_OFFSET_C,
-    SPARE_BITS,
     STATUS,
     T_LEVELS,
     TOP_WORD,
@@ -47,6 +41,18 @@ from codecmeta.codecs.h264.state import (
     W_DC,
 )
 from codecmeta.codecs.h264.tables import table
+from codecmeta.codecs.syntax.arithmetic import (
+    BYTE_END,
+    BYTE_POSITION,
+    COD_I_OFFSET,
+    COD_I_RANGE,
+    SHIFT,
+    SPARE_BITS,
+    bypass,
+    decode_bin,
+    decode_decision,
+    refill,
+)
 from codecmeta.codecs.syntax.jit import F32A, F32P, F64, I32P, I64, I64P, U8P, VOID, constant, kernel
 
 QPC = constant(table("QPc"), "int64")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from codecmeta.codecs.h264.cabac import (
     coded_block_pattern_cabac,
-    decision,
-    initialise_decoding_engine,
     mb_qp_delta_cabac,
     mb_type_b_cabac,
     mb_type_intra,
@@ -35,8 +33,6 @@ from codecmeta.codecs.h264.state import (
     BIT_DEPTH,
     BIT_DEPTH_C,
     BIT_POSITION,
-    BYTE_END,
-    BYTE_POSITION,
     CABAC,
     CHROMA,
     DIRECT_8X8_INFERENCE,
@@ -63,7 +59,6 @@ from codecmeta.codecs.h264.state import (
     QP_BD_OFFSET,
     REF_BITS,
     SLICE_TYPE,
-    SPARE_BITS,
     STATUS,
     STRIDE,
     T_DIRECT_REF,
@@ -84,6 +79,7 @@ from codecmeta.codecs.h264.state import (
     W_T8X8,
 )
 from codecmeta.codecs.h264.tables import table
+from codecmeta.codecs.syntax.arithmetic import BYTE_END, BYTE_POSITION, SPARE_BITS, decision, initialise_decoding_engine
 from codecmeta.codecs.syntax.jit import F32P, I8P, I32P, I64, I64P, U8P, U16P, VOID, constant, kernel
 
 # coded_block_pattern of me(v) (Table 9-4): [ChromaArrayType != 0][inter][codeNum]

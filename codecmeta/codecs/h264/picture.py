@@ -16,6 +16,7 @@ from codecmeta.codecs.h264.coefficients import energy_weights
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.codecs.h264.slice_header import B, SliceHeader, parse_slice_header
+from codecmeta.codecs.syntax.arithmetic import BYTE_END
 from codecmeta.codecs.syntax.bits import EndOfData
 from codecmeta.codecs.syntax.nal import (
     SLICE_IDR,
@@ -207,7 +208,7 @@ class PictureParser:
         length = len(rbsp.rstrip(b"\x00"))
         data = np.frombuffer(bytearray(rbsp[:length] + PADDING), np.uint8)
         last = rbsp[length - 1] if length else 0
-        s[state.BYTE_END] = length
+        s[BYTE_END] = length
         s[state.STOP_BIT] = 8 * length - 1 - ((last & -last).bit_length() - 1 if last else 0)
         s[state.BIT_POSITION] = header.slice_data_bit
         s[state.HAVE_COLOCATED] = colocated is not None

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from codecmeta.codecs.h264.cabac import (
-    decision,
-    initialise_context_variables,
-    initialise_decoding_engine,
-    terminate,
-)
+from codecmeta.codecs.h264.cabac import initialise_context_variables
 from codecmeta.codecs.h264.cavlc import ue
 from codecmeta.codecs.h264.coefficients import set_totals
 from codecmeta.codecs.h264.inter_prediction import (
@@ -21,7 +16,6 @@ from codecmeta.codecs.h264.slice_header import B, I, P
 from codecmeta.codecs.h264.state import (
     BAD_SYNTAX,
     BIT_POSITION,
-    BYTE_POSITION,
     CABAC,
     DIRECT_SHAPE,
     FIRST_MB,
@@ -56,6 +50,7 @@ from codecmeta.codecs.h264.state import (
     W_NOTHING,
     W_SKIP,
 )
+from codecmeta.codecs.syntax.arithmetic import BYTE_POSITION, decision, initialise_decoding_engine, terminate
 from codecmeta.codecs.syntax.jit import (
     F32A,
     I8A,

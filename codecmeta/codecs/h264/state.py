@@ -3,7 +3,7 @@
 The arrays that every kernel of this package passes on:
 
     s   int64    the scalars below
-    c   int64    1024 context variables, each a word of cabac.STATES
+    c   int64    1024 context variables, each a word of arithmetic.STATES
     d   uint8    the RBSP of the slice, followed by 16 zero bytes
     w   float32  energy of a level of one, by scaling list, qP' and scan position (`energy_weights`)
     n   uint8    total_coeff of the blocks around and in the macroblock (N_*)
@@ -18,8 +18,8 @@ The arrays that every kernel of this package passes on:
     k   int32    MapColToList0 and DistScaleFactor of temporal direct prediction (K_*)
 """
 
-# 9.3.1.2 and 9.3.3.2: the arithmetic decoder, or the bit position of CAVLC
-COD_I_RANGE, COD_I_OFFSET, SPARE_BITS, BYTE_POSITION, BYTE_END, BIT_POSITION, STOP_BIT = range(7)
+# after the words of the arithmetic decoder (syntax/arithmetic.py): the bit position of CAVLC
+BIT_POSITION, STOP_BIT = 5, 6
 # the picture
 PIC_WIDTH, PIC_HEIGHT, PIC_MBS, STRIDE, LIST_STRIDE, CHROMA = range(8, 14)  # macroblocks; 4x4 blocks; ChromaArrayType
 # the slice

@@ -6,7 +6,7 @@ NOT_PARSED_QP. Other pictures stay exact, but for direct vectors that depend on 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +136,7 @@ class H264Stream:
     """One stream of progressive H.264."""
 
     block = 16
+    leads = False
 
     def __init__(self, extradata: bytes) -> None:
         self._extradata = extradata
@@ -207,6 +208,9 @@ class H264Parser:
     def parse(self, packet: bytes) -> H264Picture | None:
         picture = self._parser.parse(packet)
         return H264Picture(picture) if picture is not None else None
+
+    def parse_behind(self, packets: Sequence[bytes]) -> H264Picture | None:
+        return self.parse(packets[-1])
 
     def take_parameter_sets(self, packet: bytes) -> None:
         for unit in nal_units(packet, self._pictures.nal_length_size):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -20,6 +21,7 @@ import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.extending import intrinsic
 
 ARRAYS = os.environ.get("CODECMETA_H264_ARRAYS", "") not in ("", "0")
@@ -111,10 +113,12 @@ class _Build:
                 file=sys.stderr,
                 flush=True,
             )
-        for dispatcher, signature in self.waiting:
-            dispatcher.compile(signature)
-            dispatcher.disable_compile()
-        self.waiting.clear()
+        with _linked_only():
+            for build in (_build_of(Path(__file__).parent), self):  # what is written beside this file is everybody's
+                for dispatcher, signature in build.waiting:
+                    dispatcher.compile(signature)
+                    dispatcher.disable_compile()
+                build.waiting.clear()
 
 
 class Entry:
@@ -144,8 +148,44 @@ class Entry:
         return self._run(*arguments)
 
 
+@contextmanager
+def _linked_only() -> Iterator[None]:
+    """Functions that only kernels call are no more than linked together here: the entry kernel they end up in is
+    optimised as a whole, and only there is machine code made of them. Numba would do both for every one of them, with
+    all that it calls, which takes most of the time. Where a newer numba has other names for these steps it does.
+    """
+    names = ("finalize", "_raise_if_finalized", "_finalize_dynamic_globals")
+    if not all(hasattr(JITCodeLibrary, name) for name in names) or not hasattr(JITCPUCodegen, "set_env"):
+        yield
+        return
+    finalize, set_env = JITCodeLibrary.finalize, JITCPUCodegen.set_env
+    JITCodeLibrary.finalize, JITCPUCodegen.set_env = _link, _no_environment
+    try:
+        yield
+    finally:
+        JITCodeLibrary.finalize, JITCPUCodegen.set_env = finalize, set_env
+
+
+def _no_environment(*_: Any) -> None:
+    """There is no machine code yet that could ask for one."""
+
+
+def _link(library: Any) -> None:
+    """`CodeLibrary.finalize` without its optimisation and code generation."""
+    library._raise_if_finalized()
+    for other in dict.fromkeys(library._linking_libraries):
+        library._reload_init.update(other._reload_init)
+        library._final_module.link_in(other._get_module_for_linking(), preserve=True)
+    library._finalize_dynamic_globals()
+    library._finalized = True
+
+
 _building = RLock()
 _builds: dict[Path, _Build] = {}
+
+
+def _build_of(folder: Path) -> _Build:
+    return _builds.setdefault(folder, _Build(folder))
 
 
 def _stamp(*folders: Path) -> tuple[float, int]:
@@ -167,8 +207,7 @@ def kernel(signature: Any, *, inline: bool = False, entry: bool = False) -> Call
         # what only kernels call needs no wrappers for Python and C: an eighth of the time to compile
         wrappers = {"no_cfunc_wrapper": True, "no_cpython_wrapper": not entry}
         dispatcher = njit(nogil=True, error_model="numpy", forceinline=inline, **wrappers)(function)
-        folder = Path(function.__code__.co_filename).parent
-        build = _builds.setdefault(folder, _Build(folder))
+        build = _build_of(Path(function.__code__.co_filename).parent)
         if entry:
             return Entry(dispatcher, signature, build)
         build.waiting.append((dispatcher, signature))

@@ -1,0 +1,211 @@
+"""HEVC as `codecmeta.codecs.protocol` asks of a parser.
+
+A damaged picture keeps what stands before the damage. Behind it there are no vectors, residual and bits are 0 and QP is
+NOT_PARSED_QP. Other pictures stay exact, but for vectors whose co-located pictures are damaged or missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecmeta.codecs.hevc.maps import block_maps, block_rms, motion_vectors, qp_and_bits, rms_maps, write_vectors
+from codecmeta.codecs.hevc.nal import (
+    BLA_W_LP,
+    LAST_IRAP,
+    has_wrong_lengths,
+    is_slice,
+    layer_of,
+    nal_length_size_of,
+    nal_units,
+    rbsp_of,
+    type_of,
+)
+from codecmeta.codecs.hevc.parameter_sets import ParameterSets, parameter_sets_of, refusal_of
+from codecmeta.codecs.hevc.picture import Picture, PictureParser
+from codecmeta.codecs.hevc.sequence import PictureSequence
+from codecmeta.codecs.hevc.slice_data import slice_segment_data
+from codecmeta.codecs.hevc.slice_header import slice_segment_header
+from codecmeta.codecs.hevc.sps import SPS
+from codecmeta.codecs.look import Look
+from codecmeta.codecs.protocol import Coded, Lost, Refused
+from codecmeta.codecs.syntax.bits import BitReader, EndOfData
+
+ENTRY_KERNELS = (slice_segment_header, slice_segment_data, block_rms, block_maps, write_vectors)
+
+_LARGEST = float(np.finfo(np.float16).max)  # only levels of a damaged picture reach so far
+_FARTHEST = np.iinfo(np.int16).max
+_TYPES = "BPI"  # slice_type (Table 7-7)
+
+
+def open_stream(extradata: bytes) -> HevcStream:
+    """The parser of a stream. Raises Refused where its parameter sets say what it does not read."""
+    return HevcStream(extradata)
+
+
+def headers_of(extradata: bytes | None) -> HevcHeaders:
+    """What the headers of a stream say."""
+    return HevcHeaders(extradata)
+
+
+class HevcHeaders:
+    """Types and random access points by slice headers, size and crop by the first parameter set; of any HEVC."""
+
+    def __init__(self, extradata: bytes | None) -> None:
+        self._sets = parameter_sets_of(extradata)
+        self._length_size = nal_length_size_of(extradata)
+        self.coded = _first_coded(self._sets)
+
+    def look(self, packet: bytes) -> Look:
+        """By the first slice; parameter sets on the way are taken in, as one says how many bits to skip."""
+        for unit in nal_units(packet, self._length_size):
+            if layer_of(unit):
+                continue
+            if not is_slice(type_of(unit)):
+                self._sets.add(unit)
+                continue
+            try:
+                kind = self._slice_type(unit)
+            except EndOfData:
+                break
+            return Look(kind, starts=BLA_W_LP <= type_of(unit) <= LAST_IRAP)
+        return Look(doubt="a packet without a readable slice header")
+
+    def _slice_type(self, unit: bytes) -> int:
+        r = BitReader(rbsp_of(unit[:32]))
+        if not r.flag():  # first_slice_segment_in_pic_flag: the packet starts within a picture
+            return 0
+        if 16 <= type_of(unit) <= 23:
+            r.flag()
+        pps = self._sets.pps.get(r.ue())
+        if pps is None:
+            return 0
+        r.u(pps.num_extra_slice_header_bits)
+        slice_type = r.ue()
+        return ord(_TYPES[slice_type]) if slice_type < len(_TYPES) else 0
+
+
+class HevcStream:
+    """One stream of HEVC: Main, Main 10 and Main Still Picture, and grey."""
+
+    block = 16
+    leads = True
+
+    def __init__(self, extradata: bytes) -> None:
+        self._extradata = extradata
+        self._length_size = nal_length_size_of(extradata)
+        sets = parameter_sets_of(extradata)
+        for sps in sets.sps.values():
+            if reason := refusal_of(sps):
+                raise Refused(reason)
+        for pps in sets.pps.values():
+            if pps.sps_id in sets.sps and (reason := refusal_of(sets.sps[pps.sps_id], pps)):
+                raise Refused(reason)
+        self.sets_in_keyframes = self._length_size is None or not sets.pps
+        self.coded = _first_coded(sets)
+
+    def alone(self) -> HevcParser:
+        return HevcParser(PictureParser(self._extradata))
+
+    def sequence(self) -> HevcParser:
+        return HevcParser(PictureSequence(self._extradata))
+
+    def order(self, packets: Iterable[bytes]) -> list[tuple[int, int]]:
+        """By picture order counts, counted anew behind each picture that resets them."""
+        sequence = PictureSequence(self._extradata)
+        keys: list[tuple[int, int]] = []
+        for packet in packets:
+            if not sequence.skip(packet) or sequence.buffer.lost:
+                raise Lost
+            keys.append((sequence.buffer.period, sequence.buffer.current.poc))
+        return keys
+
+    def is_whole(self, packet: bytes) -> bool:
+        """Whether the lengths of its NAL units say so; start codes do not tell."""
+        return self._length_size is not None and not has_wrong_lengths(packet, self._length_size)
+
+
+class HevcParser:
+    """A `PictureParser` (each picture alone) or a `PictureSequence` at work."""
+
+    def __init__(self, parser: PictureParser | PictureSequence) -> None:
+        self._parser = parser
+        self._pictures = parser.parser if isinstance(parser, PictureSequence) else parser
+
+    @property
+    def lost(self) -> bool:
+        return isinstance(self._parser, PictureSequence) and self._parser.buffer.lost
+
+    def parse(self, packet: bytes) -> HevcPicture | None:
+        picture = self._parser.parse(packet)
+        return HevcPicture(picture) if picture is not None else None
+
+    def parse_behind(self, packets: Sequence[bytes]) -> HevcPicture | None:
+        """With exact vectors where the chain of co-located pictures has no more than 32: only they are parsed, and of
+        the other packets the slice headers."""
+        picture = self._pictures.parse_last(packets)
+        return HevcPicture(picture) if picture is not None else None
+
+    def take_parameter_sets(self, packet: bytes) -> None:
+        for unit in nal_units(packet, self._pictures.nal_length_size):
+            self._pictures.sets.add(unit)
+
+    def referred(self) -> set[int]:
+        if not isinstance(self._parser, PictureSequence):
+            return set()
+        return {reference.identity for reference in self._parser.buffer.references}
+
+
+class HevcPicture:
+    """A parsed picture in the words of the protocol."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._maps: tuple[NDArray[np.int16], NDArray[np.float32]] | None = None
+        self.picture_type = ord(picture.picture_type)
+        self.identity = picture.identity
+        self.complete = picture.complete
+        self.vectors_exact = picture.vectors_exact
+        self.coded = _coded(picture.sps)
+
+    def vectors(self, row: int, row_of: Mapping[int, int]) -> tuple[NDArray[np.void], NDArray[np.int16]]:
+        """A picture read alone knows its references by their POC, which counts pictures, in place of rows."""
+        picture = self._picture
+        distances = np.zeros((len(picture.lists), 2, 16), np.int16)
+        for number, lists in enumerate(picture.lists):
+            for list_, entries in enumerate(lists):
+                for i, (identity, poc, _) in enumerate(entries):
+                    if identity in row_of:
+                        distances[number, list_, i] = row_of[identity] - row
+                    elif picture.identity < 0:
+                        difference = poc - picture.reference_poc
+                        distances[number, list_, i] = min(max(difference, -_FARTHEST), _FARTHEST)
+        return motion_vectors(picture, distances)
+
+    def rms(self) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        luma, chroma = rms_maps(self._picture, _LARGEST)
+        return luma.astype(np.float16), chroma.astype(np.float16)
+
+    def qp(self) -> NDArray[np.int16]:
+        """QP'Y, the mean over each block's area, rounded."""
+        return self._block_maps()[0]
+
+    def bits(self) -> NDArray[np.float32]:
+        """Bits of the coding units, by area."""
+        return self._block_maps()[1]
+
+    def _block_maps(self) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+        if self._maps is None:
+            self._maps = qp_and_bits(self._picture)
+        return self._maps
+
+
+def _first_coded(sets: ParameterSets) -> Coded | None:
+    sps = next(iter(sets.sps.values()), None)
+    return _coded(sps) if sps is not None else None
+
+
+def _coded(sps: SPS) -> Coded:
+    return Coded(sps.width, sps.height, sps.crop_left, sps.crop_top, sps.crop_right, sps.crop_bottom)
