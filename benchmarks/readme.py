@@ -142,7 +142,33 @@ def strata_table(result: dict[str, Any]) -> str:
         + [f"{100 * one['strata'][name]['difference'][0]:+.1f}" for one in chosen]
         for name, part in result["methods"][0]["strata"].items()
     ]
-    return table(["clips", "questions", "none, % right", *(one["label"] for one in chosen)], rows)
+    return table(
+        [
+            "clips",
+            "questions",
+            "none, % right",
+            *(f"{one['label']} ({one['share_llm_mean']:.1%} kept)" for one in chosen),
+        ],
+        rows,
+    )
+
+
+def replenish_table(result: dict[str, Any]) -> str:
+    """Realised tokens, and points lost to all tokens and won over chance at equal tokens; from codecmeta eval."""
+    rows = []
+    for one in sorted(result["methods"][1:], key=lambda one: -one["share_llm_mean"]):
+        short = one["strata"]["event: a quarter or less"]
+        chance = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * part for part in one["against_chance"]))
+        lost = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * part for part in one["difference"]))
+        codecs = [
+            f"{100 * one['strata'][f'codec: {codec}']['difference'][0]:+.1f}" for codec in ("H.264", "HEVC", "VP9")
+        ]
+        event = f"{100 * short['difference'][0]:+.1f}"
+        rows.append([f"{100 * one['share_llm_mean']:.1f}", one["label"], lost, chance, event, *codecs])
+    head = ["tokens per layer, %", "method", "to all tokens", "to chance at equal tokens", "short events"]
+    shown = result["methods"][0]["strata"]["event: a quarter or less"]["questions"]
+    note = f"{result['questions']:,} questions about {result['videos']} clips, {shown} of them about short events."
+    return f"{table([*head, 'H.264', 'HEVC', 'VP9'], rows)}\n\n{note} {result['note']}"
 
 
 def signals_table(result: dict[str, Any]) -> str:
@@ -266,6 +292,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "events": ("events.json", events_table),
     "small_model": ("small_model.json", small_model_table),
     "methods": ("methods.json", methods_table),
+    "replenish": ("replenish.json", replenish_table),
     "in_short": ("methods.json", in_short_table),
     "variants": ("methods.json", variants_table),
     "strata": ("methods.json", strata_table),
@@ -281,7 +308,7 @@ PAGES = {
     "README.md": ("in_short",),
     "docs/methods.md": ("method_names", "model_names"),
     "docs/numbers.md": ("extract", "cache", "events", "small_model"),
-    "docs/comparison.md": ("methods", "variants", "strata", "oracle", "signals"),
+    "docs/comparison.md": ("methods", "replenish", "variants", "strata", "oracle", "signals"),
     "docs/savings.md": ("cost", "stages"),
     "docs/frames.md": ("rare", "rare_strata", "choose_speed"),
 }

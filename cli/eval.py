@@ -61,6 +61,25 @@ from codecmeta.errors import CacheError, VideoError
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy against tokens and time (PNG).")
 @click.option("--note", default="", help="A word about the dataset or the run, kept in the JSON.")
 @click.option("--timed", type=click.IntRange(0), default=None, help="Take times on so many videos. Default: all.")
+@click.option(
+    "--reference",
+    type=click.Choice(["none", "random"]),
+    default="none",
+    show_default=True,
+    help="random: beside the plain model, compare every method with chance at as many tokens, video by video.",
+)
+@click.option(
+    "--match-tokens",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    help="Share of visual tokens per layer; every method gets the budget that keeps it on the dataset of "
+    "--calibrate-on. May be repeated, in place of --budget.",
+)
+@click.option(
+    "--calibrate-on",
+    type=click.Path(path_type=Path),
+    help="Dataset on which --match-tokens finds the budgets: another one than DATASET.",
+)
 @click.option("--max-new-tokens", type=click.IntRange(1), default=16, show_default=True, help="Longest answer.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
 @click.option("--json", "as_json", is_flag=True, help="The JSON on standard output, in place of the table.")
@@ -77,6 +96,9 @@ def evaluate(
     plot: Path | None,
     note: str,
     timed: int | None,
+    reference: str,
+    match_tokens: tuple[float, ...],
+    calibrate_on: Path | None,
     max_new_tokens: int,
     device: str,
     as_json: bool,
@@ -95,9 +117,13 @@ def evaluate(
     from codecmeta.models.evaluation.runner import identity
 
     try:
+        if bool(match_tokens) != bool(calibrate_on) or (match_tokens and budgets):
+            raise click.UsageError("--match-tokens goes with --calibrate-on, and takes the place of --budget")
         if note and not (out or as_json):
             raise ValueError("option note has no effect (it needs --output or --json)")
-        settings = evaluation.make_settings(methods, budgets, seeds or (0, 1, 2), options)
+        seeds = seeds or (0, 1, 2)
+        chance = seeds if reference == "random" else ()
+        settings = evaluation.make_settings(methods, budgets, seeds, options)
         rows, bad = evaluation.read_dataset(dataset)
         for file, suffix in ((out, ".json"), (markdown, ".md"), (plot, ".png")):
             if file is not None:
@@ -105,6 +131,10 @@ def evaluate(
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
         loaded = models.load(model, device)
+        if calibrate_on is not None:
+            split = evaluation.Split(loaded, evaluation.read_dataset(calibrate_on)[0], frames)
+            plain, *others = settings
+            settings = [plain, *(evaluation.match_tokens(split, one, s) for one in others for s in match_tokens)]
         belongs = identity(loaded, frames, max_new_tokens)
         answers = evaluation.Answers(kept, belongs)
         try:
@@ -116,6 +146,7 @@ def evaluate(
                 frames=frames,
                 timed=timed,
                 max_new_tokens=max_new_tokens,
+                chance=chance,
                 progress=_progress(),
             )
         finally:
@@ -131,7 +162,7 @@ def evaluate(
         "note": note,
         "dataset": {"name": dataset.name, "dataset_sha256": digest, **belongs},
         "failed": [asdict(row) for row in bad],
-        **evaluation.summarise_replies(rows, settings, answers.replies),
+        **evaluation.summarise_replies(rows, settings, answers.replies, chance=chance),
     }
     _write(result, as_json, out, markdown, plot)
     for row in bad:

@@ -4,7 +4,8 @@ The formula of MeToM's residual-guided patch merging, in words: standardise the 
 the squares to 0..1 over the frame, average them over the rectangle that a patch sees. What is stored per block is the
 mean square of the residual, not its sign, and a residual is as often negative as positive; so mu = 0, sigma^2 = mean
 square over the displayed picture, and the energy of a block is rms^2 / sigma^2, whose mean over the picture is 1.
-(Standardising the rms itself would rank a block of average residual below a block of none.)
+(Standardising the rms itself would rank a block of average residual below a block of none.) The formula sums over the
+three channels; here luma stands for all of them, as chroma was not seen to add anything.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.compiling import announce_compiling
 from codecmeta.decisions.budget import frame_rows, sampling_windows
+from codecmeta.decisions.dispersed import tile_turns
 from codecmeta.decisions.union_find import join
 from codecmeta.record.metadata import Maps, Metadata
 
@@ -35,6 +37,7 @@ def patch_density(
     *,
     view: tuple[float, float, float, float] | None = None,
     window: bool = False,
+    window_intra: bool = False,
     robust: bool = False,
     signal: Literal["auto", "residual", "bits", "bits_first"] = "auto",
 ) -> NDArray[np.float32]:
@@ -53,7 +56,9 @@ def patch_density(
     differently along x and y (a model that resizes to a square) or be a part (centre crop). Where it reaches over the
     picture (padding) only the part inside counts; a patch with no pixel inside gets 0. window: average the energy over
     all stored frames that a sample stands for, instead of the sampled frame alone; use it with few samples and
-    frames="all", when what happens between the samples matters. robust: cut the energy at its 99th percentile before
+    frames="all", when what happens between the samples matters. window_intra: count frames of type I in these windows
+    too; a single one holds most of the energy of its window, and it is texture. A window of nothing else is averaged
+    over what it has. robust: cut the energy at its 99th percentile before
     stretching, when a few blocks outshine everything. signal: "residual", or "bits" spent per 16x16 block in place of
     the rms; "auto" takes the residual, and bits for the frames without one.
 
@@ -73,7 +78,7 @@ def patch_density(
         inside = _visible(maps, width, height)
         row_edges = (np.linspace(y0, y1, grid_rows + 1) - maps.origin_y) / maps.block
         column_edges = (np.linspace(x0, x1, grid_columns + 1) - maps.origin_x) / maps.block
-        for index, energy in _energies(meta, maps, rows, which, window):
+        for index, energy in _energies(meta, maps, rows, which, window, window_intra):
             caps = np.full(len(energy), np.inf, np.float32)
             if robust:
                 top, bottom, left, right = inside
@@ -96,6 +101,7 @@ def merge_regions(
     max_region: int | None = None,
     min_keep: float = 0.25,
     tile: int | None = None,
+    ties: Literal["spread", "raster"] = "spread",
 ) -> NDArray[np.int32]:
     """Give every patch the number of the token that stands for it: touching patches of low density share one.
 
@@ -104,8 +110,7 @@ def merge_regions(
             [2, 1]]], dtype=int32)
 
     Labels of a frame run 0..K-1, numbered in raster order of the first patch of each region or kept patch; K =
-    labels.max() + 1 tokens stand for the frame. Low patches are the first ones in order of density, equal ones in
-    raster order.
+    labels.max() + 1 tokens stand for the frame. Low patches are the first ones in order of density.
 
     tau_mode: "quantile" (default): the lowest floor(q * patches) of each frame are low. Only the order within a frame
     means anything, so this is the safe choice. "target": one q for the whole clip, the largest that leaves at least
@@ -113,8 +118,10 @@ def merge_regions(
     connectivity: 4 (shared edge) or 8 (corners too). max_region: patches a region may have at most; a larger one is cut
     into square tiles from the corner of its bounding box. min_keep: fewer patches are taken as low in a frame that
     would be left with less than this share of its tokens. tile: no region leaves a square of tile x tile patches,
-    counted from the top left corner; for encoders that attend in such windows. A frame of one density throughout is
-    not merged.
+    counted from the top left corner; for encoders that attend in such windows. ties: which of equal patches are low
+    first; a codec leaves most patches of most frames without any residual, so this decides more often than density
+    does. "spread" takes 2x2 patches all over the frame, others in every frame; "raster" takes the upper left of every
+    frame, which saves a little more, as its patches touch. A frame of one density throughout is not merged.
 
     density: float (T, rows, columns). Returns int32 of that shape.
     """
@@ -132,8 +139,13 @@ def merge_regions(
             raise ValueError(f"{name} must be between 0 and 1; got {number}")
     flat = values.reshape(len(values), -1)
     patches = flat.shape[1]
+    if ties not in ("spread", "raster"):
+        raise ValueError(f"ties must be 'spread' or 'raster'; got {ties!r}")
+    turns = (
+        tile_turns(len(flat), values.shape[1:]) if ties == "spread" else np.broadcast_to(np.arange(patches), flat.shape)
+    )
     rank = np.empty(flat.shape, np.int32)
-    np.put_along_axis(rank, np.argsort(flat, axis=1, kind="stable"), np.arange(patches, dtype=np.int32)[None], axis=1)
+    np.put_along_axis(rank, np.lexsort((turns, flat), axis=1), np.arange(patches, dtype=np.int32)[None], axis=1)
     if tau_mode == "quantile":
         low = np.full(len(flat), int(q * patches + 1e-9))
     elif tau_mode == "fixed" and tau is not None:
@@ -219,17 +231,25 @@ def _visible(maps: Maps, width: int, height: int) -> tuple[float, float, float, 
 
 
 def _energies(
-    meta: Metadata, maps: Maps, rows: NDArray[np.int64], which: NDArray[np.int64], window: bool
+    meta: Metadata,
+    maps: Maps,
+    rows: NDArray[np.int64],
+    which: NDArray[np.int64],
+    window: bool,
+    window_intra: bool,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Batches of (indices into the sampled frames, energy per block float32 (n, map rows, map columns))."""
     if window:
         start, stop = sampling_windows(meta.frames, rows)
         for at in which:
             first, last = np.searchsorted(maps.frame, (start[at], stop[at]))
+            change = meta.frames.picture_type[maps.frame[first:last]] != ord("I")
+            counted = change if change.any() and not window_intra else np.ones(last - first, bool)
             total = np.zeros(maps.values.shape[1:], np.float64)
             for piece in range(first, last, 32):
-                total += np.square(np.asarray(maps.values[piece : min(piece + 32, last)], np.float32)).sum(axis=0)
-            yield np.array([at]), (total / (last - first)).astype(np.float32)[None]
+                values = np.asarray(maps.values[piece : min(piece + 32, last)], np.float32)
+                total += np.square(values[counted[piece - first : piece - first + 32]]).sum(axis=0)
+            yield np.array([at]), (total / counted.sum()).astype(np.float32)[None]
         return
     stored = np.searchsorted(maps.frame, rows[which])
     slab = stored // 32  # neighbours are read together: a cache file is compressed in chunks of frames

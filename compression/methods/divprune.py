@@ -1,9 +1,9 @@
-"""Method `divprune`: tokens that are as far from each other as can be (DivPrune, CVPR 2025)."""
+"""Method `divprune`: tokens that are as different from each other as can be (DivPrune, CVPR 2025)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,60 +15,67 @@ from codecmeta.record.metadata import Metadata
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROWS_AT_ONCE = 1024
-"""Tokens compared with all others at once for the first choice: bounds its memory."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class DivPrune(Strategy):
-    """DivPrune: keep the tokens whose smallest distance to each other is as large as a greedy choice makes it.
+    """DivPrune: the kept set has the largest smallest distance that greedy choice finds.
 
-    Distance is 1 - cosine, over the whole clip. The first token is the one that is farthest from its nearest neighbour,
-    every further one the one that is farthest from all chosen so far (Alvar et al., "DivPrune: Diversity-based Visual
-    Token Pruning for Large Multimodal Models", CVPR 2025, algorithm 1), of equal ones the earlier. Neither the question
-    nor the codec is asked. The paper prunes images; a clip is taken as one set of tokens here.
+    Distances are 1 - cosine. First comes the token whose nearest other is farthest, then again and again the one whose
+    nearest chosen token is farthest, of equal ones the earlier (DivPrune, CVPR 2025: max-min diversity). Published for
+    images; on a clip it goes over the tokens of all frames at once, or frame by frame.
 
-    budget: share of visual tokens that enter the language model.
+    budget: share of visual tokens that enter the language model, floor(budget T N) where the code rounds. scope:
+    "clip", or "frame", the same number in every frame up to one, which is faster by the number of frames.
     """
 
     name: ClassVar[str] = "divprune"
-    budget: float = 0.5
+    budget: float = 0.1
+    scope: Literal["clip", "frame"] = "clip"
 
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
-        """floor(budget T N) tokens; in which frames, the features decide. Metadata is not used."""
+        """How many tokens in all, and with scope "frame" in each; metadata is not used."""
         total = budget_tokens(layout, self.budget)
         slots = np.ones((layout.frames, layout.tokens_per_frame), bool)
         if total == layout.tokens_full:
             return Plan(layout, slots.sum(axis=1))
+        if self.scope == "frame":
+            return Plan(layout, np.diff(np.arange(layout.frames + 1) * total // layout.frames), slots=slots)
         return Plan(layout, slots.sum(axis=1), slots=slots, total=total)
 
     def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
-        """Keep the chosen tokens, in order."""
-        flat = tokens.flatten(0, 1)
-        kept = farthest(flat, plan.tokens).sort().values
+        """Choose greedily."""
+        import torch
+
+        flat, cells = tokens.flatten(0, 1), tokens.shape[1]
+        if self.scope == "clip":
+            kept = spread_out(flat, plan.tokens)
+        else:
+            parts = zip(tokens, plan.counts, strict=True)
+            kept = torch.cat([spread_out(frame, int(count)) + t * cells for t, (frame, count) in enumerate(parts)])
         return Reduced(flat[kept], kept.cpu().numpy())
 
 
-def farthest(tokens: Tensor, count: int) -> Tensor:
-    """int64 (count,): tokens in the order in which they are chosen. tokens: (n, width), compared in float32.
+def spread_out(tokens: Tensor, count: int) -> Tensor:
+    """Greedy max-min choice by cosine: (n, width) -> ascending indices int64 (count,).
 
-    Distances are rounded to six decimals, or rounding noise would rank tokens that are the same.
+    Distances in float32, rounded to six decimals, or rounding noise would rank tokens that are the same. One pass over
+    the tokens per choice; never the square of all pairs at once.
     """
     import torch
     from torch.nn.functional import normalize
 
+    if count == 0:
+        return torch.zeros(0, dtype=torch.int64, device=tokens.device)
     units = normalize(tokens.float(), dim=-1)
-    nearest = torch.cat(
-        [
-            (1 - units[start : start + ROWS_AT_ONCE] @ units.T).topk(2, dim=1, largest=False).values[:, -1]
-            for start in range(0, len(units), ROWS_AT_ONCE)
-        ]
-    )
-    chosen: list[Tensor] = []
-    distance = nearest
-    for number in range(count):
-        chosen.append(distance.round(decimals=6).argmax())
-        apart = 1 - units @ units[chosen[-1]]
-        distance = apart if number == 0 else torch.minimum(distance, apart)
-        distance[chosen[-1]] = -torch.inf
-    return torch.stack(chosen)
+    index = torch.arange(len(units), device=units.device)
+    alone = []
+    for block in index.split(2048):
+        similar = units[block] @ units.T
+        alone.append(similar.masked_fill(block[:, None] == index, -torch.inf).amax(dim=1))
+    chosen = (1 - torch.cat(alone)).round(decimals=6).argmax()[None]
+    nearest = torch.full_like(units[:, 0], torch.inf)
+    for _ in range(count - 1):
+        nearest = torch.minimum(nearest, (1 - units @ units[chosen[-1]]).round(decimals=6))
+        nearest = nearest.index_fill(0, chosen[-1], -torch.inf)
+        chosen = torch.cat((chosen, nearest.argmax()[None]))
+    return chosen.sort().values

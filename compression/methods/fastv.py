@@ -26,8 +26,9 @@ class FastV(Strategy):
     beside whatever kernel runs the layer. Position ids are preserved, as published.
 
     budget: share of visual tokens in layer `layer` and all later ones; all of them enter the model, so the average over
-    the layers is higher. layer: K, default 2, as in the paper. queries: how many of the last prompt tokens ask, or
-    "text" for all after the video; the method is the one with 1.
+    the layers is higher; floor(budget n), where the code rounds. layer: K, default 2 of 28 in proportion (the paper has
+    2 of 32 and of 40). queries: how many of the last prompt tokens ask, or "text" for all after the video; the method
+    is the one with 1.
     """
 
     name: ClassVar[str] = "fastv"
@@ -49,7 +50,7 @@ class KeepAttended(Inside):
     """At the entry of one layer keep the share of tokens that got the most attention in the layer before."""
 
     def __init__(self, method: str, depth: int, layer: int | None, share: float, queries: Queries = 1) -> None:
-        at = entry_layer(method, 2 if layer is None else layer, depth)
+        at = entry_layer(method, early_layer(depth) if layer is None else layer, depth)
         self.watch, self.cuts = (at - 1,), (at,)
         self.share = share
         self.queries = queries
@@ -60,6 +61,15 @@ class KeepAttended(Inside):
         """Of tokens with equal attention the earlier stays."""
         kept = most_attended(scores[layer - 1], share_of(len(alive), self.share))
         return kept, hidden[kept]
+
+
+def early_layer(depth: int) -> int:
+    """Layer 2 of 28 at another depth, at least 1: in a shallow model an absolute 2 would leave much of it unpruned.
+
+    >>> early_layer(28), early_layer(5), early_layer(64)
+    (2, 1, 5)
+    """
+    return max(1, round(depth * 2 / 28))
 
 
 def most_attended(scores: Tensor, count: int) -> NDArray[np.int64]:

@@ -180,19 +180,28 @@ def share_out(sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
 def density_peaks(states: Tensor, count: int, neighbours: int) -> NDArray[np.int64]:
     """Centres by DPC-KNN: (n, width) -> ascending indices (count,).
 
+    The centres are the largest `peak_scores`, the earlier first; of fewer centres than `neighbours`, so many
+    neighbours.
+    """
+    return most_attended(peak_scores(states, min(neighbours, count)), count)
+
+
+def peak_scores(states: Tensor, neighbours: int) -> Tensor:
+    """rho * delta of DPC-KNN: (n, width) -> (n,).
+
     Density rho is exp(-mean squared distance, by width, to the `neighbours` nearest, itself among them); delta is the
-    distance to the nearest token of higher density, of equal ones an earlier token counts as denser; the centres are
-    the largest rho * delta, the earlier first.
+    distance to the nearest token of higher density, of equal ones an earlier token counts as denser, and the largest of
+    all distances for the densest.
     """
     distance = torch.cdist(states.float(), states.float(), compute_mode="donot_use_mm_for_euclid_dist")
     distance = distance / states.shape[1] ** 0.5
-    nearest = distance.topk(min(neighbours, count, len(states)), largest=False).values
+    nearest = distance.topk(min(neighbours, len(states)), largest=False).values
     density = (-(nearest**2).mean(dim=1)).exp()
     index = torch.arange(len(states), device=states.device)
     denser = (density[None] > density[:, None]) | ((density[None] == density[:, None]) & (index < index[:, None]))
     delta = distance.masked_fill(~denser, torch.inf).amin(dim=1)
     delta = torch.where(denser.any(dim=1), delta, distance.max())
-    return most_attended(density * delta, count)
+    return density * delta
 
 
 class MergeUnattended(KeepAttended):

@@ -56,8 +56,8 @@ class Metok(Strategy):
     comes the model's newline token, where it has one; it belongs to its event. (2) At the entry of three layers
     (`layers`; default 3, 10 and 19 of 28, in proportion) each event keeps its best tokens by the attention of all text
     after the video in the layer before: first the share `ratio` of key events and half of it elsewhere, then `ratio`
-    and nothing, then nothing at all. (3) `forget`: after the prompt, layers from the first to the last of these lose
-    all visual entries of their cache.
+    and nothing, then nothing at all. (3) `forget`: after the prompt, layers from the first to the last of these keep
+    of their cache's visual entries only those that the last cut left, which by the published shares is none.
 
     boundaries: "features" compares projected frame features, as published; "codec" takes change scores from metadata,
     known before the encoder runs. codec_weight: w, adds the codec's change scores to those of the features, both
@@ -301,6 +301,7 @@ class EventPruning(Inside):
         self.watch = tuple(layer - 1 for layer in cuts)
         self.forget = tuple(range(cuts[0], cuts[2])) if forget else ()
         self.shares = {layer: shares[2 * step : 2 * step + 2] for step, layer in enumerate(cuts)}
+        self._survivors = np.zeros(0, np.int64)
 
     def cut(
         self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
@@ -316,7 +317,13 @@ class EventPruning(Inside):
             count = quota(len(members), key_share if is_key else other_share)
             kept.append(np.sort(members[np.argsort(-attention[members], kind="stable")[:count]]))
         chosen = np.concatenate(kept)
+        if layer == self.cuts[-1]:
+            self._survivors = alive[chosen]
         return chosen, hidden[chosen]
+
+    def remember(self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor]) -> NDArray[np.int64]:
+        """Those that the last cut left: none by the published shares, all where `quotas` prune nothing."""
+        return np.flatnonzero(np.isin(alive, self._survivors))
 
 
 def _proportional(depth: int) -> tuple[int, ...]:

@@ -36,17 +36,29 @@ ROWS: dict[str, Method] = {
     "random": Method(
         "RandomKeep", "random_keep", "control: tokens drawn with a seed, before the model or at one of its layers"
     ),
+    "replenish": Method(
+        "Replenish", "replenish", "places that changed or were not seen for long, by the bitstream; the project's own"
+    ),
     "metom": Method(
         "Metom", "metom.metom", "merges where the codec found nothing new, before, after and inside (MeToM)"
     ),
     "metok": Method("Metok", "metok", "events decide how finely frames are seen, attention what stays (METok)"),
     "evs": Method("Evs", "evs", "tokens that differ most from the frame before (EVS)"),
-    "fastv": Method("FastV", "fastv", "tokens that the last one looks at, at layer 2 (FastV)"),
-    "tome": Method("Tome", "tome", "bipartite merging of the most similar tokens, at layer 2 (ToMe)"),
+    "fastv": Method("FastV", "fastv", "tokens that the last one looks at, early inside (FastV)"),
+    "tome": Method("Tome", "tome", "bipartite merging of the most similar tokens, early inside (ToMe)"),
     "dycoke": Method("Dycoke", "dycoke", "every fourth frame whole, of the others what differs (DyCoke)"),
-    "sttm": Method("Sttm", "sttm", "quadtrees in space, then links over time, at layer 2 (STTM)"),
+    "sttm": Method("Sttm", "sttm", "quadtrees in space, then links over time, early inside (STTM)"),
     "holitom": Method("Holitom", "holitom", "windows that stand still, vision attention, merging inside (HoliTom)"),
-    "divprune": Method("DivPrune", "divprune", "tokens that are as far from each other as can be (DivPrune)"),
+    "vidcom2": Method("Vidcom2", "vidcom2", "tokens unlike the clip and unlike their frame (VidCom2)"),
+    "divprune": Method("DivPrune", "divprune", "tokens as different from each other as can be (DivPrune)"),
+    "fastvid": Method("Fastvid", "fastvid", "segments, salient tokens, anchors that take in the rest (FastVID)"),
+    "flashvid": Method("Flashvid", "flashvid", "diverse attended tokens, trees over time for the others (FlashVID)"),
+    "visionzip": Method(
+        "Visionzip", "visionzip", "what the vision encoder looks at, and a few for all else (VisionZip)"
+    ),
+    "scissor": Method("Scissor", "scissor", "one token for what hangs together by similarity (LLaVA-Scissor)"),
+    "rlt": Method("Rlt", "rlt", "places whose pixels changed (Run-Length Tokenization)"),
+    "codecsight": Method("Codecsight", "codecsight", "what the codec touched, until the next I picture (CodecSight)"),
 }
 """Name -> row. A new method of this package is one file and one row here; see `codecmeta.compression.plugins` for those
 of others."""

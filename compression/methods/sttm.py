@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from codecmeta.compression.inside import Inside, entry_layer
+from codecmeta.compression.methods.fastv import early_layer
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, share_of
 from codecmeta.decisions.union_find import join_pairs
@@ -40,10 +41,10 @@ class Sttm(Strategy):
     the highest that bisection finds to leave at most this share of its tokens; the paper has no such thing.
 
     tau_s, tau_t: lowest cosine in space and in time. budget: None for thresholds. layer: at the entry of which layer of
-    the language model, default 2 (0: before the model). root: pyramid levels to go down from the coarsest, whose
-    shorter side is at most 2, before testing. paper_compat: where a grid has an odd side, border cells have fewer than
-    four children; the published code then also compares the frame's top left token of the finer level, in place of each
-    child that does not exist.
+    the language model, default 2 of 28 in proportion (0: before the model). root: pyramid levels to go down from the
+    coarsest, whose shorter side is at most 2, before testing. paper_compat: where a grid has an odd side, border cells
+    have fewer than four children; the published code then also compares the frame's top left token of the finer level,
+    in place of each child that does not exist.
     """
 
     name: ClassVar[str] = "sttm"
@@ -61,15 +62,10 @@ class Sttm(Strategy):
         if self.root < 0:
             raise ValueError(f"root must be at least 0; got {self.root}")
 
-    @property
-    def at(self) -> int:
-        """At the entry of which layer tokens merge."""
-        return 2 if self.layer is None else self.layer
-
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """What enters the model: everything, or at layer 0, at most everything or the budget."""
         plan = super().plan(layout)
-        if self.at:
+        if self.layer != 0:
             return plan
         total = None if self.budget is None else share_of(layout.tokens_full, self.budget)
         slots = np.ones((layout.frames, layout.tokens_per_frame), bool)
@@ -82,7 +78,10 @@ class Sttm(Strategy):
 
     def inside(self, depth: int) -> Inside | None:
         """Merge at a layer's entry."""
-        return None if self.at == 0 else MergeTree(self, entry_layer("sttm", self.at, depth))
+        if self.layer == 0:
+            return None
+        at = early_layer(depth) if self.layer is None else self.layer
+        return MergeTree(self, entry_layer("sttm", at, depth))
 
     def merge(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, NDArray[np.int64]]:
         """(T, N, width) in raster order -> what is left (n, width), and the ascending slots (n,) that it takes."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.compression.inside import Inside, entry_layer
+from codecmeta.compression.methods.fastv import early_layer
 from codecmeta.compression.plan import Reduced
 from codecmeta.compression.strategy import Strategy, share_of
 
@@ -25,11 +26,12 @@ class Tome(Strategy):
     all tokens, merge into the mean of the tokens they stand for. This is "ToMe" of the tables on video models, which
     merge once at layer 2, not in every block of a vision encoder, and without proportional attention.
 
-    budget: share of visual tokens in layer `layer` and all later ones; all of them enter the model. layer: default 2.
-    scrambled: leave the tokens in the order in which each round leaves them, unmerged ones from most to least similar,
-    then those at odd places, as the harness does that the published numbers come from: every token then sits at the
-    position of another. Otherwise a merged token sits where its first member was, and order is preserved. (The harness
-    also numbers positions anew without gaps; here positions of survivors are preserved either way.)
+    budget: share of visual tokens in layer `layer` and all later ones; all of them enter the model; floor(budget n),
+    where the harness rounds up. layer: default 2 of 28 in proportion. scrambled: leave the tokens in the order in which
+    each round leaves them, unmerged ones from most to least similar, then those at odd places, as the harness does that
+    the published numbers come from: every token then sits at the position of another. Otherwise a merged token sits
+    where its first member was, and order is preserved. (The harness also numbers positions anew without gaps; here
+    positions of survivors are preserved either way.)
     """
 
     name: ClassVar[str] = "tome"
@@ -40,7 +42,9 @@ class Tome(Strategy):
     def inside(self, depth: int) -> Inside:
         """Merge once."""
         return Bipartite(
-            entry_layer("tome", 2 if self.layer is None else self.layer, depth), self.budget, self.scrambled
+            entry_layer("tome", early_layer(depth) if self.layer is None else self.layer, depth),
+            self.budget,
+            self.scrambled,
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.models.evaluation.answering import Reply
+from codecmeta.models.evaluation.chance import right_by_chance
 from codecmeta.models.evaluation.dataset import DatasetRow, known_answers
 from codecmeta.models.evaluation.settings import REFERENCE, Setting
 from codecmeta.models.evaluation.statistics import Bootstrap
@@ -44,12 +45,14 @@ def summarise_replies(
     *,
     seed: int = 0,
     draws: int = 5000,
+    chance: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Accuracy of every setting with its difference to the plain model on the same questions, and what it took.
 
     Intervals hold 95 % of the results when videos are drawn anew (`Bootstrap`). A setting with several seeds counts
     every question by the mean over its seeds. replies: by (key of a strategy, `DatasetRow.id`).
-    seed, draws: of the bootstrap.
+    seed, draws: of the bootstrap. chance: seeds that `evaluate` was asked to draw at equal tokens; every setting then
+    has its difference to chance too, as a whole and by stratum.
     """
     videos = {video: number for number, video in enumerate(dict.fromkeys(row.video for row in rows))}
     bootstrap = Bootstrap([videos[row.video] for row in rows], draws, seed)
@@ -61,11 +64,15 @@ def summarise_replies(
     methods = []
     for setting in settings:
         given = [of(key) for key in setting.keys]
-        methods.append(_method(rows, setting, given, [Marks(rows, one) for one in given], plain, bootstrap))
+        drawn = [right_by_chance(rows, key, replies, chance) for key in setting.keys] if chance else []
+        by_chance = np.mean(drawn, axis=0) if drawn else None
+        marks = [Marks(rows, one) for one in given]
+        methods.append(_method(rows, setting, given, marks, plain, bootstrap, by_chance))
     return {
         "questions": len(rows),
         "videos": len(videos),
         "reference": REFERENCE,
+        "chance_seeds": list(chance),
         "bootstrap": {"clusters": "videos", "draws": draws, "seed": seed, "interval": 0.95},
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy", "av")}
         | {"codecmeta": __version__, "python": platform.python_version()},
@@ -80,6 +87,7 @@ def _method(
     marks: Sequence[Marks],
     plain: Marks,
     bootstrap: Bootstrap,
+    by_chance: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     right = np.mean([one.right for one in marks], axis=0)
     lost = right - plain.right
@@ -90,7 +98,7 @@ def _method(
             "questions": int(where.sum()),
             "accuracy": _rounded(bootstrap.interval(right, where)),
             "difference": _rounded(bootstrap.interval(lost, where)),
-        }
+        } | ({} if by_chance is None else {"against_chance": _rounded(bootstrap.interval(right - by_chance, where))})
 
     every = [reply for one in given for reply in one]
     full = sum(reply.tokens_full for reply in every)
@@ -136,7 +144,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     """One line per method and budget."""
     head = [
         "method", "budget", "tokens", "tokens, layer mean", "encoder tokens", "right", "difference to none",
-        "same answer as none", "unparsable", "KV cache, KB", "seconds after decoding",
+        "difference to chance at equal tokens", "same answer as none", "unparsable", "KV cache, KB",
+        "seconds after decoding",
     ]  # fmt: skip
     lines = [head, ["---"] * len(head)]
     for one in result["methods"]:
@@ -149,6 +158,7 @@ def markdown(result: Mapping[str, Any]) -> str:
                 f"{one['share_encoder']:.1%}",
                 percent(one["accuracy"]),
                 points(one["difference"]),
+                points(one["against_chance"]) if "against_chance" in one else "",
                 f"{one['agreement'][0]:.1%}",
                 f"{one['unparsable']:.1%}",
                 f"{one['kv_bytes'] / 1000:.0f}",

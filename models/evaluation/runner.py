@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from codecmeta.compression import Strategy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.models.evaluation.answering import Asked, Reply, replies_to
+from codecmeta.models.evaluation.chance import as_many, for_video
 from codecmeta.models.evaluation.dataset import BadRow, DatasetRow
 from codecmeta.models.evaluation.settings import Setting
 from codecmeta.models.video_model import VideoModel
@@ -84,6 +86,7 @@ def identity(model: VideoModel, frames: int | None, max_new_tokens: int) -> dict
         "weights_sha256": _fingerprint(model),
         "frames": frames,
         "max_new_tokens": max_new_tokens,
+        "masks": "one per video and seed",
     }
 
 
@@ -105,14 +108,16 @@ def evaluate(
     frames: int | None = None,
     timed: int | None = None,
     max_new_tokens: int = 16,
+    chance: Sequence[int] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[BadRow]:
     """Ask what is missing in `answers`. Every video is read once, and all settings take their turn on it. Returns the
     rows without answers: a video that cannot be read, or that a method cannot do, costs its own rows alone.
 
-    timed: on so many of the videos the first question shares nothing with the others and its seconds are noted;
-    default all. progress: called with the number of videos done and their total. Raises ValueError where not
-    one row is left.
+    timed: on so many of the videos the first question shares nothing with the others and its seconds are noted; default
+    all. chance: seeds of random choices that are asked too, with as many tokens as each setting had on that video (see
+    `codecmeta.models.evaluation.chance`). progress: called with the number of videos done and their total. Raises
+    ValueError where not one row is left.
     """
     bad: list[BadRow] = []
     videos: dict[Path, list[DatasetRow]] = {}
@@ -124,17 +129,22 @@ def evaluate(
         left = {
             key: one for key, one in strategies.items() if any((key, row.id) not in answers.replies for row in asked)
         }
-        if left:
+        if left or _chance_left(strategies, asked, answers, chance):
             try:
                 prompts = [row.prompt for row in asked]
                 if not warm:  # compiling and starting count for nobody
                     for strategy in left.values():
-                        replies_to(model, Asked(model, model.clip(video, frames), prompts), strategy)
+                        replies_to(model, Asked(model, model.clip(video, frames), prompts), for_video(strategy, video))
                     warm = True
                 ready = Asked(model, model.clip(video, frames), prompts)
                 on = timed is None or number < timed
                 for key, strategy in left.items():
-                    replies = replies_to(model, ready, strategy, timed=on, max_new_tokens=max_new_tokens)
+                    drawn = for_video(strategy, video)
+                    replies = replies_to(model, ready, drawn, timed=on, max_new_tokens=max_new_tokens)
+                    answers.add(key, asked, replies)
+                for key, strategy in _chance_left(strategies, asked, answers, chance).items():
+                    drawn = for_video(strategy, video)
+                    replies = replies_to(model, ready, drawn, max_new_tokens=max_new_tokens)
                     answers.add(key, asked, replies)
             except (VideoError, CacheError, ValueError) as error:
                 bad += [BadRow(row.line, str(video), " ".join(str(error).split())) for row in asked]
@@ -142,3 +152,12 @@ def evaluate(
     if len(bad) == len(rows):
         raise ValueError(f"not one question could be asked; line {bad[0].line}: {bad[0].reason}")
     return bad
+
+
+def _chance_left(
+    strategies: Mapping[str, Strategy], asked: Sequence[DatasetRow], answers: Answers, seeds: Sequence[int]
+) -> dict[str, Strategy]:
+    """Chance at as many tokens as each strategy took on one video, where that was answered and chance was not."""
+    taken = [answers.replies[key, row.id] for key in strategies for row in asked if (key, row.id) in answers.replies]
+    every: dict[str, Strategy] = dict(as_many(reply, seed) for reply in taken for seed in seeds)
+    return {key: one for key, one in every.items() if any((key, row.id) not in answers.replies for row in asked)}

@@ -247,6 +247,20 @@ def test_only_the_first_stage_keeps_the_cache_whole(model):
     assert session.tokens_kept < session.tokens_full
 
 
+def test_quotas_that_prune_nothing_forget_nothing(model):
+    """Stage 3 keeps what the last cut left: by the published shares nothing, with full quotas everything, and with
+    half of it in the last cut that half, in all layers from the first cut to the last."""
+    text = tiny.BEFORE + 1 + tiny.AFTER  # the model's own newline stays
+    for last, share in ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0)):
+        strategy = Metok(n_events=1, newlines=False, layers=(1, 2, 3), quotas=(1.0,) * 4 + (last, last))
+        with apply(model, strategy, tiny.metadata(), frames=ROWS) as session:
+            tiny.generate(model, tiny.llava_inputs(), new=1)
+        n = session.layer_tokens[0]
+        left = int(np.ceil(share * n))
+        assert session.layer_tokens == [n, n, n, left, left, left]
+        assert session.kv_bytes == (n + 5 * left + 6 * text) * 2 * 2 * 12 * 4
+
+
 def test_with_codec_boundaries_the_number_is_known_before_the_features(model):
     metok = Metok(boundaries="codec", **OPTIONS)
     with apply(model, metok, tiny.metadata(), frames=ROWS) as session:

@@ -294,13 +294,13 @@ def test_quantile_takes_at_most_that_share_of_each_frame():
 def test_equal_densities_are_low_in_raster_order():
     density = np.zeros((1, 10, 10))
     density[0, 9, 9] = 1.0  # a nearly static frame: 99 patches tie
-    labels = merge_regions(density, q=0.2)
+    labels = merge_regions(density, q=0.2, ties="raster")
     assert labels.max() + 1 == 81 and (labels[0, :2] == 0).all()
 
 
 def test_ties_go_by_raster_order_whatever_the_sort_does():
     density = np.random.default_rng(0).integers(0, 3, (6, 27, 27)).astype(np.float32)
-    labels = merge_regions(density, q=0.5, min_keep=0)
+    labels = merge_regions(density, q=0.5, min_keep=0, ties="raster")
     for one, found in zip(density, labels, strict=True):
         lowest = sorted(range(729), key=lambda p: (one.flat[p], p))[:364]
         low = np.isin(np.arange(729), lowest).reshape(27, 27)
@@ -342,3 +342,41 @@ def test_impossible_merges_are_refused():
         merge_regions(density * np.nan)
     with pytest.raises(ValueError, match="finite"):
         merge_regions(density[0])
+
+
+def test_a_window_leaves_keyframes_out_unless_they_are_asked_for():
+    """An I picture among P pictures: its texture, a hundred times the energy, is not change."""
+    rms = np.ones((4, 2, 2)) * np.array([[1, 2], [3, 4]])
+    rms[1] = np.array([[40, 30], [20, 10]])
+    meta = make_metadata([1] * 4, types="PIPP", size=(16, 16), residual=rms)
+    change = (np.square([1.0, 2, 3, 4]) - 1) / 15
+    np.testing.assert_allclose(patch_density(meta, [1], (2, 2), window=True).ravel(), change, atol=1e-6)
+    energy = 3 * np.square([1.0, 2, 3, 4]) + np.square([40.0, 30, 20, 10])
+    texture = (energy - energy.min()) / (energy.max() - energy.min())
+    with_texture = patch_density(meta, [1], (2, 2), window=True, window_intra=True)
+    np.testing.assert_allclose(with_texture.ravel(), texture, atol=1e-6)
+    alone = make_metadata([1] * 4, types="IIII", size=(16, 16), residual=rms)
+    np.testing.assert_allclose(patch_density(alone, [1], (2, 2), window=True).ravel(), texture, atol=1e-6)
+
+
+def test_equal_patches_merge_all_over_the_frame_and_elsewhere_in_the_next():
+    """One loud patch, everything else equal: raster order merges a band at the top of every frame."""
+    density = np.zeros((5, 10, 10), np.float32)
+    density[:, 9, 9] = 1
+    band = merge_regions(density, q=0.2, ties="raster")
+    assert (band[:, :2] == 0).all() and (band.reshape(5, -1).max(axis=1) == 80).all()
+    spread = merge_regions(density, q=0.2)
+    low = np.array([[np.bincount(frame.ravel())[frame] > 1] for frame in spread])[:, 0]
+    assert low.reshape(5, -1).sum(axis=1).tolist() == [19, 20, 20, 20, 20], "the loud patch breaks one tile of four"
+    tokens = spread.reshape(5, -1).max(axis=1) + 1
+    assert (tokens >= 81).all() and (tokens <= 86).all(), "at least four patches share a token"
+    for frame in low:
+        assert max(frame[:5].sum(), frame[5:].sum(), frame[:, :5].sum(), frame[:, 5:].sum()) < 20, "not in one half"
+    assert (np.delete(low.sum(axis=0), 99) >= 1).sum() >= 98, "in five frames everywhere once"
+
+
+def test_ties_decide_only_between_equals():
+    density = np.random.default_rng(3).permutation(100).reshape(1, 10, 10).astype(np.float32)
+    assert (merge_regions(density) == merge_regions(density, ties="raster")).all()
+    with pytest.raises(ValueError, match="ties must be 'spread' or 'raster'; got 'chance'"):
+        merge_regions(density, ties="chance")

@@ -12,9 +12,10 @@ from click.testing import CliRunner  # noqa: E402
 
 from codecmeta import models  # noqa: E402
 from codecmeta.cli.eval import evaluate as command  # noqa: E402
-from codecmeta.compression import make  # noqa: E402
-from codecmeta.models.evaluation import make_settings, read_dataset, summarise_replies  # noqa: E402
+from codecmeta.compression import Layout, RandomKeep, Uniform, make  # noqa: E402
+from codecmeta.models.evaluation import make_settings, match_tokens, read_dataset, summarise_replies  # noqa: E402
 from codecmeta.models.evaluation.answering import Asked, Reply, replies_to  # noqa: E402
+from codecmeta.models.evaluation.chance import as_many, for_video  # noqa: E402
 from codecmeta.models.evaluation.dataset import DatasetRow  # noqa: E402
 from codecmeta.models.evaluation.runner import Answers  # noqa: E402
 from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
@@ -171,6 +172,58 @@ def test_a_summary_counts_what_can_be_counted_by_hand(tmp_path):
     assert random["strata"]["half: 1"]["difference"] == [0, 0, 0]
 
 
+def test_chance_stands_beside_a_method_at_as_many_tokens(tmp_path):
+    """Two questions, 4.4 of 10 tokens per layer: chance with 4, right once in two draws, the method twice."""
+    rows = [DatasetRow(line=n, video=tmp_path / "ab"[n], question="?", answer="x", type="t") for n in (0, 1)]
+    settings = make_settings(["uniform"], [0.5])
+    replies = {(settings[0].keys[0], row.id): Reply("x", 10, 10, 10.0, 4, 4, 1) for row in rows}
+    replies |= {(settings[1].keys[0], row.id): Reply("x", 10, 6, 4.4, 4, 4, 1) for row in rows}
+    for n, seed, text in ((0, 0, "x"), (0, 1, "y"), (1, 0, "y"), (1, 1, "x")):
+        replies[f"chance =4 #{seed}", rows[n].id] = Reply(text, 10, 4, 4.0, 4, 4, 1)
+        replies[f"chance =10 #{seed}", rows[n].id] = Reply("x", 10, 10, 10.0, 4, 4, 1)
+    none, uniform = summarise_replies(rows, settings, replies, chance=(0, 1))["methods"]
+    assert none["against_chance"] == [0, 0, 0] and uniform["against_chance"] == [0.5, 0.5, 0.5]
+    assert "against_chance" not in summarise_replies(rows, settings, replies)["methods"][1]
+
+
+def test_every_video_has_masks_of_its_own(tmp_path):
+    """By its name and the seed, wherever it lies; methods without a seed stay as they are."""
+    draws = {for_video(RandomKeep(seed=seed), tmp_path / name).seed for seed in (0, 1) for name in ("a.mp4", "b.mp4")}
+    assert len(draws) == 4
+    assert for_video(RandomKeep(), tmp_path / "a.mp4") == for_video(RandomKeep(), tmp_path / "x" / "a.mp4")
+    assert for_video(Uniform(), tmp_path / "a.mp4") == Uniform()
+    assert as_many(Reply("x", 256, 76, 57.6, 1, 1, 1), 3) == ("chance =58 #3", RandomKeep(budget=58 / 256, seed=3))
+
+
+def test_chance_with_any_number_of_tokens_has_exactly_so_many():
+    layout = Layout(16, (8, 8), (4, 4))
+    for count in range(1, 257):
+        drawn = as_many(Reply("x", 256, count, float(count), 1, 1, 1), 0)[1]
+        assert drawn.plan(layout).tokens == count
+
+
+# Matching budgets
+
+
+class Halves:
+    """Stands for a split on which a method leaves half of its budget, and never less than a tenth."""
+
+    def share(self, strategy):
+        return max(0.1, strategy.budget / 2)
+
+
+def test_a_budget_is_found_that_leaves_the_share():
+    (setting,) = make_settings(["uniform"], [0.3])[1:]
+    found = match_tokens(Halves(), setting, 0.2)
+    assert found.label == "uniform" and 0.4 - 2**-8 <= found.budget <= 0.4
+    assert [one.budget for one in found.strategies] == [found.budget]
+    assert match_tokens(Halves(), setting, 0.9).budget == 1.0
+    with pytest.raises(ValueError, match=r"'uniform' leaves more than 5.0% of the tokens at any budget"):
+        match_tokens(Halves(), setting, 0.05)
+    with pytest.raises(ValueError, match="'metok' has no budget to match"):
+        match_tokens(Halves(), make_settings(["metok"], [])[1], 0.3)
+
+
 # Rows
 
 
@@ -305,6 +358,23 @@ def test_the_json_says_everything_and_the_table_is_drawn(call, tmp_path):
     assert (tmp_path / "t.md").read_text().count("\n") == 2 + 4
     picture = cv2.imread(str(tmp_path / "p.png"))
     assert (picture == (0, 94, 213)).all(axis=2).sum() > 50  # the first method's colour is on it
+
+
+def test_matched_budgets_and_chance_from_the_command(call, dataset, tmp_path):
+    """merging over time leaves less than the budget: matched, metom keeps what it is asked to, on average"""
+    arguments = ("--method", "metom rpm=false", "--match-tokens", "0.2", "--calibrate-on", dataset)
+    done = call(*arguments, "--reference", "random", "--seed", "5", "--out", tmp_path / "r.json")
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "r.json").read_text())
+    none, metom = result["methods"]
+    assert 0.17 <= metom["share_llm_mean"] <= 0.2 < metom["budget"] and result["chance_seeds"] == [5]
+    assert len(metom["against_chance"]) == 3 and none["against_chance"] == [0, 0, 0]
+    assert "against_chance" in metom["strata"]["clip: 0"]
+    size = (tmp_path / "r.answers.jsonl").stat().st_size
+    assert call(*arguments, "--reference", "random", "--seed", "5", "--out", tmp_path / "r.json").exit_code == 0
+    assert (tmp_path / "r.answers.jsonl").stat().st_size == size, "nothing was asked again"
+    wrong = call("--method", "metom", "--match-tokens", "0.2")
+    assert wrong.exit_code == 2 and "--match-tokens goes with --calibrate-on" in wrong.stderr
 
 
 @pytest.mark.parametrize(

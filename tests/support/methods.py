@@ -12,6 +12,7 @@ IDLE: dict[str, dict[str, Any]] = {
         "layers": (1, 2, 3),
     },
     "holitom": {"budget": 1.0, "inner": 0.0},
+    "flashvid": {"budget": 1.0, "inner": 1.0},
 }  # fmt: skip
 """Where a budget of 1.0 alone does not switch everything off."""
 

@@ -1,5 +1,6 @@
 """The compared methods one token, pair or partition at a time, in float64 and plain loops; shares no code with them."""
 
+import math
 from fractions import Fraction
 from itertools import combinations
 
@@ -222,3 +223,231 @@ def merge_one_by_one(hidden, kept):
             into = max(kept, key=lambda i: (cosine(hidden[i], hidden[j]), -i))
             value[into] = (value[into] + hidden[j].double()) / 2
     return torch.stack([value[i] for i in kept])
+
+
+def debts(gains, counts, order):
+    """bool per frame and cell: in every frame all debts grow, and the largest are paid one after the other."""
+    frames, cells = len(gains), len(gains[0])
+    owed, sent = [0.0] * cells, []
+    for t in range(frames):
+        owed = [a + float(b) for a, b in zip(owed, gains[t], strict=True)]
+        paid = []
+        for _ in range(counts[t]):
+            left = [p for p in order if p not in paid]
+            most = max(round(owed[p], 6) for p in left)
+            paid.append(next(p for p in left if round(owed[p], 6) == most))
+        sent.append([p in paid for p in range(cells)])
+        owed = [0.0 if p in paid else one for p, one in enumerate(owed)]
+    return sent
+
+
+def held(tokens, sent):
+    """{slot: value}: a sent token, averaged with the mean of what its place shows until it is sent again."""
+    frames, cells, _ = tokens.shape
+    out = {}
+    for p in range(cells):
+        for t in range(frames):
+            if not sent[t][p]:
+                continue
+            later = []
+            for u in range(t + 1, frames):
+                if sent[u][p]:
+                    break
+                later.append(tokens[u, p].double())
+            own = tokens[t, p].double()
+            out[t * cells + p] = (own + sum(later) / len(later)) / 2 if later else own
+    return dict(sorted(out.items()))
+
+
+def vidcom2(tokens, budget, total=None):
+    """Flat places; with a total, every frame has one token and the rest goes in proportion."""
+    frames, cells, width = tokens.shape
+    flat = tokens.double().flatten(0, 1)
+    spread = [float(((flat[:, c] - flat[:, c].mean()) ** 2).sum()) for c in range(width)]
+    calm = sorted(sorted(range(width), key=lambda c: (spread[c], c))[: width // 2])
+    units = [[x[calm] / x[calm].norm() for x in frame.double()] for frame in tokens]
+    clip_mean = sum(x for frame in units for x in frame) / (frames * cells)
+
+    def near(x, mean):
+        distance = float(((x - mean) ** 2).sum())
+        return sum(math.exp(-distance / (2 * 2.0**power)) for power in range(-3, 2))
+
+    v = [[near(x, clip_mean) for x in frame] for frame in units]
+    f = [[near(x, sum(frame) / cells) for x in frame] for frame in units]
+    u = [-sum(line) / cells for line in v]
+    soft = [math.exp((one - max(u)) / 0.01) for one in u]
+    shares = [min(1.0, budget * (1 + one / sum(soft) - 1 / frames)) for one in soft]
+    if total is None:
+        counts = [max(1, round(share * cells)) for share in shares]
+    else:
+        wanted, full = [0.0] * frames, set()
+        while True:  # who would get more than all of its tokens gets all of them
+            rest = total - cells * len(full) - (frames - len(full))
+            free = sum(shares[t] for t in range(frames) if t not in full)
+            wanted = [float(cells) if t in full else 1 + rest * shares[t] / free for t in range(frames)]
+            over = {t for t in range(frames) if t not in full and wanted[t] > cells}
+            if not over:
+                break
+            full |= over
+        counts = [int(one + 1e-9) for one in wanted]
+        for t in sorted(range(frames), key=lambda t: (counts[t] - wanted[t], t))[: total - sum(counts)]:
+            counts[t] += 1
+    unlike = [[-round(a + b, 6) for a, b in zip(*lines, strict=True)] for lines in zip(v, f, strict=True)]
+    return [t * cells + p for t in range(frames) for p in best_places(unlike[t], counts[t])]
+
+
+def spread_out(tokens, count):
+    """Places of a greedy max-min choice by 1 - cosine."""
+    n = len(tokens)
+    far = [[round(1 - cosine(a, b), 6) for b in tokens] for a in tokens]
+    chosen = [max(range(n), key=lambda j: (min(far[j][i] for i in range(n) if i != j), -j))] if count else []
+    while len(chosen) < count:
+        left = [j for j in range(n) if j not in chosen]
+        chosen.append(max(left, key=lambda j: (min(far[i][j] for i in chosen), -j)))
+    return sorted(chosen)
+
+
+def visionzip(tokens, attention, total, contextual=10 / 64):
+    """{slot: value}."""
+    frames, cells, _ = tokens.shape
+    out = {}
+    for t, count in enumerate(share_out([cells] * frames, total)):
+        few = round(count * contextual)
+        dominant = best_places(attention[t], count - few)
+        rest = [p for p in range(cells) if p not in dominant]
+        targets = rest[:: max(1, len(rest) // few)][:few] if few else []
+        members = {p: [] for p in targets}
+        for p in rest:
+            if p not in targets and targets:
+                members[max(targets, key=lambda q: (cosine(tokens[t, p], tokens[t, q]), -q))].append(tokens[t, p])
+        for p in dominant:
+            out[t * cells + p] = tokens[t, p].double()
+        for p, them in members.items():
+            out[t * cells + p] = tokens[t, p].double() + (sum(x.double() for x in them) / len(them) if them else 0)
+    return dict(sorted(out.items()))
+
+
+def segments(tokens, tau, least):
+    """[(start, stop)] of alike frames."""
+    means = [frame.double().mean(0) for frame in tokens]
+    alike = [round(cosine(a, b), 9) for a, b in zip(means[:-1], means[1:], strict=True)]
+    cuts = {t for t, one in enumerate(alike) if one < tau}
+    cuts |= set(sorted(range(len(alike)), key=lambda t: (alike[t], t))[: least - 1])
+    edges = [0, *(t + 1 for t in sorted(cuts)), len(tokens)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def peaks(states, neighbours):
+    """Density times distance to the next denser state."""
+    n, width = states.shape
+    far = [[float((a.double() - b.double()).norm()) / width**0.5 for b in states] for a in states]
+    rho = [math.exp(-sum(d * d for d in sorted(row)[:neighbours]) / min(neighbours, n)) for row in far]
+    gamma = []
+    for i in range(n):
+        denser = [far[i][j] for j in range(n) if rho[j] > rho[i] or (rho[j] == rho[i] and j < i)]
+        gamma.append(rho[i] * (min(denser) if denser else max(map(max, far))))
+    return gamma
+
+
+def fastvid(tokens, attention, budget, tau=0.9, least=8, contextual=0.4, every=4, neighbours=4, beta=0.6):
+    """{slot: value}."""
+    frames, cells, _ = tokens.shape
+    count = int(budget * cells + 1e-9)
+    pooled = int(count * contextual + 1e-9)
+    salient = [best_places(attention[t], count - pooled) for t in range(frames)]
+    out = {t * cells + p: tokens[t, p].double() for t in range(frames) for p in salient[t]}
+    for start, stop in segments(tokens, tau, least):
+        loose = [(t, p) for t in range(start, stop) for p in range(cells) if p not in salient[t]]
+        anchor_frames = [t for t in range(start, stop) if (stop - 1 - t) % every == 0]
+        for t in anchor_frames:
+            own = [p for p in range(cells) if p not in salient[t]]
+            most = min(len(own), (stop - start) * pooled // len(anchor_frames))
+            anchors = [own[i] for i in best_places(peaks(tokens[t, own], neighbours), most)]
+            members = {p: [] for p in anchors}
+            for u, q in loose if anchors else []:
+                into = max(anchors, key=lambda p: (cosine(tokens[u, q], tokens[t, p]), -p))
+                members[into].append(tokens[u, q].double())
+            for p, them in members.items():
+                weight = max(1 / (len(them) + 1), beta)
+                mean = sum(them) / len(them) if them else tokens[t, p].double()
+                out[t * cells + p] = weight * tokens[t, p].double() + (1 - weight) * mean
+    return dict(sorted(out.items()))
+
+
+def diverse(states, attention, count):
+    n = len(states)
+    far = [[round((1 - cosine(a, b)) * float(w), 9) for b, w in zip(states, attention, strict=True)] for a in states]
+    chosen = [max(range(n), key=lambda j: (min(far[i][j] for i in range(n) if i != j), -j))]
+    while len(chosen) < count:
+        left = [j for j in range(n) if j not in chosen]
+        chosen.append(max(left, key=lambda j: (min(far[i][j] for i in chosen), -j)))
+    return sorted(chosen)
+
+
+def flashvid(tokens, attention, count, selected, tau_t=0.8, tau_s=0.9, least=8, neighbours=7):
+    """{slot: value} of `count` tokens per frame, `selected` of them by diversity."""
+    frames, cells, _ = tokens.shape
+    chosen = [diverse(tokens[t], attention[t], selected) for t in range(frames)]
+    out = {t * cells + p: tokens[t, p].double() for t in range(frames) for p in chosen[t]}
+    for start, stop in segments(tokens, tau_s, least):
+        loose = [[p for p in range(cells) if p not in chosen[t]] for t in range(start, stop)]
+        most = (stop - start) * (count - selected)
+        links = []
+        for t in range(start + 1, stop):
+            for p in loose[t - start]:
+                before = {q: cosine(tokens[t, p], tokens[t - 1, q]) for q in loose[t - 1 - start]}
+                if before and max(before.values()) > tau_t:
+                    q = max(before, key=lambda q: (before[q], -q))
+                    links.append((-round(before[q], 6), (t, p), (t - 1, q)))
+        total = sum(map(len, loose))
+        parent = {child: one for _, child, one in sorted(links)[: max(0, total - most)]}
+        trees = {}
+        for t in range(start, stop):
+            for p in loose[t - start]:
+                root = (t, p)
+                while root in parent:
+                    root = parent[root]
+                trees.setdefault(root, []).append(tokens[t, p].double())
+        roots = {t: sorted(p for u, p in trees if u == t) for t in range(start, stop)}
+        shares = share_out([len(roots[t]) for t in range(start, stop)], most)
+        for t, clusters in zip(range(start, stop), shares, strict=True):
+            means = [sum(trees[t, p]) / len(trees[t, p]) for p in roots[t]]
+            if not clusters:
+                continue
+            if clusters >= len(means):
+                centres = list(range(len(means)))
+            else:
+                centres = best_places(peaks(torch.stack(means), min(neighbours, clusters)), clusters)
+            members = {c: [] for c in centres}
+            for i, mean in enumerate(means):
+                nearest = min(centres, key=lambda c: (i != c, float((mean - means[c]).norm()), c))
+                members[nearest if i not in centres else i].append(mean)
+            for c, them in members.items():
+                out[t * cells + roots[t][c]] = sum(them) / len(them)
+    return dict(sorted(out.items()))
+
+
+def connected(items, tau):
+    """[(slot, mean)] of connected components of (slot, value)s, in order of their first members."""
+    label = list(range(len(items)))
+    alike = [(a, b) for a, b in combinations(range(len(items)), 2) if cosine(items[a][1], items[b][1]) > tau]
+    while any(label[a] != label[b] for a, b in alike):
+        for a, b in alike:
+            label[a] = label[b] = min(label[a], label[b])
+    groups = {}
+    for one, item in zip(label, items, strict=True):
+        groups.setdefault(one, []).append(item)
+    return [(them[0][0], sum(x.double() for _, x in them) / len(them)) for _, them in sorted(groups.items())]
+
+
+def scissor(tokens, tau):
+    """{slot: value}."""
+    frames, cells, _ = tokens.shape
+    items = []
+    for t in range(frames):
+        items += connected([(t * cells + p, tokens[t, p]) for p in range(cells)], tau)
+    left = connected(items, tau)
+    members = [[] for _ in left]
+    for x in tokens.flatten(0, 1):
+        members[max(range(len(left)), key=lambda i: (cosine(x, left[i][1]), -i))].append(x.double())
+    return {slot: (c + sum(them)) / (len(them) + 1) for (slot, c), them in zip(left, members, strict=True)}

@@ -72,20 +72,21 @@ def merge_over_time(
     radius: int | None = None,
     columns: int = 0,
     chain: bool = False,
+    most: int | None = None,
 ) -> Merged:
     """Average pairs of core tokens of different frames whose cosine is above `tau`, most similar pairs first.
 
     Every token enters at most one merge; the result lives in the earlier frame's slot. tokens: (T, N, width). core:
     bool (T, N). span: frames at most this far apart are compared. radius: only cells at most this far apart on the
     grid (Chebyshev; needs `columns`). chain: a token may have one earlier and one later partner, and everything so
-    linked becomes one mean, in the slot of its first member.
+    linked becomes one mean, in the slot of its first member. most: merges at most, the best ones.
     """
     frames, cells, _ = tokens.shape
     home = np.where(core.ravel(), np.arange(frames * cells), -1)
     size = (home >= 0).astype(np.int64)
     flat = tokens.flatten(0, 1)
     left, right = _pairs(tokens, core, tau, span, radius, columns)
-    taken = _match(left, right, frames * cells, chain)
+    taken = _match(left, right, frames * cells, chain)[:most]
     if not len(taken):
         return Merged(home, flat, size)
     left, right = left[taken], right[taken]
@@ -101,6 +102,13 @@ def merge_over_time(
     means = sums[index_of(changed, flat)] / index_of(size[changed], flat)[:, None]
     values[index_of(changed, flat)] = means.to(flat.dtype)
     return Merged(home, values, size)
+
+
+def count_merges(tokens: Tensor, core: NDArray[np.bool_], tau: float) -> int:
+    """How many tokens `merge_over_time` would save between neighbouring frames."""
+    frames, cells, _ = tokens.shape
+    left, right = _pairs(tokens, core, tau, 1, None, 0)
+    return len(_match(left, right, frames * cells, False))
 
 
 def fold(
