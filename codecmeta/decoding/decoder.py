@@ -2,7 +2,9 @@
 
 Frame threads are never used: with them FFmpeg copies the vector and quantiser tables of a delayed H.264 picture while
 another thread still writes them, so a stream with B-frames loses or corrupts some, different ones on each run. Many
-cores are used by decoding several keyframe segments at the same time instead.
+cores are used by decoding several keyframe segments at the same time instead. Where no side data is wanted they are not
+used either: a thread of FFmpeg's that lets go of a packet's number waits for the interpreter's lock, which the thread
+that closes the decoder holds (seen with dav1d; neither ever ends).
 """
 
 from __future__ import annotations
@@ -57,13 +59,11 @@ def decode_segment(
     side_data: bool = True,
     opened: tuple[Any, Any] | None = None,
     only: NDArray[np.bool_] | None = None,
-    threads: int = 1,
 ) -> Iterator[Decoded]:
     """Decode one segment in display order; stop iterating when the frames you need have come.
 
     only: bool (packets,), of a segment that is not linear: the decoder gets these packets and no others, and their
-    frames come; the rest must be such that it can do without (`container.decode_cost`). threads: frame threads of
-    FFmpeg's; pictures are the same with any number, exported side data is not, and takes one.
+    frames come; the rest must be such that it can do without (`container.decode_cost`).
     opened: (container, stream) of `open_video`, from which other segments may have been decoded before, with the same
     `side_data` and the first segment of the file, if any, first; else the file is opened, which for two hours of mp4
     takes as long as decoding a second.
@@ -78,7 +78,7 @@ def decode_segment(
     coming = deque(row_of.values())
     frames = 0
     source = open_video(path, stream) if opened is None else nullcontext(opened)
-    for packet, frame, error in _frames(source, packets, segment, side_data, only, 1 if side_data else threads):
+    for packet, frame, error in _frames(source, packets, segment, side_data, only):
         if segment.linear:
             row: int | None = frames
         else:
@@ -110,7 +110,6 @@ def _frames(
     segment: Segment,
     side_data: bool,
     only: NDArray[np.bool_] | None,
-    threads: int,
 ) -> Iterator[tuple[int, Any, bool]]:
     """(packet index, frame, error): frame is None where error says that a packet could not be decoded."""
     with source as (container, video):
@@ -118,8 +117,8 @@ def _frames(
         if codec.is_open:
             codec.flush_buffers()  # as after a seek: nothing of another segment is left
         else:
-            codec.thread_type = "FRAME" if threads > 1 else "NONE"
-            codec.thread_count = threads
+            codec.thread_type = "NONE"
+            codec.thread_count = 1
             codec.copy_opaque = True
             if side_data:
                 codec.options = {"flags2": "+export_mvs", "export_side_data": "venc_params"}

@@ -54,13 +54,12 @@ def read_pictures(
 
     def decode(segment: Segment) -> dict[int, Any]:
         within = [int(row) for row in rows if segment.linear or row in segment.rows]
-        return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent, threads))
+        return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent))
 
     segments = plan_segments(packets, probe.stream.codec)
     if not segments[0].linear and len(probe.frames) != len(meta.frames):  # the metadata is that of a decoder
         segments = [linear_segment(packets)]
     jobs = cores() if jobs is None else jobs
-    threads = max(1, jobs // max(sum(one.linear or _holds(one, rows) for one in segments), 1))
     try:
         with ThreadPoolExecutor(jobs) as pool:
             parts = list(pool.map(decode, segments))
@@ -88,23 +87,20 @@ def pictures_of(
     rows: Sequence[int],
     transform: Callable[[NDArray[np.uint8]], Any] | None,
     spent: list[float] | array[float],
-    threads: int = 1,
 ) -> Iterator[tuple[int, Any]]:
     """(row, what the transform makes of its displayed picture) for these rows of a segment, ascending, from one
     decoder that gets the fewest packets with which they are what a full decode gives. spent: receives the seconds of
-    each transform. threads: FFmpeg's frame threads. Raises Damage."""
+    each transform. Raises Damage."""
     if not rows:
         return
     wanted, last, only = set(rows), rows[-1], None
-    if segment.linear:
-        threads = 1  # what becomes of a damaged picture depends on them
-    else:
+    if not segment.linear:
         needed = packets.display_order[list(rows)]
         needed += second_fields(packets)[needed]
         only = ~droppable(packets)
         only[needed] = True
         segment = replace(segment, stop=int(needed.max()) + 1)
-    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False, only=only, threads=threads)
+    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False, only=only)
     with closing(decoded):  # type: ignore[type-var]
         for one in decoded:
             if one.row in wanted:

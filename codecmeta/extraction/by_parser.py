@@ -27,8 +27,7 @@ def as_stamped(job: Job, sink: Sink) -> Outcome:
     alone = job.transform is not None or (job.selection != "all" and job.packets.timed)
     if job.transform is not None:
         work = [(one, rows) for one in job.segments if (rows := rows_within(one, keep))]
-        threads = max(1, job.jobs // max(len(work), 1))
-        tasks = [partial(_with_pictures, job, reader, one, rows, threads) for one, rows in work]
+        tasks = [partial(_with_pictures, job, reader, one, rows) for one, rows in work]
     elif alone:
         tasks = [partial(reader.frames, np.flatnonzero(keep).tolist())]
     else:
@@ -66,9 +65,9 @@ def as_delivered(job: Job, sink: Sink) -> Outcome:
     return outcome
 
 
-def _with_pictures(job: Job, reader: Reader, segment: Segment, rows: list[int], threads: int) -> Iterator[FrameSignals]:
+def _with_pictures(job: Job, reader: Reader, segment: Segment, rows: list[int]) -> Iterator[FrameSignals]:
     """The wanted pictures of one segment from its decoder, their signals from their own packets."""
-    images = dict(_pictures(job, segment, rows, threads))
+    images = dict(_pictures(job, segment, rows))
     start = perf_counter()
     for frame in reader.frames(rows):
         frame.image = images.pop(frame.row)
@@ -76,5 +75,5 @@ def _with_pictures(job: Job, reader: Reader, segment: Segment, rows: list[int], 
     job.stages.metadata.append(perf_counter() - start)
 
 
-def _pictures(job: Job, segment: Segment, rows: list[int], threads: int = 1) -> Iterator[tuple[int, object]]:
-    return pictures_of(job.path, job.facts, job.packets, segment, rows, job.transform, job.stages.transform, threads)
+def _pictures(job: Job, segment: Segment, rows: list[int]) -> Iterator[tuple[int, object]]:
+    return pictures_of(job.path, job.facts, job.packets, segment, rows, job.transform, job.stages.transform)

@@ -193,7 +193,7 @@ def fed_and_decoded(path: Path, stream: int, passes: list[NDArray[np.int64]]) ->
     with av.open(str(path)) as container:
         video = container.streams.video[stream]
         codec = video.codec_context
-        codec.thread_type, codec.copy_opaque = "NONE", True
+        codec.thread_type, codec.thread_count, codec.copy_opaque = "NONE", 1, True
         packets = [one for one in container.demux(video) if one.size]
         for one in passes:
             frames = []
