@@ -141,7 +141,7 @@ def _seconds_to_decode(path: Path, passes: list[NDArray[np.int64]], wanted: NDAr
     left = set(wanted.tolist())
     with open_video(path) as (container, video):
         codec = video.codec_context
-        codec.thread_type, codec.copy_opaque = "NONE", True
+        codec.thread_type, codec.thread_count, codec.copy_opaque = "NONE", 1, True
         kept = [packet for packet in container.demux(video) if packet.size]
         for one in passes:
             frames = []

@@ -22,7 +22,8 @@ def sizes_as_decoded(path: Path) -> list[int]:
     order: list[int] = []
     with av.open(str(path)) as container:
         video = container.streams.video[0]
-        video.codec_context.thread_type, video.codec_context.copy_opaque = "NONE", True
+        context = video.codec_context
+        context.thread_type, context.thread_count, context.copy_opaque = "NONE", 1, True
         for packet in container.demux(video):
             if packet.size:
                 packet.opaque = (len(sizes),)
