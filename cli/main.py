@@ -23,4 +23,5 @@ def main() -> None:
 
 
 for _command in (evaluate, events, extract, frames, methods, run, show):
+    _command.context_settings["help_option_names"] = ["-h", "--help"]  # also where one is called without the group
     main.add_command(_command)

@@ -57,8 +57,8 @@ def read_pictures(
         return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent))
 
     segments = plan_segments(packets, probe.stream.codec)
-    if not segments[0].linear and len(probe.frames) != len(meta.frames):  # the metadata is that of a decoder
-        segments = [linear_segment(packets)]
+    if not segments[0].linear and len(probe.frames) != len(meta.frames) and meta.frames.corrupt.any():
+        segments = [linear_segment(packets)]  # a damaged file, whose metadata is that of a decoder
     jobs = cores() if jobs is None else jobs
     try:
         with ThreadPoolExecutor(jobs) as pool:
@@ -67,10 +67,10 @@ def read_pictures(
         parts = [decode(linear_segment(packets))]
     pictures = {row: picture for part in parts for row, picture in part.items()}
     missing = [int(row) for row in rows if row not in pictures]
-    if missing:
+    if missing or (not segments[0].linear and len(probe.frames) != len(meta.frames)):
         raise VideoError(
-            f"{path}: the metadata lists {len(meta.frames)} frames, of which row {missing[0]} did not come out; "
-            "read the metadata again"
+            f"{path}: shows {len(probe.frames)} frames, the metadata lists {len(meta.frames)}"
+            f"{f', of which row {missing[0]} did not come out' if missing else ''}; read the metadata again"
         )
     if seconds is not None:
         end = perf_counter()

@@ -83,7 +83,7 @@ def test_the_video_is_decoded_once_whatever_is_compared(call, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, reason",
     [
-        (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, metom, metok"),
+        (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, replenish, metom, metok"),
         (["--method", "metmo"], "no method 'metmo'; did you mean 'metom'?; there are"),
         (["--set", "tau=2"], "method 'metom': option tau has no effect (it needs rpm=true and tau_mode=fixed)"),
         (["--set", "matm_layer=2"], "method 'metom': option matm_layer has no effect (it needs matm=true)"),

@@ -452,14 +452,14 @@ def test_strategies_from_text():
     )
     assert made == Metom(budget=0.3, tau_mode="target", keep_ids=True, share=0.1)
     for options, reason in [
-        ({"speed": "1"}, "no option 'speed'; it has"),
+        ({"speed": "1"}, "no option 'speed'; did you mean 'seed'"),
         ({"tau_mode": "x"}, "quantile or target or fixed"),
         ({"q": "x"}, "a number"),
         ({"connectivity": "6"}, "4 or 8"),
     ]:
         with pytest.raises(ValueError, match=reason):
             make("metom", options=options)
-    with pytest.raises(ValueError, match="there are: none, uniform, random, metom"):
+    with pytest.raises(ValueError, match="there are: none, uniform, random, replenish, metom"):
         make("magic")
     for budget in (0.0, 1.5):
         with pytest.raises(ValueError, match="more than 0 and at most 1"):

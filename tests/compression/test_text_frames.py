@@ -14,7 +14,7 @@ class Words:
     pad_token_id = 1
 
     def __call__(self, text, add_special_tokens):
-        return type("Ids", (), {"input_ids": [2 + ord(letter) % 30 for letter in text]})
+        return {"input_ids": [2 + ord(letter) % 30 for letter in text]}
 
 
 def test_scores_are_cosines_and_long_questions_are_chunked():
