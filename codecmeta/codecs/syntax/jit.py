@@ -174,7 +174,8 @@ def _link(library: Any) -> None:
     """`CodeLibrary.finalize` without its optimisation and code generation."""
     library._raise_if_finalized()
     for other in dict.fromkeys(library._linking_libraries):
-        library._reload_init.update(other._reload_init)
+        if hasattr(library, "_reload_init"):  # from numba 0.63 on
+            library._reload_init.update(other._reload_init)
         library._final_module.link_in(other._get_module_for_linking(), preserve=True)
     library._finalize_dynamic_globals()
     library._finalized = True
