@@ -102,8 +102,7 @@ def test_the_file_keeps_the_contract(clip: Path, tmp_path: Path) -> None:
 
 
 def test_groups_that_a_codec_cannot_fill_are_absent(made: Path, tmp_path: Path) -> None:
-    hevc = write_clip(made / "absent.mp4", pan(6, (64, 64), (2, 0)), "libx265", {"x265-params": "log-level=none"})
-    extract_to_file(hevc, tmp_path / "c.h5")
+    extract_to_file(write_clip(made / "absent.webm", pan(6, (64, 64), (2, 0)), "libvpx", {}), tmp_path / "c.h5")
     with h5py.File(tmp_path / "c.h5") as file:
         assert set(file) == {"frames", "gops", "residual"}
 
