@@ -108,6 +108,9 @@ def _stream_facts(container: Any, video: Any, first: list[Any]) -> tuple[Stream,
 
 def _decode_one(codec: Any, first: list[Any]) -> Any:
     """The first picture that comes out of the first packets, also of those that an edit list hides."""
+    # one thread: another one that lets go of a packet made of bytes waits for the interpreter's lock, which whoever
+    # closes the decoder holds while it waits for the thread (dav1d; neither ever ends)
+    codec.thread_type, codec.thread_count = "NONE", 1
     try:
         for packet in first:
             fresh = av.Packet(bytes(packet))  # without the flag by which a decoder drops the pictures of hidden packets

@@ -44,7 +44,7 @@ def test_the_type_of_each_slice_is_the_picture_type_of_ffmpeg(container):
     with av.open(BytesIO(data)) as source:
         types = {}
         decoder = source.streams.video[0].codec_context
-        decoder.copy_opaque = True
+        decoder.thread_type, decoder.thread_count, decoder.copy_opaque = "NONE", 1, True
         number = 0
         for packet in source.demux(video=0):
             packet.opaque, number = number, number + 1
