@@ -18,7 +18,7 @@ from codecmeta.extraction.job import Stages
 from codecmeta.extraction.scan import scan
 from codecmeta.record.metadata import Metadata, Probe
 from codecmeta.record.parts import Collector
-from codecmeta.record.selection import Selection, row_numbers, selected
+from codecmeta.record.selection import EstimatedRows, Selection, row_numbers, selected
 
 
 def extract(
@@ -120,6 +120,8 @@ def _selected(
 ) -> tuple[Selection, tuple[Probe, PacketTable] | None]:
     """A selection, and the tables of the file that come with a choice."""
     if isinstance(frames, Choice) and rows is None and times is None:
+        if frames.tables is not None and frames.tables[1].doubt:
+            return EstimatedRows(tuple(frames.rows.tolist()), len(frames.tables[0].frames)), frames.tables
         return selected(rows=frames.rows), frames.tables
     return selected(frames, rows, times, default=default), None
 

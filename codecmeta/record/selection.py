@@ -20,6 +20,14 @@ class Rows:
     values: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class EstimatedRows(Rows):
+    """Rows of a table of `frames` frames that is an estimate: only decoding tells how many there are, and a row means
+    the same share of the way."""
+
+    frames: int
+
+
 Selection = Literal["all", "keyframes"] | int | tuple[float, ...] | Rows
 """Which frames get maps: all, the keyframes, so many evenly spread over time with both ends included, those nearest to
 the given times in seconds, or given rows."""
@@ -84,6 +92,8 @@ def rows_of(selection: int | tuple[float, ...] | Rows, time: NDArray[np.float64]
     Raises ValueError for rows and times outside of the video: the nearest frame would be another one than was asked
     for.
     """
+    if isinstance(selection, EstimatedRows) and selection.frames != len(time):
+        return np.unique(np.array(selection.values, np.int64) * len(time) // selection.frames)
     if isinstance(selection, Rows):
         if selection.values[-1] >= len(time):
             raise ValueError(f"row {selection.values[-1]}: the video has {len(time)} frames, rows 0 to {len(time) - 1}")

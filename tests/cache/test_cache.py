@@ -113,7 +113,7 @@ def test_a_finished_cache_is_kept_and_another_setting_is_an_error(clip: Path, tm
     before = target.stat().st_mtime_ns
     assert extract_to_file(clip, target, frames=4).skipped
     assert target.stat().st_mtime_ns == before
-    with pytest.raises(CacheError, match=r'"frames": 4.*"frames": "all"'):
+    with pytest.raises(CacheError, match=r"made with --frames 4, asked for --frames all"):
         extract_to_file(clip, target)
     assert not extract_to_file(clip, target, overwrite=True).skipped
 
