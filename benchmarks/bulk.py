@@ -183,9 +183,10 @@ def against_decoder(meta: Any, frames: list[dict[str, Any]], sizes: list[int]) -
     if meta.stream.crop != (0, 0) or any(one["size"] != size for one in frames):
         return remarks  # the comparison below is for pictures of one size, without the crop that FFmpeg leaves in
     vectors = quantisers = 0
+    exported = any(one["vectors"] is not None for one in frames)  # FFmpeg has none of HEVC's
     for row, one in enumerate(frames):
         mine = None if meta.motion is None else meta.motion.of(row)
-        if mine is not None and not meta.frames.corrupt[row]:
+        if exported and mine is not None and not meta.frames.corrupt[row]:
             theirs = np.zeros((0, 7), int) if one["vectors"] is None else one["vectors"].copy()
             ours = np.stack([mine[name].astype(int) for name in FIELDS], axis=1)
             theirs[:, 3:5], theirs[:, 5:7] = moved(theirs[:, 3:5], turn, size), theirs[:, 5:7] @ turn

@@ -30,8 +30,11 @@ def _squares(plane: np.ndarray, size: int) -> np.ndarray:
     return (plane.astype(np.float64) ** 2).reshape(rows, size, columns, size).sum((1, 3))
 
 
-def check_energy(picture, residuals: list[np.ndarray], ignored: list[np.ndarray] | None = None) -> Counter:
-    """All blocks of all planes, but those with `ignored` samples; how many of each kind were compared."""
+def check_energy(
+    picture, residuals: list[np.ndarray], ignored: list[np.ndarray] | None = None, rounding: float = 0.51
+) -> Counter:
+    """All blocks of all planes, but those with `ignored` samples; how many of each kind were compared. rounding: grey
+    levels that the two stages of the inverse transform may add."""
     counts: Counter = Counter()
     luma = picture.luma_energy.astype(np.float64)
     rows, columns = luma.shape[0] // 2, luma.shape[1] // 2
@@ -45,7 +48,7 @@ def check_energy(picture, residuals: list[np.ndarray], ignored: list[np.ndarray]
             energy, truth = energy[keep], truth[keep]
         ours, real = np.sqrt(energy / samples), np.sqrt(truth / samples)
         worst = abs(ours - real) - 0.01 * real
-        assert worst.max(initial=0) <= 0.51, (name, np.unravel_index(worst.argmax(), worst.shape), worst.max())
+        assert worst.max(initial=0) <= rounding, (name, np.unravel_index(worst.argmax(), worst.shape), worst.max())
         assert not truth[energy == 0].any(), name  # no energy: the prediction is not changed
         counts[name] += int((truth > 0).sum())
     if len(residuals) == 1:
@@ -100,5 +103,5 @@ def test_energy_of_random_levels():
             picture = sequence.parse(planned.packet)
             coded = coded_of(picture, planes)
             planes[picture.identity], residuals = reconstruct(coded)
-            counts += check_energy(picture, residuals, _overflowing(coded))
+            counts += check_energy(picture, residuals, _overflowing(coded), 0.55)  # dense: the first stage adds
     assert counts["blocks in large transforms"] > 1000 and min(counts["Cb"], counts["Cr"]) > 500, counts
