@@ -35,7 +35,7 @@ def as_many(reply: Reply, seed: int) -> tuple[str, RandomKeep]:
 
 
 def right_by_chance(
-    rows: Sequence[DatasetRow], key: str, replies: Mapping[tuple[str, int], Reply], seeds: Sequence[int]
+    rows: Sequence[DatasetRow], key: str, replies: Mapping[tuple[str, str], Reply], seeds: Sequence[int]
 ) -> NDArray[np.float64]:
     """float64 (questions,): how often chance was right at as many tokens as the strategy `key` took, over the seeds."""
     right = np.zeros((len(seeds), len(rows)))
