@@ -220,12 +220,19 @@ def test_outputs_never_replace_a_video_or_a_cache(tmp_path: Path) -> None:
     link.symlink_to(clip)
     before = clip.read_bytes()
     for option in ("--png", "--html"):
-        for target in (clip, other, link):
+        fitting = link if option == "--png" else tmp_path / "link.html"
+        if not fitting.exists():
+            fitting.symlink_to(clip)
+        folder, nowhere = tmp_path, tmp_path / "no" / f"folder.{option[2:]}"
+        for target, reason in (
+            (clip, f"expected .{option[2:]}"),
+            (other, f"expected .{option[2:]}"),
+            (fitting, "not overwritten"),
+            (folder, f"expected .{option[2:]}"),
+            (nowhere, "cannot be written"),
+        ):
             done = CliRunner().invoke(main, ["show", str(clip), option, str(target)])
-            assert done.exit_code == 1 and "not overwritten" in done.stderr and done.stderr.count("\n") == 1
-        for target, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "folder.png", "cannot be written")):
-            done = CliRunner().invoke(main, ["show", str(clip), option, str(target)])
-            assert done.exit_code == 1 and reason in done.stderr and done.stderr.count("\n") == 1
+            assert done.exit_code == 1 and reason in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert clip.read_bytes() == before and not list(tmp_path.glob(".*.part"))
     assert CliRunner().invoke(main, ["show", str(clip), str(other), "--png", str(tmp_path / "o.png")]).exit_code == 2
     same = CliRunner().invoke(main, ["show", str(clip), "--png", "o.x", "--html", "o.x"])
