@@ -236,4 +236,4 @@ def test_outputs_never_replace_a_video_or_a_cache(tmp_path: Path) -> None:
     assert clip.read_bytes() == before and not list(tmp_path.glob(".*.part"))
     assert CliRunner().invoke(main, ["show", str(clip), str(other), "--png", str(tmp_path / "o.png")]).exit_code == 2
     same = CliRunner().invoke(main, ["show", str(clip), "--png", "o.x", "--html", "o.x"])
-    assert same.exit_code == 2 and "same file" in same.stderr
+    assert same.exit_code == 1 and "expected .png" in same.stderr
