@@ -37,7 +37,8 @@ def work(item: tuple[str, Any]) -> Any:
     elif what == "hog":
         hoard = []
         while True:
-            hoard.append(os.urandom(1 << 20))
+            hoard.append(b"x" * (1 << 20))
+            time.sleep(0.001)
     elif what == "children":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
         Path(value).write_text(f"{os.getpid()} {child.pid}")
