@@ -6,12 +6,11 @@ The clips are encoded on the first run and kept in the folder. Those called natu
 as they are, and mvx_mpeg4_part2.mp4 (1280x720) decoded and encoded again; they are left out, with a line on stderr,
 where the folder of real clips is absent (environment variable CODECMETA_CLIPS). "scan" is the sequential mode with
 everything read: vectors as FFmpeg's rows, QP, bits and residual energy. FFmpeg's vectors and QP are taken as arrays in
-the way `codecmeta.decoding.decoder` takes them. Every run opens the file again, on both sides.
+the way `codecmeta.decoding.exported` takes them. Every run opens the file again, on both sides.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -21,22 +20,13 @@ from typing import Any
 
 import av
 
-from benchmarks.parsing_speed import (
-    alternating,
-    blank_result,
-    file_name,
-    one_by_one,
-    opened,
-    save,
-    say,
-    seek_and_decode,
-    workers,
-)
+from benchmarks import parsing_speed as speed
+from benchmarks.parsing_speed import opened
 from codecmeta.codecs.h264.motion_vectors import motion_rows
 from codecmeta.codecs.h264.picture import PictureParser
 from codecmeta.codecs.h264.sequence import PictureSequence
 from codecmeta.container.probe import probe_with_packets
-from codecmeta.decoding import decoder
+from codecmeta.decoding.exported import exported_qp, exported_vectors
 from codecmeta.extraction.reader import Reader
 from codecmeta.record.selection import sample_rows
 from tests.support.clips import REAL_CLIPS
@@ -62,8 +52,8 @@ def decode(path: Path, options: dict[str, str]) -> int:
         for frame in container.decode(stream):
             count += 1
             if options:
-                decoder._vectors(frame)
-                decoder._qp(frame)
+                exported_vectors(frame)
+                exported_qp(frame)
     return count
 
 
@@ -89,12 +79,12 @@ def frames_per_second(path: Path) -> dict[str, float]:
         "decode": lambda: decode(path, {}),
         "decode_vectors_qp": lambda: decode(path, EXPORT),
     }
-    return {name: statistics.median(values) for name, values in alternating(ways).items()}
+    return {name: statistics.median(values) for name, values in speed.alternating(ways).items()}
 
 
 def clip(folder: Path, name: str, frames: int = 150, repeat: int = 1, **kwargs: Any) -> Path:
     """An encode of the test pictures at 1280x720, `repeat` times behind itself."""
-    path = folder / f"{file_name(name)}.mp4"
+    path = folder / f"{speed.file_name(name)}.mp4"
     if not path.exists():
         data = encode(size=(1280, 720), frames=frames, **kwargs)
         path.write_bytes(data)
@@ -127,7 +117,7 @@ def natural_clips(folder: Path) -> dict[str, Path]:
         return {}
     found = {}
     for name, options in NATURAL.items():
-        path = found[name] = folder / f"{file_name(name)}.mp4"
+        path = found[name] = folder / f"{speed.file_name(name)}.mp4"
         if path.exists():
             continue
         with av.open(str(source)) as before, av.open(str(path), "w") as after:
@@ -147,7 +137,7 @@ def one_frame(path: Path) -> dict[str, float]:
     with opened(path) as (container, stream):
         packets = [bytes(packet) for packet in container.demux(stream) if packet.size]
         parser = PictureParser(stream.codec_context.extradata)
-    return one_by_one(packets, parser.parse, time.perf_counter)
+    return speed.one_by_one(packets, parser.parse, time.perf_counter)
 
 
 def sampled(path: Path, count: int = 64) -> dict[str, float]:
@@ -160,7 +150,7 @@ def sampled(path: Path, count: int = 64) -> dict[str, float]:
     found = list(Reader(path, probe.stream, packets).frames(rows.tolist()))
     parsing = time.perf_counter() - begin
     assert len(found) == len(rows)
-    decoding = seek_and_decode(path, probe.frames.pts[rows], EXPORT)
+    decoding = speed.seek_and_decode(path, probe.frames.pts[rows], EXPORT)
     return {
         "frames": len(rows),
         "file_seconds": float(probe.frames.time[-1]),
@@ -173,13 +163,8 @@ def sampled(path: Path, count: int = 64) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, default=Path("runs/h264"))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", choices=["scan", "sampled", "workers"])
-    arguments = parser.parse_args()
-    arguments.clips.mkdir(parents=True, exist_ok=True)
-    result = blank_result()
+    arguments = speed.arguments(__doc__, "runs/h264")
+    result = speed.blank_result()
     paths: dict[str, Path] = {}
     if arguments.only in (None, "scan"):
         paths = {name: clip(arguments.clips, name, **kwargs) for name, kwargs in CLIPS.items()}
@@ -192,17 +177,17 @@ def main() -> None:
             fps["kbit_per_frame"] = container.size * 8 / 1000 / container.streams.video[0].frames
         fps |= one_frame(path)
         result["clips"][name] = fps
-        say(name, fps)
+        speed.say(name, fps)
     closed = dict(options="crf=23 x264-params=bframes=3:open-gop=0:keyint=50:min-keyint=50:scenecut=0", gop=50)
     if arguments.only in (None, "sampled"):
         path = clip(arguments.clips, "720p ten minutes", 250, 60, options="crf=23")
         result["sampled"] = sampled(path)
-        say("sampled", result["sampled"])
+        speed.say("sampled", result["sampled"])
     if arguments.only in (None, "workers"):
         path = clip(arguments.clips, "720p closed GoPs", 250, 4, **closed)
-        result["workers"] = workers(path)
-        say("workers", result["workers"])
-    save(result, arguments.json)
+        result["workers"] = speed.workers(path)
+        speed.say("workers", result["workers"])
+    speed.save(result, arguments.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ the file again, on both sides.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -20,17 +19,8 @@ from pathlib import Path
 
 import av
 
-from benchmarks.parsing_speed import (
-    alternating,
-    blank_result,
-    file_name,
-    one_by_one,
-    opened,
-    save,
-    say,
-    seek_and_decode,
-    workers,
-)
+from benchmarks import parsing_speed as speed
+from benchmarks.parsing_speed import opened
 from codecmeta.codecs.hevc.stream import ENTRY_KERNELS, open_stream
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.extraction.reader import Reader
@@ -78,7 +68,7 @@ def frames_per_second(path: Path) -> dict[str, float]:
         "scan": lambda: parse(path, False),
         "signals": lambda: parse(path, True),
     }
-    speeds = alternating(ways)
+    speeds = speed.alternating(ways)
     result = {name: statistics.median(values) for name, values in speeds.items()}
     for name in ("scan", "signals"):
         pairs = zip(speeds[name], speeds["decode"], strict=True)
@@ -98,13 +88,13 @@ def one_frame(path: Path) -> dict[str, float]:
         assert picture is not None
         picture.rms(), picture.qp(), picture.bits()
 
-    return one_by_one(packets, signals, time.thread_time)
+    return speed.one_by_one(packets, signals, time.thread_time)
 
 
 def encoded(folder: Path, name: str, repeat: int = 1) -> Path:
     """A clip of ENCODES, `repeat` times behind itself."""
     source, (width, height), frames, preset, params = ENCODES[name]
-    path = folder / f"{file_name(name)}_{repeat}.mp4"
+    path = folder / f"{speed.file_name(name)}_{repeat}.mp4"
     if path.exists():
         return path
     packets = []
@@ -146,7 +136,7 @@ def sampled(path: Path, count: int = 64) -> dict[str, float]:
     begin = time.perf_counter()
     assert len(list(reader.frames(rows))) == len(found) == len(rows)
     alone = time.perf_counter() - begin
-    decoding = seek_and_decode(path, probe.frames.pts[rows])
+    decoding = speed.seek_and_decode(path, probe.frames.pts[rows])
     return {
         "frames": len(rows),
         "file_seconds": float(probe.frames.time[-1]),
@@ -160,17 +150,12 @@ def sampled(path: Path, count: int = 64) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, default=Path("runs/hevc"))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", choices=["scan", "sampled", "workers"])
-    arguments = parser.parse_args()
+    arguments = speed.arguments(__doc__, "runs/hevc")
     if not REAL_CLIPS.is_dir():
         sys.exit(f"the folder of real clips is not at {REAL_CLIPS}: set CODECMETA_CLIPS")
-    arguments.clips.mkdir(parents=True, exist_ok=True)
     for kernel in ENTRY_KERNELS:
         kernel.prepare()
-    result = blank_result()
+    result = speed.blank_result()
     if arguments.only in (None, "scan"):
         paths = {name: encoded(arguments.clips, name) for name in ENCODES} | {name: REAL_CLIPS / name for name in REAL}
         for name, path in paths.items():
@@ -180,16 +165,16 @@ def main() -> None:
             row["kbit_per_frame"] = sum(sizes) * 8 / 1000 / len(sizes)
             row |= one_frame(path)
             result["clips"][name] = row
-            say(name, row)
-            save(result, arguments.json)
+            speed.say(name, row)
+            speed.save(result, arguments.json)
     if arguments.only in (None, "sampled"):
         result["sampled"] = sampled(encoded(arguments.clips, "720p medium, crf 28", 125))
-        say("sampled", result["sampled"])
-        save(result, arguments.json)
+        speed.say("sampled", result["sampled"])
+        speed.save(result, arguments.json)
     if arguments.only in (None, "workers"):
-        result["workers"] = workers(encoded(arguments.clips, "720p medium, crf 28", 8))
-        say("workers", result["workers"])
-        save(result, arguments.json)
+        result["workers"] = speed.workers(encoded(arguments.clips, "720p medium, crf 28", 8))
+        speed.say("workers", result["workers"])
+        speed.save(result, arguments.json)
 
 
 if __name__ == "__main__":

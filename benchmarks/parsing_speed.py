@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -74,6 +75,17 @@ def workers(path: Path) -> dict[str, float]:
             seconds[jobs].append(time.perf_counter() - begin)
     one, two = statistics.median(seconds[1]), statistics.median(seconds[2])
     return {"one_s": one, "two_s": two, "speedup": one / two}
+
+
+def arguments(description: str, clips: str) -> argparse.Namespace:
+    """Of the command line; clips: where encoded clips are kept, which is made."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--clips", type=Path, default=Path(clips))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", choices=["scan", "sampled", "workers"])
+    found = parser.parse_args()
+    found.clips.mkdir(parents=True, exist_ok=True)
+    return found
 
 
 def file_name(name: str) -> str:
