@@ -35,7 +35,8 @@ class Qwen2VL(Adapter):
         self.find_parts(model)
         config: Any = model.config
         self.keep_ids = True
-        self.tower: Any = model.model.visual
+        inner: Any = model.model
+        self.tower = inner.visual
         self.vision = (self.tower, self.tower.merger)
         self.merge = config.vision_config.spatial_merge_size
         self.pictures = config.vision_config.temporal_patch_size
