@@ -48,6 +48,17 @@ class Adapter(ABC):
     layers: list[nn.Module]
     vision: tuple[nn.Module, nn.Module]
 
+    def find_parts(self, model: nn.Module) -> None:
+        """Set inner, language_model, layers, the two tokens and preferences, by the names that video models of
+        transformers share; for `__init__` of an adapter whose model has them."""
+        whole: Any = model
+        self.inner = whole.model
+        self.language_model = whole.model.language_model
+        self.layers = list(whole.model.language_model.layers)
+        self.video_token = whole.config.video_token_id
+        self.image_token = whole.config.image_token_id
+        self.preferences = getattr(whole.config, "codecmeta", None) or {}
+
     @abstractmethod
     def layout(self, pictures: int, stream: Stream | None) -> Layout | None:
         """The token grid of a clip of so many sampled pictures, None where only the inputs tell. stream gives the size

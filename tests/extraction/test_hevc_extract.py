@@ -11,8 +11,6 @@ import pytest
 
 import codecmeta
 from codecmeta.codecs.hevc.stream import open_stream
-from codecmeta.codecs.protocol import Refused
-from codecmeta.extraction import by_parser
 from tests.support.hevc_encodes import clip, encode
 
 FILES = {
@@ -25,33 +23,6 @@ FILES = {
     "no time stamps": dict(params="bframes=3:keyint=11:scenecut=0:repeat-headers=1", container="hevc"),
     "matroska": dict(params="bframes=2:keyint=11:scenecut=0", container="matroska"),
 }
-
-
-@pytest.fixture
-def written(tmp_path):
-    def write(name: str | None = None, **kwargs) -> Path:
-        kwargs = kwargs or FILES[name]
-        endings = {"mpegts": "ts", "matroska": "mkv", "hevc": "hevc"}
-        path = tmp_path / f"clip.{endings.get(str(kwargs.get('container')), 'mp4')}"
-        path.write_bytes(encode(frames=30, **kwargs))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def by_ffmpeg(monkeypatch):
-    """Extract without the bitstream source."""
-
-    def refuse(*_, **__):
-        raise Refused("a test asks for FFmpeg")
-
-    def extract(path, **kwargs):
-        with monkeypatch.context() as patch:
-            patch.setattr(by_parser, "Reader", refuse)
-            return codecmeta.extract(path, **kwargs)
-
-    return extract
 
 
 def plain(path: Path) -> list:
