@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,19 @@ ENDINGS = {"mpegts": "ts", "matroska": "mkv", "h264": "h264", "hevc": "hevc"}
 
 
 @pytest.fixture
-def written(tmp_path, request):
-    """Writes a clip of 30 pictures by the module's `encode`: one of its FILES, or with other arguments."""
-    encode, files = request.module.encode, request.module.FILES
+def writer(tmp_path):
+    """Makes, of an `encode` and arguments by name, what writes a clip of 30 pictures by a name, or by its arguments."""
 
-    def write(name: str | None = None, **kwargs) -> Path:
-        kwargs = kwargs or files[name]
-        path = tmp_path / f"clip.{ENDINGS.get(str(kwargs.get('container')), 'mp4')}"
-        path.write_bytes(encode(frames=30, **kwargs))
-        return path
+    def of(encode: Callable[..., bytes], files: dict[str, dict]) -> Callable[..., Path]:
+        def write(name: str | None = None, **kwargs) -> Path:
+            kwargs = kwargs or files[name]
+            path = tmp_path / f"clip.{ENDINGS.get(str(kwargs.get('container')), 'mp4')}"
+            path.write_bytes(encode(frames=30, **kwargs))
+            return path
 
-    return write
+        return write
+
+    return of
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from codecmeta.container import fetch
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.extraction import by_parser
 from codecmeta.record.metadata import B, I, P
-from tests.support.h264_encodes import clip
+from tests.support.h264_encodes import clip, encode
 
 FILES = {
     "B-frames": dict(options="x264-params=bframes=3:b-adapt=0"),
@@ -25,6 +25,11 @@ FILES = {
     "no time stamps": dict(options="x264-params=bframes=3:keyint=11:scenecut=0", container="h264", gop=11),
     "matroska": dict(options="x264-params=bframes=2:keyint=11:scenecut=0", container="matroska", gop=11),
 }
+
+
+@pytest.fixture
+def written(writer):
+    return writer(encode, FILES)
 
 
 def check_same_signals(ours, theirs):

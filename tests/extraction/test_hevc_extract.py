@@ -25,6 +25,11 @@ FILES = {
 }
 
 
+@pytest.fixture
+def written(writer):
+    return writer(encode, FILES)
+
+
 def plain(path: Path) -> list:
     """The parsed pictures in display order, by the parser alone."""
     with av.open(str(path)) as container:
