@@ -17,6 +17,7 @@ MODELS = {
     "qwen2": (tiny.qwen, tiny.qwen_inputs),
     "qwen2.5": (lambda **options: tiny.qwen(windowed=True, **options), tiny.qwen_inputs),
     "qwen3": (tiny.qwen3, tiny.qwen3_inputs),
+    "internvl": (tiny.internvl, tiny.internvl_inputs),
 }
 METHODS = [
     RandomKeep(budget=0.5),
