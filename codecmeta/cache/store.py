@@ -182,7 +182,7 @@ class StoredRows:
     """An array in an open cache file, read when it is indexed; `offset` is added to what is stored."""
 
     def __init__(self, dataset: h5py.Dataset, offset: int = 0, dtype: np.dtype | None = None) -> None:
-        self._dataset, self._offset = dataset, offset
+        self.dataset, self.offset = dataset, offset
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype: np.dtype = dataset.dtype if dtype is None else dtype
 
@@ -190,11 +190,11 @@ class StoredRows:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
-        stored = self._dataset[key]
+        stored = self.dataset[key]
         return (
             stored
-            if stored.dtype == self.dtype and not self._offset
-            else (stored.astype(self.dtype) + self._offset).astype(self.dtype)
+            if stored.dtype == self.dtype and not self.offset
+            else (stored.astype(self.dtype) + self.offset).astype(self.dtype)
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

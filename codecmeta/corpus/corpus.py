@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from codecmeta.cache.store import load
-from codecmeta.corpus.handles import Handles
 from codecmeta.corpus.index import Row, read_index
+from codecmeta.corpus.recent import RecentCaches
 from codecmeta.errors import CacheError
 from codecmeta.record.metadata import Metadata
 
@@ -28,8 +28,9 @@ class Corpus(Mapping[str, Metadata]):
     or let it go out of scope.
 
     trusted: the caches do not change and were made by you. Each is then checked once, the first time this object meets
-    it, and the last `handles` stay open, which makes access in any order fast; records are shared and closing one does
-    nothing. Every process that the corpus gets into by fork or pickle opens its own.
+    it; what was used last stays in memory, up to `memory` bytes (half for tables, half for unpacked chunks of vectors
+    and maps), and no file stays open, which makes access in any order fast. Records are shared and closing one does
+    nothing. Every process that the corpus gets into by fork or pickle has a memory of its own.
 
     >>> corpus = Corpus("caches/", trusted=True)
     >>> corpus["a/b.mp4"].residual.values[3]
@@ -37,9 +38,9 @@ class Corpus(Mapping[str, Metadata]):
     Raises CacheError for a folder without an index, KeyError for a video that is not there.
     """
 
-    def __init__(self, folder: str | PathLike[str], *, trusted: bool = False, handles: int = 128) -> None:
+    def __init__(self, folder: str | PathLike[str], *, trusted: bool = False, memory: int = 1 << 30) -> None:
         self.folder = Path(folder)
-        self._handles = Handles(handles) if trusted else None
+        self._recent = RecentCaches(memory) if trusted else None
         rows: dict[str, Row] = {}
         found = False
         for index in read_index(self.folder):
@@ -56,7 +57,7 @@ class Corpus(Mapping[str, Metadata]):
     def __getitem__(self, key: str) -> Metadata:
         """Open the metadata of one video; raises as `codecmeta.load` does."""
         path = self.path(key)
-        return load(path) if self._handles is None else self._handles.get(path)
+        return load(path) if self._recent is None else self._recent.get(path)
 
     def path(self, key: str) -> Path:
         """The cache file of one video."""
@@ -92,6 +93,6 @@ class Corpus(Mapping[str, Metadata]):
 
     def _of(self, keys: Iterable[str]) -> Corpus:
         part = object.__new__(Corpus)
-        part.folder, part.failed, part._handles = self.folder, [], self._handles
+        part.folder, part.failed, part._recent = self.folder, [], self._recent
         part.rows = {key: self.rows[key] for key in keys}
         return part

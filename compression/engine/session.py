@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -32,8 +31,10 @@ from codecmeta.compression.engine.packing import Packing
 from codecmeta.compression.engine.prompt import Prompt, forget
 from codecmeta.compression.engine.proof import check_cache, check_decoder, check_fired, check_layers, check_lengths
 from codecmeta.compression.engine.shortened import (
+    Block,
     Compressed,
     check_prompt,
+    compressed,
     contiguous,
     kept_places,
     put_in_place,
@@ -107,9 +108,9 @@ class Session:
         self._attention: Tensor | None = None
         self._encoded = False
         self._ids: Tensor | None = None
-        self._positioned = False
         self._started = 0.0
-        self._sequences: WeakKeyDictionary[Any, Compressed | None] = WeakKeyDictionary()
+        self._block = Block()
+        self._new = 0
         self._shortened: Compressed | None = None
         self._current: Compressed | None = None
         self._inside: Inside | None = None
@@ -192,6 +193,7 @@ class Session:
                 add(handle)
         add(language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True))
         add(language_model.register_forward_hook(self._after_language_model, with_kwargs=True))
+        add(language_model.register_forward_hook(self._whole_again, always_call=True))
         add(model.register_forward_hook(self._after_model))
 
     def detach(self) -> None:
@@ -199,7 +201,7 @@ class Session:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._packing = None
+        self._packing, self._block.whole = None, False
 
     def _make_plan(self, layout: Layout, pictures: Tensor | None = None) -> Plan:
         start = perf_counter()
@@ -248,18 +250,26 @@ class Session:
     def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         call = names.Call(module, args, kwargs)
         self._ids = call.get("ids")
-        self._positioned = call.get("positions") is not None
 
     def _before_language_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         call = names.Call(module, args, kwargs)
         cache = call.get("cache")
         self.fired.clear()
         ids, self._ids = self._ids, None
-        sequence = None if cache is None else self._sequences.get(cache)
+        sequence = names.noted(cache)
         self._current, self._shortened, self.prompt = sequence, None, None
         if sequence is not None:
-            return self._continue(sequence, call).changed
-        if cache is not None and cache not in self._sequences and names.tokens_in(cache):
+            if sequence.block is not self._block:
+                raise ValueError(
+                    "the cache was filled in another block of apply(); a follow-up question belongs into the block in "
+                    "which the prompt was shortened"
+                )
+            self._new = names.tokens_in(cache) - sequence.held
+            changed = sequence.follow(call, ids, self._new, (self.adapter.video_token, self.adapter.image_token))
+            self._new += call["embeddings"].shape[1]
+            self._block.whole = False
+            return changed.changed
+        if cache is not None and not names.has_note(cache) and names.tokens_in(cache):
             raise ContractError(
                 "a cache that holds tokens to have been filled in this block, by this model, as one object",
                 f"a {type(cache).__name__} with {names.tokens_in(cache)} tokens was never seen before",
@@ -326,7 +336,7 @@ class Session:
         positions, mask = call.get("positions"), call.get("mask")
         positions = torch.arange(length, device=keep.device)[None] if positions is None else positions
         prompt = self._enter(reduced, visual, len(kept))
-        self._shortened = Compressed(keep, length, positions[..., -1:], positions.max(), prompt)
+        self._shortened = compressed(keep, length, positions, self.keep_ids, self._block, prompt)
         positions = positions[..., keep]
         if self.keep_ids and mask is None and cache is None:
             mask = keep.new_ones(1, length)  # without it, gaps in the positions are taken for packed sequences
@@ -348,7 +358,7 @@ class Session:
         positions = every[None] if positions is None else positions
         whole = Reduced(embeddings[0, columns], np.arange(len(columns), dtype=np.int64))
         prompt = self._enter(whole, columns.cpu().numpy(), length)
-        self._shortened = Compressed(every, length, positions[..., -1:], positions.max(), prompt)
+        self._shortened = compressed(every, length, positions, self.keep_ids, self._block, prompt)
         return call.put(positions=positions)
 
     def _enter(self, entered: Reduced, where: NDArray[np.int64], length: int) -> Prompt | None:
@@ -367,34 +377,6 @@ class Session:
         new = torch.arange(prompt.length, total, device=device)
         return torch.cat((prompt.kept(layer, device), new))
 
-    def _continue(self, sequence: Compressed, call: names.Call) -> names.Call:
-        """Tokens after the prompt: positions and mask of the full sequence -> those of the shortened one."""
-        count = call["embeddings"].shape[1]
-        positions, mask = call.get("positions"), call.get("mask")
-        expected = sequence.last + 1 + torch.arange(count, device=sequence.last.device)
-        if positions is None:
-            positions = expected
-        elif not self._positioned:
-            positions = positions + sequence.removed  # counted by the model itself, from the shortened cache
-            if sequence.new == 0 and bool((positions[..., 0] == sequence.largest + 1).all()):
-                expected = expected - sequence.last + sequence.largest  # behind the video's last second, if later
-        if not torch.equal(positions, expected.expand_as(positions)):
-            raise ContractError(
-                "every new token right behind the last one",
-                f"new tokens at positions {positions.flatten().tolist()} do not follow the prompt, which ended at "
-                f"{sequence.last.flatten().tolist()}: the cache holds a shortened prompt and cannot be cut or refilled",
-            )
-        if count > 1 and sequence.prompt is not None and sequence.prompt.inside.forget:
-            raise ValueError(
-                "the cache has forgotten the video in some layers and cannot take a second question; start anew"
-            )
-        sequence.last = positions[..., -1:]
-        sequence.new += count
-        call.put(positions=positions if self.keep_ids else positions - sequence.removed)
-        if mask is not None:
-            call.put(mask=torch.cat((mask[:, sequence.keep], mask[:, sequence.length :]), dim=1))
-        return call
-
     def _after_language_model(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         call = names.Call(module, args, kwargs)
         cache = names.cache_of(output)
@@ -403,21 +385,28 @@ class Session:
             self._prefilling = False
             self.seconds["prefill"] = self._now() - self._started
             self._settle(cache)
-        elif self._current is not None and not self._current.proved:
-            self._prove(self._current, cache, "after the first new token")
+        elif self._current is not None and (not self._current.proved or call["embeddings"].shape[1] > 1):
+            self._prove(self._current, cache, "after new tokens")
             self._current.proved = True
-        if cache is not None:
-            self._sequences.setdefault(cache, None)
+        if cache is not None and not names.has_note(cache):
+            names.note(cache, None)
 
     def _settle(self, cache: Any) -> None:
         """The prompt is through: does the cache hold what was planned?"""
         shortened, self._shortened = self._shortened, None
+        self._new = 0
         if shortened is not None and cache is not None:
-            self._sequences[cache] = shortened
             self._prove(shortened, cache, "after the prompt")
         if self.prompt is not None:
             self._leave(self.prompt, cache)
+        if shortened is not None and cache is not None:
+            shortened.held = names.tokens_in(cache)
+            names.note(cache, shortened)
         self.kv_bytes = names.cache_bytes(cache)
+
+    def _whole_again(self, module: nn.Module, args: Any, output: Any) -> None:
+        """The language model is through, or has failed."""
+        self._block.whole = True
 
     def _prove(self, sequence: Compressed, cache: Any, when: str) -> None:
         """Raise ContractError unless all layers hold what they should, and hooks fired as often as planned."""
@@ -427,7 +416,7 @@ class Session:
             held = [sequence.prompt.held(layer) for layer in range(depth)]
         else:
             held = [len(sequence.keep)] * depth
-        check_lengths(cache, [tokens + sequence.new for tokens in held], when)
+        check_lengths(cache, [tokens + self._new for tokens in held], when)
 
     def _leave(self, prompt: Prompt, cache: Any) -> None:
         """The prompt is through: delete what the method wants forgotten, and note what each layer saw."""

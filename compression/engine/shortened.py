@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,28 +13,97 @@ from torch import Tensor
 
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
+from codecmeta.compression.engine.contract import ContractError
 from codecmeta.compression.engine.prompt import Prompt
 from codecmeta.compression.plan import Plan, Reduced
 
 
 @dataclass
+class Block:
+    """One block of `apply` as the caches know it that were filled there. whole: whether they count tokens just now as
+    the plain model's would, which they do outside the language model, where positions and new tokens are counted."""
+
+    whole: bool = True
+
+
+@dataclass
 class Compressed:
     """One sequence whose prompt was shortened: which of its `length` tokens were kept, its last and its largest
-    position ids, and what happened to it inside the layers. new: tokens that have followed it. proved: whether the
-    first of them was seen to be where it belongs."""
+    position ids, whether kept tokens preserve theirs, what happened to it inside the layers, and the block where that
+    was. It lies in its cache and is copied with it. held: tokens of the prompt in the first layer of the cache.
+    proved: whether the first new token was seen to be where it belongs."""
 
     keep: Tensor
     length: int
     last: Tensor
     largest: Tensor
+    keep_ids: bool
+    block: Block
     prompt: Prompt | None = None
-    new: int = 0
+    held: int = 0
     proved: bool = False
+
+    def __deepcopy__(self, memo: Any) -> Compressed:
+        """For a copy of the cache; the block is the same, and no tensor here is ever written to."""
+        return copy(self)
 
     @property
     def removed(self) -> int:
         """Tokens that the cache lacks."""
         return self.length - len(self.keep)
+
+    def whole_length(self, actual: int) -> int | None:
+        """Tokens of the plain model's cache, where the first layer of this one holds `actual`; None where the cache
+        should say what it has."""
+        return self.length + actual - self.held if self.block.whole else None
+
+    def follow(self, call: names.Call, ids: Tensor | None, new: int, own: tuple[int, int]) -> names.Call:
+        """Tokens after the prompt: positions and mask of the full sequence -> those of the shortened one.
+
+        new: tokens that have followed it already. own: placeholders that stand for video and images. Raises ValueError
+        for what cannot follow, ContractError where the model puts the tokens elsewhere.
+        """
+        count = call["embeddings"].shape[1]
+        if new < 0:
+            raise ValueError("the cache was cut into the prompt, which was shortened as a whole; start anew")
+        if count > 1 and ids is not None and ((ids == own[0]) | (ids == own[1])).any():
+            raise ValueError(
+                "what follows holds placeholders of a video or an image, and the cache has its video already: pass new "
+                "text only, and ask about another video with a cache of its own"
+            )
+        if count > 1 and self.prompt is not None and self.prompt.inside.forget:
+            raise ValueError(
+                "the cache has forgotten the video in some layers and cannot take a second question; start anew"
+            )
+        mask, positions = call.get("mask"), call.get("positions")
+        columns = self.length + new + count
+        if mask is not None and (mask.dim() != 2 or mask.shape[1] != columns):
+            raise ValueError(
+                f"attention_mask is {tuple(mask.shape)}, expected (sequences, {columns}): all {self.length} tokens of "
+                f"the prompt as the plain model has it, {new} that followed, {count} new"
+            )
+        ends = [end + 1 + new + torch.arange(count, device=end.device) for end in (self.last, self.largest)]
+        if positions is None:
+            positions = ends[0]
+        # behind the prompt's last token, or behind the video's last second, if that is later
+        if not any(bool((names.rotated(positions) == end).all()) for end in ends):
+            raise ContractError(
+                "every new token right behind the last one",
+                f"new tokens at positions {positions.flatten().tolist()} do not follow the prompt, which ended at "
+                f"{self.last.flatten().tolist()}, and {new} tokens behind it",
+            )
+        call.put(positions=positions if self.keep_ids else positions - self.removed)
+        if mask is not None:
+            call.put(mask=torch.cat((mask[:, self.keep], mask[:, self.length :]), dim=1))
+        return call
+
+
+def compressed(
+    keep: Tensor, length: int, positions: Tensor, keep_ids: bool, block: Block, prompt: Prompt | None
+) -> Compressed:
+    """What is known when a prompt of `length` tokens with these position ids was shortened to `keep`."""
+    rotated = names.rotated(positions)
+    return Compressed(keep, length, rotated[..., -1:], rotated.max(), keep_ids, block, prompt)
 
 
 def check_prompt(

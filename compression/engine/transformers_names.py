@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from inspect import Parameter, signature
-from typing import Any
+from types import MethodType
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -226,6 +227,11 @@ def combined(angles: Tensor, attention: Any) -> Tensor:
     return torch.cat([one[i % 3] for i, one in enumerate(angles.split(sections, dim=-1))], dim=-1)
 
 
+def rotated(positions: Tensor) -> Tensor:
+    """Position ids as tokens are rotated by: where there are four rows, the first one only counts the tokens."""
+    return positions[1:] if positions.dim() == 3 and len(positions) == 4 else positions
+
+
 def shortened_mask(mask: Tensor, index: Tensor) -> Tensor:
     """Rows and columns of some tokens: of (sequences, tokens), as under flash attention, or (..., queries, keys)."""
     return (mask if mask.dim() == 2 else mask[..., index, :])[..., index]
@@ -282,8 +288,48 @@ def grows(cache: Any) -> bool:
 
 
 def tokens_in(cache: Any) -> int:
-    """Tokens that have passed into a cache."""
-    return int(cache.get_seq_length())
+    """Tokens that the first layer of a cache holds."""
+    return int(type(cache).get_seq_length(cache))
+
+
+NOTE = "codecmeta"
+"""Attribute of a cache that says what was shortened; None where nothing was. It stays with copies of the cache."""
+
+
+class Shortened(Protocol):
+    """What is known of the sequence in a cache that holds less than the sequence has."""
+
+    def whole_length(self, actual: int) -> int | None:
+        """Tokens of the sequence, where the first layer holds `actual`; None where the cache should say what it has."""
+
+
+def note(cache: Any, shortened: Shortened | None) -> None:
+    """Write down in a cache what was shortened. From then on it counts, and is cut, as one of the whole sequence where
+    `shortened` says so: generate() finds the new tokens by the length of the cache, and models number them by it."""
+    setattr(cache, NOTE, shortened)
+    if shortened is not None:
+        cache.get_seq_length = MethodType(_whole_length, cache)
+        cache.crop = MethodType(_crop_whole, cache)
+
+
+def has_note(cache: Any) -> bool:
+    """Whether anything was written down in a cache."""
+    return hasattr(cache, NOTE)
+
+
+def noted(cache: Any) -> Any:
+    """What was written down in a cache, None where there is nothing."""
+    return getattr(cache, NOTE, None)
+
+
+def _whole_length(cache: Any, layer_idx: int = 0) -> int:
+    whole: int | None = noted(cache).whole_length(tokens_in(cache))
+    return int(type(cache).get_seq_length(cache, layer_idx)) if whole is None else whole
+
+
+def _crop_whole(cache: Any, tokens: int) -> None:
+    """Cut to so many tokens of the whole sequence, or (less than 0) take so many of the last ones away."""
+    type(cache).crop(cache, min(0, tokens - cache.get_seq_length()) if tokens > 0 else tokens)
 
 
 def lengths(cache: Any) -> list[int]:

@@ -531,11 +531,11 @@ def test_what_is_moved_to_its_name_is_on_the_disk(clip: Path, tmp_path: Path, mo
     assert moved == [(tmp_path / "a.h5").read_bytes(), (tmp_path / "index.jsonl").read_bytes()]
 
 
-def test_a_trusted_corpus_checks_once_and_keeps_files_open(
+def test_a_trusted_corpus_checks_once_and_reads_what_a_plain_one_reads(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from codecmeta.cache import store
-    from codecmeta.corpus import handles
+    from codecmeta.corpus import recent
 
     call(folder, "-o", tmp_path / "out", "--frames", 2)
     plain = read_all(Corpus(tmp_path / "out"))
@@ -543,20 +543,24 @@ def test_a_trusted_corpus_checks_once_and_keeps_files_open(
     reopened: list[Path] = []
     real = store.check_cache
     monkeypatch.setattr(store, "check_cache", lambda file, path: checked.append(path) or real(file, path))
-    monkeypatch.setattr(handles, "reopen", lambda path: reopened.append(path) or store.reopen(path))
-    corpus = Corpus(tmp_path / "out", trusted=True, handles=2)
+    monkeypatch.setattr(recent, "reopen", lambda path: reopened.append(path) or store.reopen(path))
+    corpus = Corpus(tmp_path / "out", trusted=True)
     with corpus["a.mp4"] as first:
         pass
-    assert corpus["a.mp4"] is first and first.residual.values[0].shape == (4, 4)  # still open
+    assert corpus["a.mp4"] is first and first.residual.values[0].shape == (4, 4)
     for _ in range(2):
         assert read_all(corpus.where(codec="h264")) == plain
-    assert len(checked) == len(set(checked)) == 3 and len(reopened) >= 2
-    assert first.residual.values[1].shape == (4, 4)  # let go by the corpus, not by us
+    assert len(checked) == len(set(checked)) == 3 and not reopened
+    small = Corpus(tmp_path / "out", trusted=True, memory=1)  # room for one thing only
+    for _ in range(2):
+        assert read_all(small) == plain
+    assert len(checked) == 6 and len(reopened) >= 2
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(read_all, (corpus,)) == plain  # a pickle has handles of its own
+        assert pool.apply(read_all, (corpus,)) == plain  # a pickle has a memory of its own
     codecmeta.extract_to_file(folder / "a.mp4", corpus.path("a.mp4"), frames=1, overwrite=True)
-    corpus["b.mp4"], corpus["deep/er/c.mp4"]
     before = len(checked)
     assert corpus["a.mp4"].residual.values.shape[0] == 1 and len(checked) == before + 1  # it is another file
-    with pytest.raises(ValueError, match="handles=0"):
-        Corpus(tmp_path / "out", trusted=True, handles=0)
+    with pytest.raises(CacheError, match="written anew since it was opened"):
+        small["b.mp4"], first.qp.values[0]
+    with pytest.raises(ValueError, match="memory=0"):
+        Corpus(tmp_path / "out", trusted=True, memory=0)
