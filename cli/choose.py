@@ -13,11 +13,10 @@ from typing import Any
 import click
 
 from codecmeta.cli.failure import Failed
-from codecmeta.decisions.choose import POLICIES, TOLERANCE, Policy
+from codecmeta.decisions.choose import TOLERANCE
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.choose import choose_frames, packet_events
-
-_TABLE_POLICIES = tuple(one for one in POLICIES if one != "query")  # the others look at pictures
+from codecmeta.record.selection import TABLE_POLICIES, Policy
 
 
 @click.command(short_help="Choose frames of a video before one is decoded.")
@@ -26,7 +25,7 @@ _TABLE_POLICIES = tuple(one for one in POLICIES if one != "query")  # the others
 @click.option(
     "--choose",
     "policy",
-    type=click.Choice(_TABLE_POLICIES),
+    type=click.Choice(TABLE_POLICIES),
     default="events",
     show_default=True,
     help="How; see above.",

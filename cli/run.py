@@ -17,9 +17,9 @@ from codecmeta.cli.doing import doing
 from codecmeta.cli.failure import Failed, failures
 from codecmeta.cli.method_list import methods_epilog
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
-from codecmeta.decisions.choose import POLICIES, Policy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.warm_up import warm_up
+from codecmeta.record.selection import POLICIES, Policy
 
 
 @click.command(short_help="Answer a question about a video with fewer tokens.", epilog=methods_epilog())
@@ -196,6 +196,7 @@ def _page(video: Path, answers: list[Any]) -> str:
         tokens=layout.tokens,
         view=layout.view,
         budget=f"{answer.method} kept {answer.tokens_kept:,} of {answer.tokens_full:,}",
+        choice=answer.choice,
     )
     return page(view, Report(answer.question, [one.as_dict() for one in answers]))
 

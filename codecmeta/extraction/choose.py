@@ -22,11 +22,9 @@ from codecmeta.container.decode_cost import decode_cost, predicted_seconds
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.decisions.choose import (
-    POLICIES,
     TOLERANCE,
     Candidates,
     Choice,
-    Policy,
     choice_of,
     diverse,
     reasons_of,
@@ -35,6 +33,7 @@ from codecmeta.decisions.events import change_scores
 from codecmeta.decisions.packet_events import PacketEvent, events_of, picture_kinds
 from codecmeta.extraction.read import read
 from codecmeta.record.metadata import Metadata, Probe
+from codecmeta.record.selection import POLICIES, Policy
 
 CACHE_SUFFIX = ".h5"
 

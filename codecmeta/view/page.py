@@ -210,7 +210,7 @@ def _panels(
             break
     cards = []
     for index, picture, file in zip(shown.tolist(), pictures, files, strict=True):
-        caption, residual = captions(view, index)
+        caption, residual, *why = captions(view, index)
         if kept is not None:
             residual = f"{int(kept[index].sum()):,} of {kept[index].size:,} cells kept"
         image = node(
@@ -222,7 +222,7 @@ def _panels(
         )
         share = min(100.0, 100 * view.timeline.budgets[index] / max(view.timeline.capacity, 1))
         meter = node("div", node("i", style=f"width:{share:.1f}%"), class_="meter", aria_hidden="true")
-        text = node("figcaption", node("b", caption), meter, node("span", residual))
+        text = node("figcaption", node("b", caption), meter, *(node("span", text) for text in (residual, *why)))
         cards.append(node("figure", image, text, class_="panel"))
     return node("div", *cards, class_="panels")
 

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codecmeta import extract, probe
+from codecmeta import CacheError, extract, extract_to_file, load, probe, read
 from codecmeta.container.decode_cost import decode_cost
 from codecmeta.container.probe import probe_with_packets
-from codecmeta.decisions.choose import POLICIES
 from codecmeta.decisions.packet_events import running_median
 from codecmeta.extraction.choose import choose_frames, packet_events
-from codecmeta.record.selection import sample_rows
+from codecmeta.record.selection import POLICIES, sample_rows
 from tests.support.clips import pan, real_clip, texture, write_clip
 from tests.support.synthetic import make_metadata
 
@@ -296,3 +295,37 @@ def test_running_median_of_a_straight_line_and_of_a_step() -> None:
     np.testing.assert_allclose(running_median(line, 41)[41:-41], line[41:-41])
     step = np.where(np.arange(200) < 100, 1.0, 3.0)
     assert running_median(step, 21)[[10, 190]].tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("policy", TABLE_POLICIES)
+def test_readers_take_a_policy(tmp_path: Path, policy: str) -> None:
+    """read, extract and the cache mean the frames that choose_frames names, and record how they were asked."""
+    path = write_clip(tmp_path / "clip.mp4", visitor(120, 60, 80), "libx264", X264 | {"g": "30"}, rate=10)
+    expected = choose_frames(path, 6, policy=policy).rows  # type: ignore[arg-type]
+    _, rows, pictures = read(path, 6, policy=policy)  # type: ignore[arg-type]
+    assert rows.tolist() == expected.tolist() and len(pictures) == 6
+    known = extract(path, frames=6, policy=policy)  # type: ignore[arg-type]
+    assert known.residual is not None and known.residual.frame.tolist() == expected.tolist()
+    asked = {"frames": 6, "policy": policy} if policy != "uniform" else 6
+    assert known.settings["frames"] == asked
+    cache = extract_to_file(path, frames=6, policy=policy).path  # type: ignore[arg-type]
+    assert extract_to_file(path, frames=6, policy=policy).skipped  # type: ignore[arg-type]
+    with load(cache) as meta:
+        assert meta.residual is not None and meta.residual.frame.tolist() == expected.tolist()
+    if policy != "uniform":
+        with pytest.raises(CacheError, match=f"made with --frames 6 --choose {policy}, asked for --frames 6;"):
+            extract_to_file(path, frames=6)
+
+
+def test_a_policy_needs_a_number_of_frames(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", visitor(20, 5, 9), "libx264", X264, rate=10)
+    choice = choose_frames(path, 4)
+    for call in (
+        lambda: extract(path, policy="events"),
+        lambda: read(path, rows=[1], policy="events"),
+        lambda: read(path, choice, policy="cheap"),
+        lambda: read(path, 4, policy="query"),
+        lambda: read(path, 4, policy="even"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match="policy='"):
+            call()
