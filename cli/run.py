@@ -99,8 +99,8 @@ def run(
     try:
         with doing("importing torch and transformers"):
             compression, models = libraries()
-        strategy = compression.make(method, budget=budget, options=_pairs(options))
-        check_usage(question, method, compare, text_model, _pairs(options))
+        strategy = compression.make(method, budget=budget, options=option_pairs(options))
+        check_usage(question, method, compare, text_model, option_pairs(options))
         if text_model is not None and choose != "query":
             models.scorable(strategy)
         if not video.exists():
@@ -243,7 +243,7 @@ def _check_torchvision() -> None:
         ) from error
 
 
-def _pairs(options: tuple[str, ...]) -> dict[str, str]:
+def option_pairs(options: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE texts -> {name: value}."""
     pairs = {}
     for option in options:
