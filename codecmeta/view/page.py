@@ -57,13 +57,18 @@ def page(view: Overview, report: Report | None = None) -> str:
         _section("Facts", _facts(view)),
         node("footer", node("p", f"Made by codecmeta {__version__}. This page is one file and asks for nothing else.")),
     ]
+    return document(str(facts["file"]), body)
+
+
+def document(title: str, body: Sequence[Element | None]) -> str:
+    """A whole page, styled, that loads nothing."""
     head = node(
         "head",
         node("meta", charset="utf-8"),
         node("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         node("meta", name="viewport", content="width=device-width, initial-scale=1"),
         node("meta", name="color-scheme", content="light dark"),
-        node("title", f"{facts['file']} - codecmeta"),
+        node("title", f"{title} - codecmeta"),
         node("style", STYLE.read_text(encoding="utf-8")),
     )
     return "<!DOCTYPE html>\n" + render(node("html", head, node("body", node("main", *body)), lang="en")) + "\n"
