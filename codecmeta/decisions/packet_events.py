@@ -77,10 +77,8 @@ def events_of(
         cut = bool(change[max(first - NEAR, 0) : last + NEAR + 1].max() >= CUT)
         stop = float(time[min(last + 1, len(time) - 1)])
         events.append(PacketEvent(float(time[first]), stop, first, last, strength, cut))
-    for row in np.flatnonzero(
-        change >= CUT
-    ).tolist():  # nearer than a second to another event, or spread over a picture
-        if not any(one.first - 1 <= row <= one.last + 1 for one in events):
+    for row in np.flatnonzero(change >= CUT).tolist():  # also where another event is nearer than a second
+        if not any(one.first - NEAR <= row <= one.last + NEAR for one in events):
             stop = float(time[min(row + 1, len(time) - 1)])
             events.append(PacketEvent(float(time[row]), stop, row, row, CLIP[1], True))
     strongest = sorted(events, key=lambda one: -one.strength)[:most]
