@@ -74,11 +74,11 @@ def events_of(
     events = []
     for first, length, strength in found[np.argsort(found[:, 0], kind="stable")].tolist():
         first, last = int(first), int(first + length) - 1
-        cut = bool(change[max(first - NEAR, 0) : last + NEAR + 1].max() >= CUT)
+        cut = bool(change[max(first - NEAR, 0) : first + NEAR + 1].max() >= CUT)
         stop = float(time[min(last + 1, len(time) - 1)])
         events.append(PacketEvent(float(time[first]), stop, first, last, strength, cut))
-    for row in np.flatnonzero(change >= CUT).tolist():  # also where another event is nearer than a second
-        if not any(one.first - NEAR <= row <= one.last + NEAR for one in events):
+    for row in np.flatnonzero(change >= CUT).tolist():  # also inside or near another event
+        if not any(abs(one.first - row) <= NEAR for one in events):
             stop = float(time[min(row + 1, len(time) - 1)])
             events.append(PacketEvent(float(time[row]), stop, row, row, CLIP[1], True))
     strongest = sorted(events, key=lambda one: -one.strength)[:most]
