@@ -105,7 +105,8 @@ def ours(policy: str) -> Way:
 
 
 def pyav(threads: int) -> Way:
-    """One pass: seek where the next frame is behind another keyframe, else decode on."""
+    """One pass: seek where the next frame is behind another keyframe, else decode on. Where the first picture behind a
+    keyframe is later than what is wanted (leading pictures of an open GoP), the keyframe before is taken."""
 
     def read(path: Path, rows: NDArray[np.int64], times: NDArray[np.float64], number: int) -> Frames:
         found = []
@@ -114,18 +115,21 @@ def pyav(threads: int) -> Way:
             stream.codec_context.thread_count = threads
             stream.codec_context.thread_type = "FRAME" if threads > 1 else "NONE"
             base, half = float(stream.time_base or 1), 0.5 / RATE
-            keys = np.array(sorted(one.timestamp for one in stream.index_entries if one.is_keyframe)) * base
+            marks = sorted(one.timestamp for one in stream.index_entries if one.is_keyframe)
             frames, at = container.decode(stream), -1.0
             for time in times.tolist():
-                key = keys[max(int(np.searchsorted(keys, time + half)) - 1, 0)]
-                if key > at + half:
-                    container.seek(int(time / base), stream=stream)
-                    frames = container.decode(stream)
-                for frame in frames:
+                key = max(int(np.searchsorted(marks, (time + half) / base)) - 1, 0)
+                fresh = marks[key] * base > at + half
+                while True:
+                    if fresh:
+                        container.seek(marks[key], stream=stream)
+                        frames = container.decode(stream)
+                    frame = next(one for one in frames if float(one.time) >= time - half)
                     at = float(frame.time)
-                    if at >= time - half:
-                        found.append(frame.to_ndarray(format="rgb24"))
+                    if at <= time + half or key == 0:
                         break
+                    key, fresh = key - 1, True
+                found.append(frame.to_ndarray(format="rgb24"))
         return np.stack(found)
 
     return read

@@ -41,6 +41,7 @@ def video_metadata(source: Choice | Probe | Metadata, rows: ArrayLike | None = N
     """
     from transformers.video_utils import VideoMetadata
 
+    known: Probe | Metadata | None
     if isinstance(source, Choice):
         known, times = source.tables[0] if source.tables else None, source.times
     elif rows is None:
