@@ -106,7 +106,9 @@ def test_sampled_frames_are_those_of_the_whole_vectors_included(name, written):
 def test_workers_change_nothing(name, written, monkeypatch):
     path = written(name)
     one = codecmeta.extract(path, jobs=1)
-    monkeypatch.setattr("codecmeta.extraction.reader.run_length", lambda *_: 1)  # a run for every GoP
+    monkeypatch.setattr(
+        "codecmeta.extraction.reader.runs", lambda segments, *_: [range(i, i + 1) for i in range(len(segments))]
+    )
     two = codecmeta.extract(path, jobs=2)
     np.testing.assert_array_equal(one.motion.vectors, two.motion.vectors)
     np.testing.assert_array_equal(one.motion.distance, two.motion.distance)
