@@ -27,6 +27,7 @@ FAMILY = {
     "qwen2": (tiny.qwen, SHAPED),
     "qwen25": (lambda: tiny.qwen(windowed=True), SHAPED),
     "qwen3": (tiny.qwen3, SHAPED),
+    "internvl": (tiny.internvl, Preprocessing(48, 48)),
 }
 DEPENDS = {"codecsight", "rlt", "scissor", "sttm", "holitom", "fastvid", "metom"}
 """How many tokens these leave by default, only the pictures tell; of metok, where features cut events."""
