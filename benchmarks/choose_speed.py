@@ -17,9 +17,9 @@ import numpy as np
 
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.tables import frame_tables
-from codecmeta.decisions.choose import POLICIES
 from codecmeta.extraction.choose import choose_frames
 from codecmeta.record.metadata import B, I, P, Probe, Stream
+from codecmeta.record.selection import POLICIES
 
 RATE = 30
 GOP = 250

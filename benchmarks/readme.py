@@ -286,6 +286,22 @@ def choose_speed_table(result: dict[str, Any]) -> str:
     return table(["packets", *(f"{policy}, ms" for policy in policies)], rows)
 
 
+def cuts_table(result: dict[str, Any]) -> str:
+    """Detectors of cuts: how well, by encoder, and how fast."""
+    groups = [name for name, value in result["rows"][0].items() if isinstance(value, dict)]
+    rows = [
+        [
+            one["detector"],
+            *(f"{one['all'][what]:.2f}" for what in ("f1", "precision", "recall")),
+            *(f"{one[name]['f1']:.2f}" for name in groups if name != "all"),
+            f"{one['frames_per_second']:,}",
+        ]
+        for one in result["rows"]
+    ]
+    encoders = (f"F1: {name}" for name in groups if name != "all")
+    return table(["detector", "F1", "precision", "recall", *encoders, "frames per processor second"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),
@@ -303,6 +319,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "rare": ("rare.json", rare_table),
     "rare_strata": ("rare.json", rare_strata_table),
     "choose_speed": ("choose_speed.json", choose_speed_table),
+    "cuts": ("cuts.json", cuts_table),
 }
 PAGES = {
     "README.md": ("in_short",),
@@ -310,7 +327,7 @@ PAGES = {
     "docs/numbers.md": ("extract", "cache", "events", "small_model"),
     "docs/comparison.md": ("methods", "replenish", "variants", "strata", "oracle", "signals"),
     "docs/savings.md": ("cost", "stages"),
-    "docs/frames.md": ("rare", "rare_strata", "choose_speed"),
+    "docs/frames.md": ("rare", "rare_strata", "choose_speed", "cuts"),
 }
 
 

@@ -13,11 +13,13 @@ from typing import Any
 import click
 
 from codecmeta.cli.failure import Failed
-from codecmeta.decisions.choose import POLICIES, TOLERANCE, Policy
+from codecmeta.cli.outputs import by_format, check_output, write_outputs
+from codecmeta.decisions.choose import TOLERANCE
+from codecmeta.decisions.packet_events import PacketEvent
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.extraction.choose import choose_frames, packet_events
-
-_TABLE_POLICIES = tuple(one for one in POLICIES if one != "query")  # the others look at pictures
+from codecmeta.extraction.choose import CACHE_SUFFIX, choose_frames, frames_of_events, packet_events
+from codecmeta.extraction.read import read
+from codecmeta.record.selection import TABLE_POLICIES, Policy
 
 
 @click.command(short_help="Choose frames of a video before one is decoded.")
@@ -26,7 +28,7 @@ _TABLE_POLICIES = tuple(one for one in POLICIES if one != "query")  # the others
 @click.option(
     "--choose",
     "policy",
-    type=click.Choice(_TABLE_POLICIES),
+    type=click.Choice(TABLE_POLICIES),
     default="events",
     show_default=True,
     help="How; see above.",
@@ -66,7 +68,11 @@ def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: 
 @click.option("--least", type=click.FloatRange(0), default=3.0, show_default=True, help="Weaker ones are left out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--csv", "as_csv", is_flag=True, help="A line per event: start, stop, first, last, strength, cut.")
-def events(video: Path, most: int, least: float, as_json: bool, as_csv: bool) -> None:
+@click.option(
+    "--exact", is_flag=True, help="Extract the signals of all frames first: slower, and what packets hide is found too."
+)
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with a picture of each event, too.")
+def events(video: Path, most: int, least: float, as_json: bool, as_csv: bool, exact: bool, html: Path | None) -> None:
     """List where something happens in VIDEO (or a cache), in order of time, from packet sizes alone.
 
     Strength is in deviations from what is usual for pictures of the same kind; 4 is rare by chance. A cut is marked as
@@ -74,9 +80,17 @@ def events(video: Path, most: int, least: float, as_json: bool, as_csv: bool) ->
     """
     _one_format(as_json, as_csv)
     try:
-        found = [asdict(one) for one in packet_events(video, most=most, least=least)]
+        if html is not None:
+            if video.suffix == CACHE_SUFFIX:
+                raise ValueError(f"{video}: --html shows pictures, which are in the video; pass that")
+            by_format((html,), (".html",))
+            check_output(html, video)
+        listed = packet_events(video, most=most, least=least, exact=exact)
+        if html is not None:
+            write_outputs({".html": html}, {".html": lambda: _page(video, listed, exact)})
     except (VideoError, CacheError, ValueError, OSError) as error:
         raise Failed(error) from error
+    found = [asdict(one) for one in listed]
     if as_json:
         click.echo(json.dumps({"video": str(video), "events": found}))
     elif as_csv:
@@ -87,6 +101,17 @@ def events(video: Path, most: int, least: float, as_json: bool, as_csv: bool) ->
             click.echo(f"{one['start']:>10.2f} s  to {one['stop']:>10.2f} s  {one['strength']:>6.1f}  {kind}".rstrip())
         if not found:
             click.echo(f"no event of strength {least:g} or more", err=True)
+
+
+def _page(video: Path, listed: list[PacketEvent], exact: bool) -> bytes:
+    """The page of some events, with the cheapest picture of each."""
+    from codecmeta.view.event_page import event_page  # OpenCV, needed for this only
+    from codecmeta.view.panels import shrunk
+
+    pictures = []
+    if listed:
+        pictures = read(video, rows=frames_of_events(video, listed), transform=shrunk)[2]
+    return event_page(video.name, listed, pictures, "all signals" if exact else "packet sizes alone").encode()
 
 
 def _one_format(as_json: bool, as_csv: bool) -> None:

@@ -17,6 +17,7 @@ from codecmeta.cli.failure import Failed
 from codecmeta.cli.outputs import by_format, check_output, write_output
 from codecmeta.cli.summary import duration
 from codecmeta.errors import CacheError, VideoError
+from codecmeta.record.selection import POLICIES, Policy
 
 
 @click.command("eval", short_help="Compare methods on questions about videos.")
@@ -38,6 +39,19 @@ from codecmeta.errors import CacheError, VideoError
 )
 @click.option("--model", default="small", show_default=True, help="As in `codecmeta run`.")
 @click.option("--frames", type=click.IntRange(1), default=None, help="Pictures per video, as in `codecmeta run`.")
+@click.option(
+    "--choose",
+    type=click.Choice(POLICIES),
+    default="uniform",
+    show_default=True,
+    help="How the pictures are chosen, as in `codecmeta run`; answers belong to it.",
+)
+@click.option(
+    "--text-model",
+    default=None,
+    metavar="ID_OR_FOLDER",
+    help="A SigLIP or CLIP model that says for --choose query how well each picture fits the question.",
+)
 @click.option(
     "--seed", "seeds", type=int, multiple=True, help="Of methods that draw by chance; may be repeated. Default: 0 1 2."
 )
@@ -89,6 +103,8 @@ def evaluate(
     budgets: tuple[float, ...],
     model: str,
     frames: int | None,
+    choose: Policy,
+    text_model: str | None,
     seeds: tuple[int, ...],
     options: tuple[str, ...],
     out: Path | None,
@@ -121,6 +137,8 @@ def evaluate(
             raise click.UsageError("--match-tokens goes with --calibrate-on, and takes the place of --budget")
         if note and not (out or as_json):
             raise ValueError("option note has no effect (it needs --output or --json)")
+        if (text_model is not None) != (choose == "query"):
+            raise click.UsageError("--choose query and --text-model go together")
         seeds = seeds or (0, 1, 2)
         chance = seeds if reference == "random" else ()
         settings = evaluation.make_settings(methods, budgets, seeds, options)
@@ -131,11 +149,12 @@ def evaluate(
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
         loaded = models.load(model, device)
+        text = None if text_model is None else models.load_text_image(text_model, device)
         if calibrate_on is not None:
-            split = evaluation.Split(loaded, evaluation.read_dataset(calibrate_on)[0], frames)
+            split = evaluation.Split(loaded, evaluation.read_dataset(calibrate_on)[0], frames, choose, text)
             plain, *others = settings
             settings = [plain, *(evaluation.match_tokens(split, one, s) for one in others for s in match_tokens)]
-        belongs = identity(loaded, frames, max_new_tokens)
+        belongs = identity(loaded, frames, max_new_tokens, choose, text)
         answers = evaluation.Answers(kept, belongs)
         try:
             bad += evaluation.evaluate(
@@ -144,6 +163,8 @@ def evaluate(
                 settings,
                 answers,
                 frames=frames,
+                choose=choose,
+                text_model=text,
                 timed=timed,
                 max_new_tokens=max_new_tokens,
                 chance=chance,

@@ -18,6 +18,7 @@ from codecmeta.corpus.batch import extract_many
 from codecmeta.corpus.index import IndexWriter, Row, index_path
 from codecmeta.corpus.inputs import Layout, Task, find_videos, plan, read_manifest
 from codecmeta.corpus.workers import memory_share
+from codecmeta.record.selection import TABLE_POLICIES
 
 _TIMEOUT = 3600.0  # seconds for one of many videos, where nothing else is asked for
 _OTHER_FORMATS = {".hdf5", ".hdf", ".json", ".jsonl", ".csv", ".txt", ".npz", ".npy", ".parquet", ".png", ".html"}
@@ -101,7 +102,15 @@ class Bytes(click.ParamType):
     type=FrameSelection(),
     default="all",
     show_default=True,
-    help="Frames that get maps: all, the keyframes, or N spread evenly over time.",
+    help="Frames that get maps: all, the keyframes, or N of them.",
+)
+@click.option(
+    "--choose",
+    "policy",
+    type=click.Choice(TABLE_POLICIES),
+    default="uniform",
+    show_default=True,
+    help="Which frames N means: see `codecmeta frames`.",
 )
 @click.option(
     "--details/--no-details",
@@ -161,6 +170,8 @@ def extract(
 
     Exit code 0: all done; 1: at least one video failed; 2: wrong usage; 130: interrupted.
     """
+    if options["policy"] != "uniform" and isinstance(options["frames"], str):
+        raise click.UsageError(f"--choose has no effect on --frames {options['frames']} (it needs a number of frames)")
     try:
         tasks = _tasks(inputs, manifest, null, output, layout, shard)
     except KeyboardInterrupt:

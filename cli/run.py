@@ -18,9 +18,9 @@ from codecmeta.cli.failure import Failed, failures
 from codecmeta.cli.method_list import methods_epilog
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.container.packets import open_video
-from codecmeta.decisions.choose import POLICIES, Policy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.warm_up import warm_up
+from codecmeta.record.selection import POLICIES, Policy
 
 
 @click.command(short_help="Answer a question about a video with fewer tokens.", epilog=methods_epilog())
@@ -100,8 +100,8 @@ def run(
     try:
         with doing("importing torch and transformers"):
             compression, models = libraries()
-        strategy = compression.make(method, budget=budget, options=_pairs(options))
-        check_usage(question, method, compare, text_model, _pairs(options))
+        strategy = compression.make(method, budget=budget, options=option_pairs(options))
+        check_usage(question, method, compare, text_model, option_pairs(options))
         if text_model is not None and choose != "query":
             models.scorable(strategy)
         if not video.exists():
@@ -199,6 +199,7 @@ def _page(video: Path, answers: list[Any]) -> str:
         tokens=layout.tokens,
         view=layout.view,
         budget=f"{answer.method} kept {answer.tokens_kept:,} of {answer.tokens_full:,}",
+        choice=answer.choice,
     )
     return page(view, Report(answer.question, [one.as_dict() for one in answers]))
 
@@ -245,7 +246,7 @@ def _check_torchvision() -> None:
         ) from error
 
 
-def _pairs(options: tuple[str, ...]) -> dict[str, str]:
+def option_pairs(options: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE texts -> {name: value}."""
     pairs = {}
     for option in options:

@@ -16,6 +16,7 @@ from codecmeta.cli.failure import failures
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.container.probe import probe
 from codecmeta.record.facts import summarise
+from codecmeta.record.selection import TABLE_POLICIES, Policy
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: would command the terminal
 
@@ -25,27 +26,47 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: w
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--png", type=click.Path(path_type=Path), help="Draw density, budgets and the timeline into this file.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the same and all facts as a page into this file.")
+@click.option("--frames", type=click.IntRange(1), default=None, help="How many frames are drawn. Default: 8.")
+@click.option(
+    "--choose",
+    type=click.Choice(TABLE_POLICIES),
+    default=None,
+    help="How the frames that are drawn are chosen: see `codecmeta frames`. Default: uniform.",
+)
 @output_option(".png, .html, .json or .txt")
-def show(file: Path, as_json: bool, png: Path | None, html: Path | None, outputs: tuple[Path, ...]) -> None:
+def show(
+    file: Path,
+    as_json: bool,
+    png: Path | None,
+    html: Path | None,
+    frames: int | None,
+    choose: Policy | None,
+    outputs: tuple[Path, ...],
+) -> None:
     """Print a readable summary of FILE, a video or a cache.
 
-    The pictures of a cache come from the video beside it; without it density is drawn over plain grey.
+    The pictures of a cache come from the video beside it; without it density is drawn over plain grey. Chosen frames
+    (--choose) have under them why they were.
     """
     with failures():
         files = by_format(outputs, (".png", ".html", ".json", ".txt"), **{".png": png, ".html": html})
         for output in files.values():
             check_output(output, file)
+        drawn = {".png", ".html"} & files.keys()
+        for name, value in (("--frames", frames), ("--choose", choose)):
+            if value is not None and not drawn:
+                raise click.UsageError(f"{name} has no effect (it needs a picture or page: --png, --html)")
         summary = _of_cache(file) if h5py.is_hdf5(file) or file.suffix == ".h5" else summarise(probe(file))
         texts = {".json": lambda: json.dumps(summary).encode(), ".txt": lambda: _text(summary).encode()}
-        write_outputs(files, {**texts, **(_drawn(file) if {".png", ".html"} & files.keys() else {})})
+        write_outputs(files, {**texts, **(_drawn(file, frames, choose) if drawn else {})})
     click.echo(json.dumps(summary) if as_json else _text(summary))
 
 
-def _drawn(file: Path) -> dict[str, Callable[[], bytes]]:
+def _drawn(file: Path, frames: int | None, choose: Policy | None) -> dict[str, Callable[[], bytes]]:
     """Both pictures from one overview."""
     from codecmeta.view import draw, overview, page  # OpenCV, needed for this only
 
-    view = overview.overview_of_file(file)
+    view = overview.overview_of_file(file, frames or overview.FRAMES, choose or "uniform")
     return {".png": lambda: draw.png(view), ".html": lambda: page.page(view).encode()}
 
 

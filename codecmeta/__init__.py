@@ -82,7 +82,7 @@ __all__ = [
 ]
 
 
-_ROOMS = ("compression", "models")  # need torch; imported when they are first used
+_ROOMS = ("compression", "hf", "models")  # need torch or transformers; imported when they are first used
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,14 @@ class Inside(ABC):
         hidden states. Returns ascending indices into `alive` and the hidden states of these.
         """
 
+    def left(self, layer: int, alive: int) -> int | None:
+        """How many of so many tokens a cut leaves, None where that depends on the tokens."""
+        return None
+
+    def remembered(self, layer: int, alive: int) -> int | None:
+        """How many of so many tokens stay in the cache of a layer of `forget`, None where that depends on them."""
+        return 0
+
     def remember(self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor]) -> NDArray[np.int64]:
         """Which visual tokens stay in the cache of a layer of `forget`: ascending indices into `alive`, none unless
         overridden. Arguments as in `cut`."""

@@ -76,6 +76,36 @@ class Strategy:
         """Whether planning waits for the pictures, see `plan_with`."""
         return False
 
+    @property
+    def counts_from_content(self) -> bool:
+        """Whether how many tokens a plan keeps depends on signals or pixels of the pictures, and not on their number,
+        their size and their packets alone."""
+        return False
+
+    @property
+    def merges_patches(self) -> bool:
+        """Whether how many tokens enter the vision encoder depends on signals or pixels of the pictures."""
+        return False
+
+    def replaces_separators(self, layout: Layout) -> bool:
+        """Whether separators of its own, counted among the tokens, take the place of the model's."""
+        return False
+
+    def expected_layers(self, plan: Plan) -> tuple[list[int], list[int], bool]:
+        """Visual tokens that enter each layer of the language model, those left in its cache behind the prompt, and
+        whether that is what comes out; where it depends on the tokens, what it is at most."""
+        depth, inside, alive, exact = plan.layout.depth, self.inside(plan.layout.depth), plan.tokens, plan.exact
+        entering, held = [], []
+        for layer in range(depth):
+            if inside is not None and layer in inside.cuts:
+                left = inside.left(layer, alive)
+                alive, exact = (alive, False) if left is None else (left, exact)
+            stay = inside.remembered(layer, alive) if inside is not None and layer in inside.forget else alive
+            entering.append(alive)
+            held.append(alive if stay is None else stay)
+            exact = exact and stay is not None
+        return entering, held, exact
+
     def plan_with(
         self, pictures: Tensor, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None
     ) -> Plan:

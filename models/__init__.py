@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from codecmeta.models.answer import Answer
     from codecmeta.models.loading import SMALL, load
     from codecmeta.models.preprocessing import Preprocessing
+    from codecmeta.models.quoting import Quote, quote
     from codecmeta.models.text_image import TextImage, load_text_image
     from codecmeta.models.video_model import VideoModel, scorable
 
@@ -14,14 +15,27 @@ _HOME = {
     "SMALL": "loading",
     "Answer": "answer",
     "Preprocessing": "preprocessing",
+    "Quote": "quoting",
     "TextImage": "text_image",
     "VideoModel": "video_model",
     "load": "loading",
     "load_text_image": "text_image",
+    "quote": "quoting",
     "scorable": "video_model",
 }
 
-__all__ = ["SMALL", "Answer", "Preprocessing", "TextImage", "VideoModel", "load", "load_text_image", "scorable"]
+__all__ = [
+    "SMALL",
+    "Answer",
+    "Preprocessing",
+    "Quote",
+    "TextImage",
+    "VideoModel",
+    "load",
+    "load_text_image",
+    "quote",
+    "scorable",
+]
 
 
 def __getattr__(name: str) -> Any:

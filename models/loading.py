@@ -45,9 +45,9 @@ def load(
     """
     check_device(device)
     try:
-        where = str(_builtin_folder()) if name == SMALL else found(name, [SMALL], revision)
+        where = str(builtin_folder()) if name == SMALL else found(name, [SMALL], revision)
         config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
-        cls = _model_class(config)
+        cls = model_class(config)
         if dtype is None and torch.device(device).type == "cpu":
             dtype = torch.float32
         model = cls.from_pretrained(
@@ -69,7 +69,8 @@ def load(
     return VideoModel(name, model.to(device).eval(), tokenizer, preprocessing, template, note)
 
 
-def _builtin_folder() -> Path:
+def builtin_folder() -> Path:
+    """Where the weights of the built-in model are."""
     spec = find_spec("codecmeta.models.small")
     folder = Path(next(iter(spec.submodule_search_locations or ()))) / "weights" if spec else None
     if folder is None or not (folder / "config.json").exists():
@@ -77,7 +78,7 @@ def _builtin_folder() -> Path:
     return folder
 
 
-def _model_class(config: Any) -> Any:
+def model_class(config: Any) -> Any:
     """The transformers class of a checkpoint, if there is an adapter for it."""
     names = [name for name in config.architectures or () if name in supported()]
     if not names:

@@ -75,9 +75,7 @@ class Preprocessing:
     def resize(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """One picture, uint8 (h, w, 3) -> uint8 (height, width, 3)."""
         if not self.edge:
-            return self._stretch(
-                picture, *((self.height, self.width) if self.height else self.fitting(*picture.shape[:2]))
-            )
+            return self._stretch(picture, *self.shape_of(*picture.shape[:2]))
         short = min(picture.shape[:2])
         picture = self._stretch(picture, *(int(self.edge * side / short) for side in picture.shape[:2]))
         top, left = (picture.shape[0] - self.height) // 2, (picture.shape[1] - self.width) // 2
@@ -95,6 +93,10 @@ class Preprocessing:
             mode = "bilinear" if self.resample == BILINEAR else "bicubic"
             out = interpolate(planes, (height, width), mode=mode, antialias=True, align_corners=False)
         return np.ascontiguousarray(out[0].permute(1, 2, 0).numpy())
+
+    def shape_of(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that a picture of this size becomes."""
+        return (self.height, self.width) if self.height else self.fitting(height, width)
 
     def fitting(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) for a picture whose shape is kept: multiples of `factor` within the pixel limits.

@@ -18,14 +18,14 @@ import codecmeta
 from codecmeta.cache.recognise import check_video
 from codecmeta.compression import Metok, Plain, Session, Strategy, adapter_for, make
 from codecmeta.compression.engine import transformers_names as names
-from codecmeta.decisions.choose import Choice, Policy
+from codecmeta.decisions.choose import Choice
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.models.answer import STAGES, Answer, Clip, Trace, answer_all
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.models.text_image import TextImage
 from codecmeta.record.metadata import Metadata
-from codecmeta.record.selection import sample_rows
+from codecmeta.record.selection import Policy, sample_rows
 
 
 class VideoModel:

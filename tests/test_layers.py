@@ -21,7 +21,7 @@ FLOORS = [
     {"codecmeta.decisions"},
     {"codecmeta.decoding"},
     {"codecmeta.extraction"},
-    {"codecmeta.corpus", "codecmeta.view"},
+    {"codecmeta.corpus", "codecmeta.view", "codecmeta.hf"},
     {"codecmeta.compression.options"},
     {"codecmeta.compression.engine", "codecmeta.compression.methods", "codecmeta.compression"},
     {"codecmeta.models"},

@@ -95,8 +95,13 @@ def _in_words(settings: dict[str, Any], names: list[str]) -> str:
         value = settings.get(name)
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
-        elif isinstance(value, (list, dict)):
-            words.append(f"{len(value)} times" if isinstance(value, list) else f"{len(value['rows'])} rows")
+        elif isinstance(value, list):
+            words.append(f"{len(value)} times")
+        elif isinstance(value, dict):
+            by_policy = "policy" in value
+            words.append(
+                "--frames {frames} --choose {policy}".format(**value) if by_policy else f"{len(value['rows'])} rows"
+            )
         else:
             words.append(f"no --{name}" if value is None else f"--{name} {value}")
     return " ".join(words)

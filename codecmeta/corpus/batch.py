@@ -18,13 +18,14 @@ from codecmeta.corpus.workers import isolated_map
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.to_file import extract_to_file
 from codecmeta.extraction.warm_up import warm_up
-from codecmeta.record.selection import check_jobs, selected
+from codecmeta.record.selection import Policy, check_jobs, selected
 
 
 def extract_many(
     tasks: Sequence[Task],
     *,
     frames: Literal["all", "keyframes"] | int = "all",
+    policy: Policy = "uniform",
     details: bool | None = None,
     stream: int | None = None,
     overwrite: bool = False,
@@ -38,19 +39,20 @@ def extract_many(
     >>> for row in extract_many(plan(find_videos(Path("videos")), Path("caches")), frames=64, jobs=8, timeout=600):
     ...     print(row.key, row.status, row.reason)
 
-    frames, details, stream, overwrite: as for `cache.extract_to_file`. jobs: videos at the same time, each in a worker
-    process; a single task uses them for its keyframe segments instead. timeout, memory_limit: seconds and bytes for one
-    video, see `workers.isolated_map`. isolate: False does the work in this process, where a video that crashes or hangs
-    takes everything with it.
+    frames, policy, details, stream, overwrite: as for `cache.extract_to_file`. jobs: videos at the same time, each in a
+    worker process; a single task uses them for its keyframe segments instead. timeout, memory_limit: seconds and bytes
+    for one video, see `workers.isolated_map`. isolate: False does the work in this process, where a video that crashes
+    or hangs takes everything with it.
 
     What killed runs have left unfinished in the folders of the caches is removed first. However the iterator ends,
     there are only complete caches, and the same call goes on from there.
     """
     check_jobs(jobs)
-    selection = selected(frames)
+    selection = selected(frames, policy=policy)
     for folder in sorted({os.path.dirname(task.cache) or "." for task in tasks}):
         remove_abandoned(folder)
-    options: dict[str, Any] = {"frames": frames, "details": details, "stream": stream, "overwrite": overwrite}
+    options: dict[str, Any] = {"frames": frames, "policy": policy, "details": details, "stream": stream}
+    options["overwrite"] = overwrite
     rest: list[Task] = []
     for task in tasks:
         row = None if overwrite else _finished_row(task, asked(selection, details, stream))

@@ -45,7 +45,7 @@ def extract_on_ray(
     same on every machine. shard_size: videos per task; a task starts one worker, which takes seconds, so that minutes
     of work should follow. timeout, memory_limit: of one video, by default its share of
     four fifths of the machine. concurrency: tasks at the same time, by default one per
-    CPU. options: frames, details, stream, overwrite as for `batch.extract_many`.
+    CPU. options: frames, policy, details, stream, overwrite as for `batch.extract_many`.
 
     What is there already is skipped, so the same call goes on where another one stopped. The index is written as
     Parquet files in `output`/index, one row per video, when all is done, and read by `Corpus`; rows of earlier calls

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,7 @@ from codecmeta.container.packets import PacketTable
 from codecmeta.decisions.block_evidence import block_evidence
 from codecmeta.decisions.packet_events import find_events, frames_per_second, outstanding, picture_kinds
 from codecmeta.record.metadata import Frames, Metadata, Probe, Stream
-from codecmeta.record.selection import sample_rows
-
-Policy = Literal["uniform", "keyframes", "cheap", "events", "query"]
-POLICIES: tuple[Policy, ...] = ("uniform", "keyframes", "cheap", "events", "query")
+from codecmeta.record.selection import Policy, sample_rows
 
 FLOOR_SHARE = 0.25
 """Of the frames of `events`: spread over the whole video, whatever happens."""
@@ -67,6 +64,12 @@ class Choice:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Row -> why it was chosen, in words."""
+        known = zip(self.rows.tolist(), self.why, self.score.tolist(), strict=True)
+        return {row: f"{why} {score:.2f}" if score else why for row, why, score in known}
+
     def as_dict(self) -> dict[str, Any]:
         """Policy, cost, and a list of frames with row, time, why and score, ready for JSON."""
         rows = zip(self.rows.tolist(), self.times.tolist(), self.why, self.score.tolist(), strict=True)
@@ -89,8 +92,8 @@ class Choice:
         )
         head += f": {about}{self.packets_to_decode:,} packets to decode, about {self.predicted_seconds:.2f} s"
         lines = [
-            f"  row {row:>7}  {time:>9.2f} s  {why}" + (f" {score:.2f}" if score else "")
-            for row, time, why, score in zip(self.rows, self.times, self.why, self.score, strict=True)
+            f"  row {row:>7}  {time:>9.2f} s  {why}"
+            for (row, why), time in zip(self.reasons.items(), self.times, strict=True)
         ]
         return "\n".join([head, *lines])
 

@@ -28,6 +28,12 @@ HEADER = 20.0
 FLOOR = 0.12
 """Added to the spread of log sizes: where all packets are equal, one that is an eighth larger is one deviation out."""
 
+NEAR = 2
+"""Rows between a cut and the packets that tell of it: pictures before it are predicted from those behind it."""
+
+CUT = 0.5
+"""A change score (`codecmeta.change_scores`) from which on a new scene begins."""
+
 CLIP = (-2.0, 6.0)
 """Deviations are held within these, so that no single picture outweighs a second of unrest."""
 
@@ -56,21 +62,27 @@ class PacketEvent:
 
 
 def events_of(
-    frames: Frames, change: NDArray[np.floating], kinds: NDArray[np.int64], *, most: int, least: float
+    frames: Frames, score: NDArray[np.float64], change: NDArray[np.floating], *, most: int, least: float
 ) -> list[PacketEvent]:
-    """The events of a frame table in order of time. change: float (n - 1,), `change_scores` of all frames, which tell
-    cuts. kinds: of `picture_kinds`. most, least: as for `codecmeta.packet_events`."""
+    """The events of a frame table in order of time. score: float64 (n,), by how many deviations each picture stands
+    out. change: float (n - 1,), `change_scores` of all frames, which tell cuts. most, least: as for
+    `codecmeta.packet_events`."""
     time = frames.time
-    found = find_events(outstanding(frames, kinds), time, most)
+    found = find_events(score, time, most)
     found = found[found[:, 2] >= least]
     change = np.append(0.0, change)
     events = []
     for first, length, strength in found[np.argsort(found[:, 0], kind="stable")].tolist():
         first, last = int(first), int(first + length) - 1
-        cut = bool(change[max(first - 1, 0) : last + 2].max() >= 0.5)
+        cut = bool(change[max(first - NEAR, 0) : first + NEAR + 1].max() >= CUT)
         stop = float(time[min(last + 1, len(time) - 1)])
         events.append(PacketEvent(float(time[first]), stop, first, last, strength, cut))
-    return events
+    for row in np.flatnonzero(change >= CUT).tolist():  # also inside or near another event
+        if not any(abs(one.first - row) <= NEAR for one in events):
+            stop = float(time[min(row + 1, len(time) - 1)])
+            events.append(PacketEvent(float(time[row]), stop, row, row, CLIP[1], True))
+    strongest = sorted(events, key=lambda one: -one.strength)[:most]
+    return sorted(strongest, key=lambda one: one.first)
 
 
 def picture_kinds(frames: Frames, packets: PacketTable | None = None) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ meta, rows, pictures = codecmeta.read("film.mp4", choice)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -21,20 +21,22 @@ from codecmeta.cache.store import load
 from codecmeta.container.decode_cost import decode_cost, predicted_seconds
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
+from codecmeta.decisions.block_evidence import block_evidence
 from codecmeta.decisions.choose import (
-    POLICIES,
     TOLERANCE,
     Candidates,
     Choice,
-    Policy,
+    activity,
     choice_of,
     diverse,
     reasons_of,
 )
 from codecmeta.decisions.events import change_scores
 from codecmeta.decisions.packet_events import PacketEvent, events_of, picture_kinds
-from codecmeta.extraction.read import read
+from codecmeta.decoding.pictures import cores
+from codecmeta.extraction.read import extract, read
 from codecmeta.record.metadata import Metadata, Probe
+from codecmeta.record.selection import POLICIES, Policy
 
 CACHE_SUFFIX = ".h5"
 
@@ -168,21 +170,40 @@ def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def packet_events(
-    source: str | PathLike[str] | Probe | Metadata, *, most: int = 64, least: float = 3.0
+    source: str | PathLike[str] | Probe | Metadata, *, most: int = 64, least: float = 3.0, exact: bool = False
 ) -> list[PacketEvent]:
-    """The events of a video in order of time, from packet sizes alone.
+    """The events of a video in order of time, from packet sizes alone, or from everything that its codec tells.
 
     >>> [(one.start, one.strength) for one in packet_events("clip.mp4")]
     [(35.5, 6.0)]
 
-    source: a path (best: stream order and packet headers help), a `Probe` or a `Metadata`. most: the strongest so
-    many. least: weaker ones are left out. What ends is an event too, so one thing that comes and goes may be two.
+    source: a path (best: stream order and packet headers help), a `Probe` or a `Metadata`. most: the strongest so many.
+    least: weaker ones are left out. What ends is an event too, so one thing that comes and goes may be two. They are at
+    least a second apart, but for cuts, which are all listed. exact: extract the signals of all frames first, and let
+    bits (or residual) per block, vectors and intra blocks have their say, about events and about cuts; a `Metadata` or
+    a cache must hold them for all frames.
 
     Raises VideoError for what cannot be read, ValueError for limits that make no sense.
     """
     if most < 1 or not least >= 0:
         raise ValueError(f"most={most}, least={least}: expected at least one event and a strength of 0 or more")
     known, video = _open(source)
+    if exact:
+        known = known if isinstance(known, Metadata) else extract(known.path, jobs=cores())
+        if block_evidence(known, picture_kinds(known.frames)) is None:
+            raise ValueError(
+                f"{known.path.name}: exact=True needs residual or bits per block of all frames, and there are none "
+                f"({known.capability.get('residual', {}).get('why', 'not stored')})"
+            )
+        packets = video.packets if len(known.frames) == len(video.frames) else None
+        video = replace(video, frames=known.frames, packets=packets, meta=known)
     change = change_scores(known, np.arange(len(video.frames)))
-    kinds = picture_kinds(video.frames, video.packets)
-    return events_of(video.frames, change, kinds, most=most, least=least)
+    score = activity(video.frames, video.packets, video.meta if exact else None)
+    return events_of(video.frames, score, change, most=most, least=least)
+
+
+def frames_of_events(source: str | PathLike[str] | Probe, events: Sequence[PacketEvent]) -> NDArray[np.int64]:
+    """int64 (events,): for each event the row in it that costs the fewest packets to decode, of equal ones the last."""
+    _, video = _open(source)
+    stretches = [np.arange(one.first, min(one.last + 1, len(video.frames))) for one in events]
+    return np.array([rows[np.lexsort((-rows, video.cost.alone[rows]))[0]] for rows in stretches], np.int64)

@@ -18,8 +18,9 @@ from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Segment, linear_segment, plan_segments
 from codecmeta.container.tables import frame_tables
 from codecmeta.errors import VideoError
+from codecmeta.extraction.wanted import resolved
 from codecmeta.record.metadata import Frames, Gops, Probe, Stream
-from codecmeta.record.selection import Selection, as_setting, rows_of
+from codecmeta.record.selection import ByPolicy, Selection, as_setting, rows_of
 
 Transform = Callable[[NDArray[np.uint8]], Any]
 
@@ -44,11 +45,13 @@ class Stages:
 class Job:
     """A probed video, and what is to be found out about it.
 
-    selection: frames that get maps. details: as for `extract`. jobs: workers. stream: as asked for. transform: what
-    becomes of each wanted picture, None where no picture is wanted.
+    asked: frames that get maps. selection: the same, with rows where a policy picks them. details: as for `extract`.
+    jobs: workers. stream: as asked for. transform: what becomes of each wanted picture, None where no picture is
+    wanted.
     """
 
     path: Path
+    asked: Selection
     selection: Selection
     details: bool
     jobs: int
@@ -72,12 +75,13 @@ class Job:
     ) -> Job:
         """Probe the video, unless its tables are at hand. Raises VideoError."""
         start = perf_counter()
-        probe, packets = tables or probe_with_packets(path, stream=stream)
+        probe, packets = tables = tables or probe_with_packets(path, stream=stream)
+        asked, selection = selection, resolved(selection, tables)
         stages.probe = perf_counter() - start
         facts = probe.stream
         if not (facts.width > 0 and facts.height > 0):
             raise VideoError(f"{path}: the {facts.codec} stream does not say how large its pictures are")
-        return cls(path, selection, details, jobs, stream, transform, probe, packets, stages)
+        return cls(path, asked, selection, details, jobs, stream, transform, probe, packets, stages)
 
     @property
     def facts(self) -> Stream:
@@ -87,7 +91,7 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What was asked for, as records keep it."""
-        return {"frames": as_setting(self.selection), "details": self.details, "stream": self.stream}
+        return {"frames": as_setting(self.asked), "details": self.details, "stream": self.stream}
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -112,6 +116,7 @@ class Job:
         if self.selection == "keyframes":
             return frames.keyframe.copy()
         keep = np.zeros(len(frames), bool)
+        assert not isinstance(self.selection, ByPolicy)
         keep[rows_of(self.selection, frames.time, self.facts.duration_seconds)] = True
         return keep
 

@@ -9,16 +9,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from codecmeta.container.packets import PacketTable
 from codecmeta.container.source import Source, as_path, name_of
 from codecmeta.decisions.choose import Choice
 from codecmeta.decoding.pictures import cores
 from codecmeta.errors import VideoError
 from codecmeta.extraction.job import Stages
 from codecmeta.extraction.scan import scan
-from codecmeta.record.metadata import Metadata, Probe
+from codecmeta.extraction.wanted import wanted
+from codecmeta.record.metadata import Metadata
 from codecmeta.record.parts import Collector
-from codecmeta.record.selection import EstimatedRows, Selection, row_numbers, selected
+from codecmeta.record.selection import Policy, row_numbers
 
 
 def extract(
@@ -27,6 +27,7 @@ def extract(
     frames: Literal["all", "keyframes"] | int | Choice | None = None,
     rows: ArrayLike | None = None,
     times: ArrayLike | None = None,
+    policy: Policy = "uniform",
     details: bool = True,
     jobs: int = 1,
     stream: int | None = None,
@@ -37,21 +38,22 @@ def extract(
     >>> meta.residual.values.shape, meta.motion.of(0)
 
     path: the file, its bytes, or an open binary file.
-    frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a
-    number, evenly spread over time, for a question about the video, "all", the default, for a cache that serves every
-    sampling, a `Choice` for frames that `choose_frames` found. rows: in its place, indices of frames in display order,
-    int (n,). times: in its place, seconds, float (n,), each of which means the nearest frame. details: where the source
-    knows them (H.264), also bits per block, the chroma residual and the distance to each vector's reference, and the
-    luma residual as it is; without them it is rounded to 32 steps per power of two, within 1.6 %, which takes a
-    quarter off its space. jobs: keyframe segments decoded at the same time; the result is the same whatever the
-    number. stream: which video stream, by default FFmpeg's best one.
+    frames: for which frames vectors and maps are read. The frame and
+    GoP tables always cover the whole video. Take a number, evenly spread over time, for a question about the video,
+    "all", the default, for a cache that serves every sampling, a `Choice` for frames that `choose_frames` found. rows:
+    in its place, indices of frames in display order, int (n,). times: in its place, seconds, float (n,), each of which
+    means the nearest frame. policy: which frames a number means, as for `choose_frames` ("query" apart, which looks at
+    pictures). details: where the source knows them (H.264), also bits per block, the chroma residual and the distance
+    to each vector's reference, and the luma residual as it is; without them it is rounded to 32 steps per power of two,
+    within 1.6 %, which takes a quarter off its space. jobs: keyframe segments decoded at the same time; the result is
+    the same whatever the number. stream: which video stream, by default FFmpeg's best one.
 
     Everything returned is in memory; `codecmeta.extract_to_file` writes long videos to disk as they are read.
     Raises VideoError for files that cannot be read, ValueError for arguments that make no sense, rows and times outside
     of the video among them.
     """
     collector = Collector()
-    selection, tables = _selected(frames, rows, times)
+    selection, tables = wanted(frames, rows, times, policy)
     with as_path(path) as file:
         found = scan(file, collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
     return replace(collector.metadata(found), path=name_of(path))
@@ -63,6 +65,7 @@ def read(
     *,
     rows: ArrayLike | None = None,
     times: ArrayLike | None = None,
+    policy: Policy = "uniform",
     transform: Callable[[NDArray[np.uint8]], Any] | None = None,
     jobs: int | None = None,
     stream: int | None = None,
@@ -76,13 +79,14 @@ def read(
     What a Hugging Face processor sampled is `rows`: read("clip.mp4", rows=metadata.frames_indices), in its order and as
     often. What is returned as rows is its `frames_indices` in turn.
 
-    frames: so many, 16 by default, evenly spread over time with both ends included; fewer come back where the video
-    has fewer; or a `Choice` of `choose_frames`. rows: in its place, indices of frames in display order, int (n,).
-    times: in its place, seconds, float (n,), each of which means the nearest frame; fewer come back where several mean
-    the same one. transform: called with each displayed picture, uint8 RGB (height, width, 3); what it returns is kept
-    instead of the picture, so that a list of small tensors takes the place of full-size frames. jobs: workers, by
-    default all cores; the result is the same with any number. seconds: receives what the stages took: "probe",
-    "decode", "transform", and "metadata", which is what the codec's signals cost beyond decoding.
+    frames: so many, 16 by default, evenly spread over time with both ends included; fewer come back where the video has
+    fewer; or a `Choice` of `choose_frames`. rows: in its place, indices of frames in display order, int (n,). times: in
+    its place, seconds, float (n,), each of which means the nearest frame; fewer come back where several mean the same
+    one. policy: which frames a number means, as for `choose_frames`. transform: called with each displayed picture,
+    uint8 RGB (height, width, 3); what it returns is kept instead of the picture, so that a list of small tensors takes
+    the place of full-size frames. jobs: workers, by default all cores; the result is the same with any number. seconds:
+    receives what the stages took: "probe", "decode", "transform", and "metadata", which is what the codec's signals
+    cost beyond decoding.
 
     Returns (metadata that covers these frames, their rows in the frame table int64 (T,), the pictures uint8
     (T, height, width, 3) or the list of what transform returned). Raises as `extract` does.
@@ -90,7 +94,7 @@ def read(
     collector = Collector()
     stages = Stages()
     jobs = cores() if jobs is None else jobs
-    selection, tables = _selected(frames, rows, times, default=16)
+    selection, tables = wanted(frames, rows, times, policy, default=16)
     if isinstance(selection, str):
         raise ValueError(f"frames={frames!r}: pictures are held in memory; pass how many, rows or times")
     with as_path(path) as file:
@@ -113,17 +117,6 @@ def read(
             raise VideoError(f"{name_of(path)}: row {lost[0]} did not come out of the decoder")
         shown, images = given, [images[one] for one in np.searchsorted(shown, given)]
     return replace(collector.metadata(found), path=name_of(path)), shown, images if transform else np.stack(images)
-
-
-def _selected(
-    frames: Any, rows: ArrayLike | None, times: ArrayLike | None, default: Any = "all"
-) -> tuple[Selection, tuple[Probe, PacketTable] | None]:
-    """A selection, and the tables of the file that come with a choice."""
-    if isinstance(frames, Choice) and rows is None and times is None:
-        if frames.tables is not None and frames.tables[1].doubt:
-            return EstimatedRows(tuple(frames.rows.tolist()), len(frames.tables[0].frames)), frames.tables
-        return selected(rows=frames.rows), frames.tables
-    return selected(frames, rows, times, default=default), None
 
 
 def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,18 +10,21 @@ from numpy.typing import ArrayLike
 
 from codecmeta.cache.recognise import Written, asked, default_cache_path, kept
 from codecmeta.cache.writer import Writer, levels
+from codecmeta.decisions.choose import Choice
 from codecmeta.errors import VideoError
 from codecmeta.extraction.scan import scan
-from codecmeta.record.selection import check_jobs, selected
+from codecmeta.extraction.wanted import wanted
+from codecmeta.record.selection import Policy, check_jobs
 
 
 def extract_to_file(
     video: str | PathLike[str],
     cache: str | PathLike[str] | None = None,
     *,
-    frames: Literal["all", "keyframes"] | int | None = None,
+    frames: Literal["all", "keyframes"] | int | Choice | None = None,
     rows: ArrayLike | None = None,
     times: ArrayLike | None = None,
+    policy: Policy = "uniform",
     details: bool | None = None,
     jobs: int = 1,
     stream: int | None = None,
@@ -29,14 +32,14 @@ def extract_to_file(
 ) -> Written:
     """Extract a video's metadata straight into its cache file; memory is bounded by the GoP, not by the length.
 
-    cache: by default `clip.mp4` -> `clip.codecmeta.h5` beside the video. frames, rows, times: as for `extract`.
+    cache: by default `clip.mp4` -> `clip.codecmeta.h5` beside the video. frames, rows, times, policy: as for `extract`.
     details: as for `extract`; None takes them for chosen frames and leaves them out for "all", where they would make
     the cache larger than the video. A cache that is there and was made from this video with these settings is kept
     (skipped=True); one that differs raises CacheError unless overwrite is given.
     Raises VideoError for videos that cannot be read; then no file is left behind.
     """
     check_jobs(jobs)
-    selection = selected(frames, rows, times)
+    selection, tables = wanted(frames, rows, times, policy)
     source = Path(video)
     target = Path(cache) if cache is not None else default_cache_path(source)
     settings = asked(selection, details, stream)
@@ -46,7 +49,9 @@ def extract_to_file(
     if there is not None:
         return there
     with Writer(target) as writer:
-        found = scan(source, writer, frames=selection, details=settings["details"], jobs=jobs, stream=stream)
+        found = scan(
+            source, writer, frames=selection, details=settings["details"], jobs=jobs, stream=stream, tables=tables
+        )
         writer.finish(found)
     return Written(
         target,

@@ -28,24 +28,49 @@ class EstimatedRows(Rows):
     frames: int
 
 
-Selection = Literal["all", "keyframes"] | int | tuple[float, ...] | Rows
+Policy = Literal["uniform", "keyframes", "cheap", "events", "query"]
+POLICIES: tuple[Policy, ...] = ("uniform", "keyframes", "cheap", "events", "query")
+TABLE_POLICIES: tuple[Policy, ...] = tuple(one for one in POLICIES if one != "query")
+"""How frames may be chosen, see `codecmeta.choose_frames`; and without looking at pictures."""
+
+
+@dataclass(frozen=True)
+class ByPolicy:
+    """So many frames, picked from the packet table."""
+
+    frames: int
+    policy: Policy
+
+
+Selection = Literal["all", "keyframes"] | int | tuple[float, ...] | Rows | ByPolicy
 """Which frames get maps: all, the keyframes, so many evenly spread over time with both ends included, those nearest to
-the given times in seconds, or given rows."""
+the given times in seconds, given rows, or so many that a policy picks."""
 
 
 def selected(
-    frames: Any = None, rows: ArrayLike | None = None, times: ArrayLike | None = None, *, default: Any = "all"
+    frames: Any = None,
+    rows: ArrayLike | None = None,
+    times: ArrayLike | None = None,
+    policy: Policy = "uniform",
+    *,
+    default: Any = "all",
 ) -> Selection:
-    """The selection that three arguments mean, of which one may be given.
+    """The selection that three arguments mean, of which one may be given, and how a number of frames is spread.
 
     >>> selected(16), selected(rows=[5, 0, 0]), selected(times=[0.5])
     (16, Rows(values=(0, 5)), (0.5,))
 
     frames: "all", "keyframes" or how many. rows: whole numbers (n,), indices of frames in display order. times: (n,),
-    seconds. Raises ValueError for anything else, saying which argument takes what was given.
+    seconds. policy: which frames a number means, see `codecmeta.choose_frames`. Raises ValueError for anything else,
+    saying which argument takes what was given.
     """
+    if policy not in TABLE_POLICIES:
+        way_out = " (query looks at pictures: pass what choose_frames returns)" if policy == "query" else ""
+        raise ValueError(f"policy={policy!r}: expected one of {', '.join(TABLE_POLICIES)}{way_out}")
     if sum(one is not None for one in (frames, rows, times)) > 1:
         raise ValueError("frames, rows and times are three ways to choose frames: pass one of them")
+    if policy != "uniform" and not (rows is None and times is None):
+        raise ValueError(f"policy={policy!r} picks a number of frames; rows and times say which: pass frames=16")
     if rows is not None:
         return Rows(tuple(np.unique(row_numbers(rows)).tolist()))
     if times is not None:
@@ -54,10 +79,12 @@ def selected(
             raise ValueError(f"times={times!r}: expected seconds, such as [0.0, 1.5]")
         return tuple(seconds.astype(np.float64).tolist())
     frames = default if frames is None else frames
+    if policy != "uniform" and isinstance(frames, str):
+        raise ValueError(f"policy={policy!r} picks a number of frames, and frames={frames!r} is none; pass frames=16")
     if isinstance(frames, str) and frames in ("all", "keyframes"):
         return frames  # type: ignore[return-value]
     if isinstance(frames, Integral) and not isinstance(frames, bool) and int(frames) > 0:
-        return int(frames)
+        return int(frames) if policy == "uniform" else ByPolicy(int(frames), policy)
     several = isinstance(frames, (Sequence, np.ndarray)) and not isinstance(frames, str)
     way_out = "; pass rows=[...] for frames by their index, times=[...] for seconds" if several else ""
     raise ValueError(f'frames={frames!r}: expected "all", "keyframes" or a positive number of frames{way_out}')
@@ -82,6 +109,8 @@ def as_setting(selection: Selection) -> Any:
     """A selection as records keep it, in JSON."""
     if isinstance(selection, Rows):
         return {"rows": list(selection.values)}
+    if isinstance(selection, ByPolicy):
+        return {"frames": selection.frames, "policy": selection.policy}
     return list(selection) if isinstance(selection, tuple) else selection
 
 

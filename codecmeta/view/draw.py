@@ -71,7 +71,7 @@ def _panels(view: Overview) -> NDArray[np.uint8]:
     samples = view.samples
     cell = (WIDTH - MARGIN * (ACROSS + 1)) // ACROSS
     width, height = _panel_size(view, cell)
-    step = height + 72
+    step = height + (92 if samples.why else 72)
     canvas = _blank(16 + -(-len(samples.rows) // ACROSS) * step)
     for index in range(len(samples.rows)):
         left = MARGIN + index % ACROSS * (cell + MARGIN)

@@ -18,14 +18,16 @@ from codecmeta.cache.recognise import check_video
 from codecmeta.cache.store import load
 from codecmeta.container.probe import probe
 from codecmeta.decisions.budget import frame_budgets, gop_weights
+from codecmeta.decisions.choose import Choice
 from codecmeta.decisions.density import merge_regions, patch_density
 from codecmeta.decisions.signals import dense_signals
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
+from codecmeta.extraction.choose import choose_frames
 from codecmeta.extraction.read import extract
 from codecmeta.record.facts import summarise
 from codecmeta.record.metadata import Metadata
-from codecmeta.record.selection import sample_rows
+from codecmeta.record.selection import Policy, sample_rows
 from codecmeta.view.panels import resized, shrunk
 from codecmeta.view.timeline import Timeline, clock_text, timeline
 
@@ -44,7 +46,8 @@ class Samples:
     rows, columns), or None; has_density: bool (T,), the frames that it is known for. strongest: float32 (T,), largest
     root mean square residual of a block, in grey levels, NaN where unknown. regions: int32 (T, rows, columns), or None
     where no patches merge. kept: bool (T, rows, columns of the token grid), or None where it is not about tokens kept.
-    view: (x0, y0, x1, y1), the part of the picture that the grids cover, as shares of its width and height.
+    view: (x0, y0, x1, y1), the part of the picture that the grids cover, as shares of its width and height. why: why
+    each frame was chosen, in words; empty where nothing but an even spread was asked for.
     """
 
     rows: NDArray[np.int64]
@@ -55,6 +58,7 @@ class Samples:
     regions: NDArray[np.int32] | None
     kept: NDArray[np.bool_] | None
     view: tuple[float, float, float, float]
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,28 +82,31 @@ class Overview:
         )
 
 
-def overview_of_file(file: Path) -> Overview:
+def overview_of_file(file: Path, frames: int = FRAMES, choose: Policy = "uniform") -> Overview:
     """The overview of a video, or of a cache with the pictures of its video where that is beside it.
 
-    Raises VideoError or CacheError where the file cannot be read.
+    frames, choose: which frames are shown, see `codecmeta.choose_frames`; of a cache, evenly spread ones are taken from
+    those that it holds maps of. Raises VideoError or CacheError where the file cannot be read.
     """
     if h5py.is_hdf5(file) or file.suffix == ".h5":
-        return _of_cache(file)
-    known = probe(file)
+        return _of_cache(file, frames, choose)
+    choice = None if choose == "uniform" else choose_frames(file, frames, policy=choose)
+    known = probe(file) if choice is None or choice.tables is None else choice.tables[0]
     whole = len(known.frames) * known.stream.width * known.stream.height <= WHOLE
-    meta = extract(file, frames="all" if whole else FRAMES)
-    rows = sample_rows(meta.frames.time, FRAMES)
-    return overview(meta, rows, read_pictures(file, meta, rows, transform=shrunk))
+    meta = extract(file, frames="all" if whole else choice or frames)
+    rows = sample_rows(meta.frames.time, frames) if choice is None else choice.rows
+    return overview(meta, rows, read_pictures(file, meta, rows, transform=shrunk), choice=choice)
 
 
-def _of_cache(file: Path) -> Overview:
+def _of_cache(file: Path, frames: int, choose: Policy) -> Overview:
     with load(file) as meta:
+        choice = None if choose == "uniform" else choose_frames(meta, frames, policy=choose)
         maps = meta.residual or meta.bits
         stored = np.arange(len(meta.frames)) if maps is None else maps.frame
-        rows = stored[sample_rows(meta.frames.time[stored], FRAMES)]
+        rows = stored[sample_rows(meta.frames.time[stored], frames)] if choice is None else choice.rows
         pictures, why = _pictures_of(file, meta, rows)
         notes = [f"Plain grey in the place of pictures: {why}."] if why else []
-        return overview(meta, rows, pictures, notes=notes)
+        return overview(meta, rows, pictures, notes=notes, choice=choice)
 
 
 def _pictures_of(file: Path, meta: Metadata, rows: NDArray[np.int64]) -> tuple[list[NDArray[np.uint8]] | None, str]:
@@ -122,10 +129,11 @@ def overview(
     pictures: Sequence[NDArray[np.uint8]] | None,
     *,
     notes: Sequence[str] = (),
+    choice: Choice | None = None,
 ) -> Overview:
     """What is drawn of a video that is looked at without a model: patches of 16 pixels or a little more.
 
-    rows: int64 (T,), sampled rows of the frame table. pictures: theirs, uint8 RGB, or None.
+    rows: int64 (T,), sampled rows of the frame table. pictures: theirs, uint8 RGB, or None. choice: why these frames.
     """
     grid = _grid(meta)
     capacity = grid[0] * grid[1]
@@ -133,6 +141,7 @@ def overview(
     samples, missing = _sampled(meta, rows, pictures, grid)
     if samples.density is not None:
         samples = replace(samples, regions=merge_regions(samples.density))
+    samples = replace(samples, why=_reasons(choice, rows))
     line, sparse = _timeline(meta, rows, budgets, capacity)
     words = f"{BUDGET:.0%} of a grid of {grid[1]} x {grid[0]}, shared out by the square root of packet sizes"
     return Overview(
@@ -155,12 +164,14 @@ def overview_of_run(
     tokens: tuple[int, int],
     view: tuple[float, float, float, float] | None,
     budget: str,
+    choice: Choice | None = None,
 ) -> Overview:
     """What is drawn of a video that a model was asked about: its grids, and what was kept.
 
     rows: int64 (pictures,), as many for each temporal position. counts: int64 (T,), tokens kept. kept: bool (T, tokens
     of a frame). regions: int32 (T, rows, columns), patches merged before the encoder, or None. tokens: (rows, columns)
     of the token grid. view: (x0, y0, x1, y1), what the model saw, in displayed pixels. budget: what the counts are.
+    choice: why these frames.
     """
     grid = tokens if regions is None else (regions.shape[1], regions.shape[2])
     together = len(rows) // len(counts)
@@ -168,11 +179,20 @@ def overview_of_run(
     line, sparse = _timeline(meta, rows[::together], counts, tokens[0] * tokens[1])
     return Overview(
         summary=summarise(meta),
-        samples=replace(samples, regions=regions, kept=kept.reshape(-1, *tokens)),
+        samples=replace(samples, regions=regions, kept=kept.reshape(-1, *tokens), why=_reasons(choice, rows, together)),
         timeline=line,
         budget=budget,
         notes=[*notes, *sparse],
     )
+
+
+def _reasons(choice: Choice | None, rows: NDArray[np.int64], together: int = 1) -> tuple[str, ...]:
+    """Why each of the sampled frames was chosen, or all pictures of its position; nothing without a choice."""
+    if choice is None:
+        return ()
+    words = [choice.reasons[row] for row in rows.tolist()]
+    groups = [words[at : at + together] for at in range(0, len(words), together)]
+    return tuple(f"chosen: {', '.join(dict.fromkeys(group))}" for group in groups)
 
 
 def _sampled(
@@ -225,8 +245,8 @@ def panel_aspect(view: Overview) -> float:
     return (x1 - x0) * view.summary["width"] / ((y1 - y0) * view.summary["height"])
 
 
-def captions(view: Overview, index: int) -> tuple[str, str]:
-    """What stands under a sampled frame: its time and tokens; its strongest residual."""
+def captions(view: Overview, index: int) -> tuple[str, ...]:
+    """What stands under a sampled frame: its time and tokens; its strongest residual; why it was chosen, if it was."""
     line, samples = view.timeline, view.samples
     time = clock_text(float(line.times[index]), line.span[1]) if line.clock else f"frame {samples.rows[index]}"
     strongest = samples.strongest[index]
@@ -240,7 +260,7 @@ def captions(view: Overview, index: int) -> tuple[str, str]:
         residual = f"residual the same everywhere: {strongest:.3g} grey levels"
     else:
         residual = f"strongest block: {strongest:.3g} grey levels"
-    return f"{time}: {line.budgets[index]:,} of {line.capacity:,} tokens", residual
+    return f"{time}: {line.budgets[index]:,} of {line.capacity:,} tokens", residual, *samples.why[index : index + 1]
 
 
 def _timeline(

@@ -57,13 +57,18 @@ def page(view: Overview, report: Report | None = None) -> str:
         _section("Facts", _facts(view)),
         node("footer", node("p", f"Made by codecmeta {__version__}. This page is one file and asks for nothing else.")),
     ]
+    return document(str(facts["file"]), body)
+
+
+def document(title: str, body: Sequence[Element | None]) -> str:
+    """A whole page, styled, that loads nothing."""
     head = node(
         "head",
         node("meta", charset="utf-8"),
         node("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         node("meta", name="viewport", content="width=device-width, initial-scale=1"),
         node("meta", name="color-scheme", content="light dark"),
-        node("title", f"{facts['file']} - codecmeta"),
+        node("title", f"{title} - codecmeta"),
         node("style", STYLE.read_text(encoding="utf-8")),
     )
     return "<!DOCTYPE html>\n" + render(node("html", head, node("body", node("main", *body)), lang="en")) + "\n"
@@ -210,7 +215,7 @@ def _panels(
             break
     cards = []
     for index, picture, file in zip(shown.tolist(), pictures, files, strict=True):
-        caption, residual = captions(view, index)
+        caption, residual, *why = captions(view, index)
         if kept is not None:
             residual = f"{int(kept[index].sum()):,} of {kept[index].size:,} cells kept"
         image = node(
@@ -222,7 +227,7 @@ def _panels(
         )
         share = min(100.0, 100 * view.timeline.budgets[index] / max(view.timeline.capacity, 1))
         meter = node("div", node("i", style=f"width:{share:.1f}%"), class_="meter", aria_hidden="true")
-        text = node("figcaption", node("b", caption), meter, node("span", residual))
+        text = node("figcaption", node("b", caption), meter, *(node("span", text) for text in (residual, *why)))
         cards.append(node("figure", image, text, class_="panel"))
     return node("div", *cards, class_="panels")
 

@@ -51,6 +51,11 @@ class Codecsight(Strategy):
         """Always."""
         return True
 
+    @property
+    def counts_from_content(self) -> bool:
+        """What exceeds the threshold, unless there is a budget."""
+        return self.budget is None
+
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Keep groups with a dynamic patch. Raises ValueError without metadata."""
         meta, rows = require(meta, rows, self)

@@ -142,6 +142,10 @@ class Evict(Inside):
         """Nothing goes before the prompt is through."""
         raise AssertionError("there are no cuts")
 
+    def remembered(self, layer: int, alive: int) -> int:
+        """The share 1 - evict."""
+        return share_of(alive, 1 - self.share)
+
     def remember(self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor]) -> NDArray[np.int64]:
         """The share 1 - evict with the most attention, the same in all these layers."""
-        return most_attended(scores[self.watch[0]], share_of(len(alive), 1 - self.share))
+        return most_attended(scores[self.watch[0]], self.remembered(layer, len(alive)))

@@ -55,11 +55,15 @@ class KeepAttended(Inside):
         self.share = share
         self.queries = queries
 
+    def left(self, layer: int, alive: int) -> int:
+        """The share."""
+        return share_of(alive, self.share)
+
     def cut(
         self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Of tokens with equal attention the earlier stays."""
-        kept = most_attended(scores[layer - 1], share_of(len(alive), self.share))
+        kept = most_attended(scores[layer - 1], self.left(layer, len(alive)))
         return kept, hidden[kept]
 
 

@@ -155,6 +155,19 @@ class Metok(Strategy):
         events = self.choose(event_boundaries(change, self.n_events), self._scores(layout, meta, rows))
         return EventPlan(layout, self.tokens_by_frame(layout, events), slots=slots, events=events)
 
+    def replaces_separators(self, layout: Layout) -> bool:
+        """A newline behind every event, where the model has one."""
+        return self.newlines and layout.newline
+
+    def expected_layers(self, plan: Plan) -> tuple[list[int], list[int], bool]:
+        """`layer_tokens` where the events are known; only the survivors of the last cut are not forgotten."""
+        if not isinstance(plan, EventPlan) or plan.events is None:
+            return super().expected_layers(plan)
+        entering, inside = self.layer_tokens(plan.layout, plan.events), self.inside(plan.layout.depth)
+        forgets = () if inside is None else inside.forget
+        held = [entering[inside.cuts[-1]] if inside and n in forgets else alive for n, alive in enumerate(entering)]
+        return entering, held, plan.exact
+
     def choose(self, ranges: list[tuple[int, int]], scores: Sequence[float] | NDArray[np.float64]) -> Events:
         """Key events and key frames by the frames' scores; of equal ones the earlier."""
         values = np.asarray(scores, np.float64)

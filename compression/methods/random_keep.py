@@ -54,6 +54,10 @@ class KeepDrawn(Inside):
         self.cuts = (layer,)
         self.share, self.seed = share, seed
 
+    def left(self, layer: int, alive: int) -> int:
+        """The share."""
+        return share_of(alive, self.share)
+
     def cut(
         self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
     ) -> tuple[NDArray[np.int64], Tensor]:

@@ -49,6 +49,11 @@ class Rlt(Strategy):
         """Differences of them are all it looks at."""
         return True
 
+    @property
+    def counts_from_content(self) -> bool:
+        """What exceeds tau, unless there is a budget."""
+        return self.budget is None
+
     def plan(self, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None) -> Plan:
         """Raises ValueError: there is no plan without pictures."""
         raise ValueError("rlt plans from pictures: use plan_with")

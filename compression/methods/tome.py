@@ -55,11 +55,15 @@ class Bipartite(Inside):
         self.cuts = (layer,)
         self.share, self.scrambled = share, scrambled
 
+    def left(self, layer: int, alive: int) -> int:
+        """The share."""
+        return share_of(alive, self.share)
+
     def cut(
         self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Merge down to the share."""
-        first, merged = merge_bipartite(hidden, share_of(len(alive), self.share), self.scrambled)
+        first, merged = merge_bipartite(hidden, self.left(layer, len(alive)), self.scrambled)
         return np.sort(first), merged
 
 

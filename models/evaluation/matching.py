@@ -13,7 +13,9 @@ from codecmeta.models.evaluation.answering import Asked, replies_to
 from codecmeta.models.evaluation.chance import for_video
 from codecmeta.models.evaluation.dataset import DatasetRow
 from codecmeta.models.evaluation.settings import Setting
+from codecmeta.models.text_image import TextImage
 from codecmeta.models.video_model import VideoModel
+from codecmeta.record.selection import Policy
 
 STEPS = 8
 
@@ -21,12 +23,26 @@ STEPS = 8
 class Split:
     """The videos of a dataset, read once, with one question each."""
 
-    def __init__(self, model: VideoModel, rows: Sequence[DatasetRow], frames: int | None = None) -> None:
+    def __init__(
+        self,
+        model: VideoModel,
+        rows: Sequence[DatasetRow],
+        frames: int | None = None,
+        choose: Policy = "uniform",
+        text_model: TextImage | None = None,
+    ) -> None:
         first: dict[Path, DatasetRow] = {}
         for row in rows:
             first.setdefault(row.video, row)
         self.model = model
-        self.asked = {video: Asked(model, model.clip(video, frames), [row.prompt]) for video, row in first.items()}
+        self.asked = {
+            video: Asked(
+                model,
+                model.clip(video, frames, choose=choose, question=row.question, text_model=text_model),
+                [row.prompt],
+            )
+            for video, row in first.items()
+        }
 
     def share(self, strategy: Strategy) -> float:
         """Visual tokens per layer that a strategy leaves, as a share of the plain model's, over all videos."""

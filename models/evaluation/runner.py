@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from codecmeta.models.evaluation.answering import Asked, Reply, replies_to
 from codecmeta.models.evaluation.chance import as_many, for_video
 from codecmeta.models.evaluation.dataset import BadRow, DatasetRow
 from codecmeta.models.evaluation.settings import Setting
+from codecmeta.models.text_image import TextImage
 from codecmeta.models.video_model import VideoModel
+from codecmeta.record.selection import Policy
 
 
 class Answers:
@@ -47,6 +50,8 @@ class Answers:
                 if not line.endswith(b"\n"):
                     break
                 values = json.loads(line)
+                if number == 0:
+                    values = {"choose": "uniform", **values}  # of files that are older than the choice
                 if number == 0 and values != identity:
                     differs = sorted(name for name in {*values, *identity} if values.get(name) != identity.get(name))
                     raise ValueError(
@@ -79,12 +84,21 @@ class Answers:
             self._file.close()
 
 
-def identity(model: VideoModel, frames: int | None, max_new_tokens: int) -> dict[str, Any]:
-    """What all answers of a file have in common: the model's name and weights, and how it is asked."""
+def identity(
+    model: VideoModel,
+    frames: int | None,
+    max_new_tokens: int,
+    choose: Policy = "uniform",
+    text_model: TextImage | None = None,
+) -> dict[str, Any]:
+    """What all answers of a file have in common: the model's name and weights, which frames it is shown, how it is
+    asked."""
     return {
         "model": model.name,
         "weights_sha256": _fingerprint(model),
         "frames": frames,
+        "choose": choose,
+        **({} if text_model is None else {"text_model": text_model.name}),
         "max_new_tokens": max_new_tokens,
         "masks": "one per video and seed",
     }
@@ -106,6 +120,8 @@ def evaluate(
     answers: Answers,
     *,
     frames: int | None = None,
+    choose: Policy = "uniform",
+    text_model: TextImage | None = None,
     timed: int | None = None,
     max_new_tokens: int = 16,
     chance: Sequence[int] = (),
@@ -114,10 +130,11 @@ def evaluate(
     """Ask what is missing in `answers`. Every video is read once, and all settings take their turn on it. Returns the
     rows without answers: a video that cannot be read, or that a method cannot do, costs its own rows alone.
 
-    timed: on so many of the videos the first question shares nothing with the others and its seconds are noted; default
-    all. chance: seeds of random choices that are asked too, with as many tokens as each setting had on that video (see
-    `codecmeta.models.evaluation.chance`). progress: called with the number of videos done and their total. Raises
-    ValueError where not one row is left.
+    frames, choose, text_model: which frames are shown, as in `VideoModel.ask`; with "query" every question sees its
+    own. timed: on so many of the videos the first question shares nothing with the others and its seconds are noted;
+    default all. chance: seeds of random choices that are asked too, with as many tokens as each setting had on that
+    video (see `codecmeta.models.evaluation.chance`). progress: called with the number of videos done and their total.
+    Raises ValueError where not one row is left.
     """
     bad: list[BadRow] = []
     videos: dict[Path, list[DatasetRow]] = {}
@@ -131,27 +148,40 @@ def evaluate(
         }
         if left or _chance_left(strategies, asked, answers, chance):
             try:
-                prompts = [row.prompt for row in asked]
-                if not warm:  # compiling and starting count for nobody
-                    for strategy in left.values():
-                        replies_to(model, Asked(model, model.clip(video, frames), prompts), for_video(strategy, video))
-                    warm = True
-                ready = Asked(model, model.clip(video, frames), prompts)
-                on = timed is None or number < timed
-                for key, strategy in left.items():
-                    drawn = for_video(strategy, video)
-                    replies = replies_to(model, ready, drawn, timed=on, max_new_tokens=max_new_tokens)
-                    answers.add(key, asked, replies)
-                for key, strategy in _chance_left(strategies, asked, answers, chance).items():
-                    drawn = for_video(strategy, video)
-                    replies = replies_to(model, ready, drawn, max_new_tokens=max_new_tokens)
-                    answers.add(key, asked, replies)
+                for together in [asked] if choose != "query" else [[row] for row in asked]:
+                    read = partial(_read, model, together, frames, choose, text_model)
+                    if not warm:  # compiling and starting count for nobody
+                        for strategy in left.values():
+                            replies_to(model, read(), for_video(strategy, video))
+                        warm = True
+                    ready = read()
+                    on = timed is None or number < timed
+                    for key, strategy in left.items():
+                        drawn = for_video(strategy, video)
+                        replies = replies_to(model, ready, drawn, timed=on, max_new_tokens=max_new_tokens)
+                        answers.add(key, together, replies)
+                    for key, strategy in _chance_left(strategies, together, answers, chance).items():
+                        drawn = for_video(strategy, video)
+                        replies = replies_to(model, ready, drawn, max_new_tokens=max_new_tokens)
+                        answers.add(key, together, replies)
             except (VideoError, CacheError, ValueError) as error:
                 bad += [BadRow(row.line, str(video), " ".join(str(error).split())) for row in asked]
         progress(number + 1, len(videos))
     if len(bad) == len(rows):
         raise ValueError(f"not one question could be asked; line {bad[0].line}: {bad[0].reason}")
     return bad
+
+
+def _read(
+    model: VideoModel,
+    together: Sequence[DatasetRow],
+    frames: int | None,
+    choose: Policy,
+    text_model: TextImage | None,
+) -> Asked:
+    """Questions about one video, with the frames that all of them are shown."""
+    clip = model.clip(together[0].video, frames, choose=choose, question=together[0].question, text_model=text_model)
+    return Asked(model, clip, [row.prompt for row in together])
 
 
 def _chance_left(

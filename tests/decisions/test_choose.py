@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from codecmeta import extract, probe
+from codecmeta import CacheError, extract, extract_to_file, load, probe, read
+from codecmeta.cli import main
 from codecmeta.container.decode_cost import decode_cost
 from codecmeta.container.probe import probe_with_packets
-from codecmeta.decisions.choose import POLICIES
 from codecmeta.decisions.packet_events import running_median
-from codecmeta.extraction.choose import choose_frames, packet_events
-from codecmeta.record.selection import sample_rows
+from codecmeta.extraction.choose import choose_frames, frames_of_events, packet_events
+from codecmeta.record.selection import POLICIES, sample_rows
 from tests.support.clips import pan, real_clip, texture, write_clip
+from tests.support.page import Page
 from tests.support.synthetic import make_metadata
 
 TABLE_POLICIES = [one for one in POLICIES if one != "query"]
+SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 SIZE = (96, 64)
 X264 = {"preset": "veryfast", "threads": "1", "g": "250", "bf": "3"}
 X265 = {"preset": "ultrafast", "x265-params": "keyint=250:bframes=4:log-level=none:pools=none:frame-threads=1"}
@@ -296,3 +300,72 @@ def test_running_median_of_a_straight_line_and_of_a_step() -> None:
     np.testing.assert_allclose(running_median(line, 41)[41:-41], line[41:-41])
     step = np.where(np.arange(200) < 100, 1.0, 3.0)
     assert running_median(step, 21)[[10, 190]].tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("policy", TABLE_POLICIES)
+def test_readers_take_a_policy(tmp_path: Path, policy: str) -> None:
+    """read, extract and the cache mean the frames that choose_frames names, and record how they were asked."""
+    path = write_clip(tmp_path / "clip.mp4", visitor(120, 60, 80), "libx264", X264 | {"g": "30"}, rate=10)
+    expected = choose_frames(path, 6, policy=policy).rows  # type: ignore[arg-type]
+    _, rows, pictures = read(path, 6, policy=policy)  # type: ignore[arg-type]
+    assert rows.tolist() == expected.tolist() and len(pictures) == 6
+    known = extract(path, frames=6, policy=policy)  # type: ignore[arg-type]
+    assert known.residual is not None and known.residual.frame.tolist() == expected.tolist()
+    asked = {"frames": 6, "policy": policy} if policy != "uniform" else 6
+    assert known.settings["frames"] == asked
+    cache = extract_to_file(path, frames=6, policy=policy).path  # type: ignore[arg-type]
+    assert extract_to_file(path, frames=6, policy=policy).skipped  # type: ignore[arg-type]
+    with load(cache) as meta:
+        assert meta.residual is not None and meta.residual.frame.tolist() == expected.tolist()
+    if policy != "uniform":
+        with pytest.raises(CacheError, match=f"made with --frames 6 --choose {policy}, asked for --frames 6;"):
+            extract_to_file(path, frames=6)
+
+
+def test_a_policy_needs_a_number_of_frames(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", visitor(20, 5, 9), "libx264", X264, rate=10)
+    choice = choose_frames(path, 4)
+    for call in (
+        lambda: extract(path, policy="events"),
+        lambda: read(path, rows=[1], policy="events"),
+        lambda: read(path, choice, policy="cheap"),
+        lambda: read(path, 4, policy="query"),
+        lambda: read(path, 4, policy="even"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match="policy='"):
+            call()
+
+
+def test_exact_events_are_the_cuts_of_the_sample() -> None:
+    """truth.json says at which frames the scenes of the clip begin; packets alone find some of them."""
+    path = SAMPLES / "cuts.mp4"
+    truth = json.loads((SAMPLES / "truth.json").read_text())["cuts.mp4"]["cuts"]
+    found = packet_events(path, exact=True)
+    assert [one.cut for one in found] == [True] * len(truth)
+    assert all(one.first - 2 <= cut <= one.last + 2 for one, cut in zip(found, truth, strict=True)), found
+    with pytest.raises(ValueError, match="of all frames, and there are none"):
+        packet_events(extract(path, frames=4), exact=True)
+
+
+def test_the_page_of_events_shows_each(tmp_path: Path) -> None:
+    page = tmp_path / "events.html"
+    done = CliRunner().invoke(main, ["events", str(SAMPLES / "cuts.mp4"), "--exact", "--json", "--html", str(page)])
+    assert done.exit_code == 0, done.output
+    events = json.loads(done.stdout)["events"]
+    parsed = Page(page.read_text())
+    captions = parsed.texts("figcaption")
+    assert len(captions) == len(events) == len([one for one in parsed.elements if one[0] == "img"]) == 4
+    for caption, event in zip(captions, events, strict=True):
+        assert caption == f"{event['start']:.2f} s to {event['stop']:.2f} scut, strength {event['strength']:.1f}"
+    done = CliRunner().invoke(main, ["events", str(tmp_path / "a.h5"), "--html", str(page)])
+    assert done.exit_code == 1 and "pass that" in done.stderr
+
+
+def test_the_picture_of_an_event_is_its_cheapest() -> None:
+    path = SAMPLES / "cuts.mp4"
+    found = packet_events(path, least=1)
+    known, packets = probe_with_packets(path)
+    cost = decode_cost(known.frames, known.stream, packets)
+    for event, row in zip(found, frames_of_events(path, found).tolist(), strict=True):
+        assert event.first <= row <= event.last
+        assert cost.alone[row] == cost.alone[event.first : event.last + 1].min()

@@ -13,12 +13,13 @@ from click.testing import CliRunner  # noqa: E402
 from codecmeta import models  # noqa: E402
 from codecmeta.cli.eval import evaluate as command  # noqa: E402
 from codecmeta.compression import Layout, RandomKeep, Uniform, make  # noqa: E402
-from codecmeta.models.evaluation import make_settings, match_tokens, read_dataset, summarise_replies  # noqa: E402
+from codecmeta.models.evaluation import evaluate, make_settings, match_tokens, read_dataset, summarise_replies  # noqa: E402
 from codecmeta.models.evaluation.answering import Asked, Reply, replies_to  # noqa: E402
 from codecmeta.models.evaluation.chance import as_many, for_video  # noqa: E402
 from codecmeta.models.evaluation.dataset import DatasetRow  # noqa: E402
 from codecmeta.models.evaluation.runner import Answers  # noqa: E402
 from codecmeta.models.evaluation.statistics import Bootstrap  # noqa: E402
+from codecmeta.models.video_model import VideoModel  # noqa: E402
 
 TEXTS = ["Which shape is the red object?", "How many objects are there?", "Tell me the colour of the square."]
 
@@ -431,3 +432,42 @@ def test_rows_are_read_with_their_lines(dataset):
     rows, _ = read_dataset(dataset)
     assert [row.line for row in rows] == [1, 2, 3, 4, 5, 6]
     assert rows[3].video == dataset.parent / "other.mp4" and rows[3].strata == {"clip": "1"}
+
+
+def test_the_choice_of_frames_belongs_to_the_answers(call, dataset, tmp_path):
+    """eval shows the frames that choose_frames names, and answers of other frames are another run."""
+    out = tmp_path / "out.json"
+    methods = ("--method", "none", "--frames", "4", "-o", out)
+    assert call(*methods, "--choose", "keyframes").exit_code == 0
+    assert json.loads(out.read_text())["dataset"]["choose"] == "keyframes"
+    done = call(*methods)
+    assert done.exit_code == 1 and "choose differ" in done.stderr, done.output
+    done = call(*methods, "--choose", "query")
+    assert done.exit_code == 2 and "--text-model" in done.stderr
+
+
+class Scorer:
+    """Takes the place of a text-image model."""
+
+    name = "scorer"
+
+    def scores(self, pictures, question):
+        return np.random.default_rng(len(question)).random(len(pictures))
+
+
+def test_with_query_every_question_sees_its_own_frames(model, dataset, monkeypatch):  # noqa: F811
+    rows = read_dataset(dataset)[0][:2]
+    shown = []
+    stock = VideoModel.clip
+
+    def clip(self, video, frames=None, **options):
+        made = stock(self, video, frames, **{**options, "text_model": None, "choose": "uniform"})
+        shown.append((options["choose"], options["question"], options["text_model"]))
+        return made
+
+    monkeypatch.setattr(VideoModel, "clip", clip)
+    answers = Answers()
+    evaluate(model, rows, make_settings(["none"], []), answers, frames=4, choose="query", text_model=Scorer())
+    assert [question for _, question, _ in shown[1:]] == [row.question for row in rows]
+    assert all(choose == "query" and isinstance(scorer, Scorer) for choose, _, scorer in shown)
+    assert {row_id for _, row_id in answers.replies} == {row.id for row in rows}

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from codecmeta.cli import main
+from codecmeta.extraction.choose import choose_frames
 from codecmeta.view import draw
 from codecmeta.view.markup import node, render
 from codecmeta.view.overview import captions, overview, overview_of_file
@@ -189,3 +190,27 @@ def test_many_samples_leave_room_on_a_telephone(tmp_path: Path) -> None:
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: printing is not looked at")
 def test_the_page_prints_on_a_few_sheets(cuts: tuple[Any, str], tmp_path: Path) -> None:
     assert 2 <= print_pages(tmp_path, cuts[1]) <= 4
+
+
+def test_chosen_frames_say_why(tmp_path: Path) -> None:
+    """The words under each frame of page and picture are those of the choice."""
+    path = SAMPLES / "cuts.mp4"
+    choice = choose_frames(path, 6)
+    assert set(choice.why) == {"event", "floor"}
+    done = CliRunner().invoke(
+        main, ["show", str(path), "--choose", "events", "--frames", "6", "--html", str(tmp_path / "o.html")]
+    )
+    assert done.exit_code == 0, done.output
+    found = Page((tmp_path / "o.html").read_text()).texts("figcaption")
+    for caption, time, why, score in zip(found, choice.times, choice.why, choice.score, strict=True):
+        assert caption.startswith(f"{time:.2f} s") and caption.endswith(
+            f"chosen: {why}" + (f" {score:.2f}" if score else "")
+        )
+    view = overview_of_file(path, 6, "events")
+    assert [captions(view, at)[2] for at in range(6)] == [
+        f"chosen: {choice.reasons[row]}" for row in choice.rows.tolist()
+    ]
+    higher = [draw._panels(one).shape[0] for one in (replace(view, samples=replace(view.samples, why=())), view)]
+    assert higher[1] - higher[0] == 2 * 20  # a line more under each of two rows
+    done = CliRunner().invoke(main, ["show", str(path), "--choose", "events"])
+    assert done.exit_code == 2 and "needs a picture or page" in done.stderr

@@ -41,13 +41,17 @@ class Matm(Inside):
         self.percent = percent
         self.rule: FoldRule = rule
 
+    def left(self, layer: int, alive: int) -> int:
+        """All but `percent` %, at least one."""
+        return alive - min(int(alive * self.percent / 100 + 1e-9), alive - 1)
+
     def cut(
         self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Merge the least attended tokens; of equally attended ones the earlier stays."""
         mean = torch.stack([scores[watched] for watched in self.watch]).mean(dim=0).cpu().numpy()
         count = len(alive)
-        removed = min(int(count * self.percent / 100 + 1e-9), count - 1)
+        removed = count - self.left(layer, count)
         order = np.lexsort((-np.arange(count), mean))
         lost, kept = np.sort(order[:removed]), np.sort(order[removed:])
         if not removed:

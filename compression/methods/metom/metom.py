@@ -186,6 +186,16 @@ class Metom(Strategy):
         """For the density of pixels."""
         return (self.rpm or self.btm) and self.density_source == "pixels"
 
+    @property
+    def counts_from_content(self) -> bool:
+        """What RPM leaves over, where that enters the language model as it is."""
+        return self.ragged
+
+    @property
+    def merges_patches(self) -> bool:
+        """RPM does."""
+        return self.rpm
+
     def plan_with(
         self, pictures: Tensor, layout: Layout, meta: Metadata | None = None, rows: NDArray[np.int64] | None = None
     ) -> Plan:

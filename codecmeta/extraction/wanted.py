@@ -1,0 +1,46 @@
+"""Which frames a call wants: numbers, rows, times, a `Choice`, or a policy that picks them from the packet table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from codecmeta.container.decode_cost import decode_cost
+from codecmeta.container.packets import PacketTable
+from codecmeta.decisions.choose import TOLERANCE, Candidates, Choice, reasons_of
+from codecmeta.record.metadata import Probe
+from codecmeta.record.selection import ByPolicy, EstimatedRows, Policy, Rows, Selection, selected
+
+Tables = tuple[Probe, PacketTable]
+
+
+def wanted(
+    frames: Any, rows: ArrayLike | None, times: ArrayLike | None, policy: Policy, default: Any = "all"
+) -> tuple[Selection, Tables | None]:
+    """A selection, and the tables of the file that come with a choice. Raises ValueError as `selected` does."""
+    if isinstance(frames, Choice) and rows is None and times is None:
+        if policy != "uniform":
+            raise ValueError(f"policy={policy!r}: the frames were chosen already, by {frames.policy}; pass a number")
+        if frames.tables is not None:
+            return _rows(frames.rows.tolist(), frames.tables), frames.tables
+        return selected(rows=frames.rows), None
+    return selected(frames, rows, times, policy, default=default), None
+
+
+def resolved(selection: Selection, tables: Tables) -> Selection:
+    """The selection, as rows where a policy picks them."""
+    if not isinstance(selection, ByPolicy):
+        return selection
+    known, packets = tables
+    video = Candidates(known.stream, known.frames, packets, None, decode_cost(known.frames, known.stream, packets))
+    return _rows(
+        sorted(reasons_of(video, min(selection.frames, len(known.frames)), selection.policy, TOLERANCE)), tables
+    )
+
+
+def _rows(rows: Iterable[int], tables: Tables) -> Rows:
+    """Rows of the table, of an estimated one where only decoding tells which frames there are."""
+    known, packets = tables
+    return EstimatedRows(tuple(rows), len(known.frames)) if packets.doubt else Rows(tuple(rows))

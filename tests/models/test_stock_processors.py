@@ -1,0 +1,80 @@
+"""Stock processors of transformers that read through codecmeta: the times in their prompts are those of the file."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codecmeta import choose_frames, hf, read
+from tests.support.clips import texture, write_clip
+
+ROOT = Path(__file__).resolve().parents[2]
+FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava_onevision", "video_llama_3", "internvl")
+MILLISECONDS = np.cumsum(np.random.default_rng(1).integers(20, 400, 60))
+"""When the pictures of the clip are shown: no two distances are alike."""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    pictures = [np.roll(texture(96, 64, seed=1), 3 * number, axis=1) for number in range(len(MILLISECONDS))]
+    path = tmp_path_factory.mktemp("clip") / "vfr.mp4"
+    return write_clip(path, pictures, "libx264", {"g": "20"}, rate=10, pts=(MILLISECONDS - MILLISECONDS[0]).tolist())
+
+
+@pytest.fixture(scope="module")
+def found(clip):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "tests.support.stock_processors", str(clip)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def seconds(rows):
+    return (MILLISECONDS[rows] - MILLISECONDS[0]) / 1000
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_hold_the_times_of_the_file(clip, found, family):
+    one = found[family]
+    assert one.get("undone"), one
+    rows = choose_frames(clip, 6).rows
+    assert one["rows"] == rows.tolist()
+    times = seconds(rows)
+    pairs = times.reshape(-1, 2).mean(axis=1)
+    said = [float(text) for text in re.findall(r"(\d+\.\d)(?: seconds>|s:)", one["text"])]
+    if family == "qwen3_vl":
+        assert np.allclose(said, pairs, atol=0.0501) and len(said) == 3
+    if family == "video_llama_3":
+        assert np.allclose(said, times, atol=0.0501) and len(said) == 6
+    if family == "qwen2_5_vl":  # one distance for the whole video: two pictures at 6 in its length
+        assert np.allclose(one["seconds_per_grid"], 2 * (seconds(59) + np.median(np.diff(MILLISECONDS)) / 1000) / 6)
+    placeholders = {"qwen3_vl": None, "qwen2_5_vl": None, "llava_onevision": 6 * 196 + 1, "internvl": 6 * 256}
+    if placeholders.get(family):
+        assert one["placeholders"] == placeholders[family]
+
+
+def test_the_documented_example_runs(found):
+    text = found["documented"]["text"]
+    assert found["documented"]["by_hand"] and text.count("*") == 3 and text.endswith("What happens?")
+
+
+def test_times_come_out_exact(clip):
+    meta, rows, _ = read(clip, 7, policy="events")
+    for made in (hf.video_metadata(meta, rows), hf.video_metadata(choose_frames(clip, 7))):
+        assert np.allclose(made.timestamps, seconds(rows)) and (made.width, made.height) == (96, 64)
+        assert made.duration == pytest.approx(seconds(59) + np.median(np.diff(MILLISECONDS)) / 1000)
+    with pytest.raises(ValueError, match="pass rows"):
+        hf.video_metadata(meta)
+    with pytest.raises(ValueError, match="no video processor"):
+        hf.attach(object())
+
+
+def test_importing_it_imports_no_transformers():
+    code = "import sys, codecmeta.hf; assert not {'transformers', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -1,0 +1,197 @@
+"""Stock processors of transformers made offline, reading a clip through codecmeta: what prompts come out, as JSON.
+
+python -m tests.support.stock_processors CLIP                  # a process of its own: of torchvision stands here but
+                                                               # the arithmetic on pixels that these processors call
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib.machinery
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class InterpolationMode(enum.Enum):
+    NEAREST, NEAREST_EXACT, BILINEAR, BICUBIC = "nearest", "nearest-exact", "bilinear", "bicubic"
+    BOX, HAMMING, LANCZOS = "box", "hamming", "lanczos"
+
+
+def resize(image: torch.Tensor, size: Any, interpolation: Any = None, antialias: bool = True) -> torch.Tensor:
+    mode = "bicubic" if interpolation in (InterpolationMode.BICUBIC, InterpolationMode.LANCZOS) else "bilinear"
+    lead = image.shape[:-3]
+    flat = image.reshape(-1, *image.shape[-3:])
+    out = torch.nn.functional.interpolate(flat, tuple(size), mode=mode, antialias=antialias, align_corners=False)
+    return out.reshape(*lead, *out.shape[-3:])
+
+
+def normalize(image: torch.Tensor, mean: Any, std: Any, inplace: bool = False) -> torch.Tensor:
+    mean, std = (torch.as_tensor(one, dtype=image.dtype)[:, None, None] for one in (mean, std))
+    return (image - mean) / std
+
+
+def grayscale_to_rgb(image: torch.Tensor) -> torch.Tensor:
+    return image if image.shape[-3] == 3 else image.expand(*image.shape[:-3], 3, *image.shape[-2:])
+
+
+def pad(image: torch.Tensor, padding: Any, fill: Any = 0, padding_mode: str = "constant") -> torch.Tensor:
+    left, top, right, bottom = padding if len(padding) == 4 else (*padding, *padding)
+    return torch.nn.functional.pad(image, (left, right, top, bottom), value=fill)
+
+
+def stand_in() -> None:
+    """Put these functions where torchvision's would be, unless it is there."""
+    if importlib.util.find_spec("torchvision") is not None:
+        return
+    made = {}
+    for name in ("", ".transforms", ".transforms.v2", ".transforms.v2.functional", ".transforms.functional", ".io"):
+        module = ModuleType(f"torchvision{name}")
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None, is_package=True)
+        module.__path__, module.__version__ = [], "0.0"  # type: ignore[attr-defined]
+        made[name] = sys.modules[module.__name__] = module
+    for name in (".transforms", ".transforms.v2", ".transforms.v2.functional"):
+        made[name].InterpolationMode = InterpolationMode  # type: ignore[attr-defined]
+    made[".transforms"].v2, made[".transforms.v2"].functional = (
+        made[".transforms.v2"],
+        made[".transforms.v2.functional"],
+    )  # type: ignore[attr-defined]
+    made[""].transforms = made[".transforms"]  # type: ignore[attr-defined]
+    made[".transforms.functional"].pil_to_tensor = None  # type: ignore[attr-defined]
+    for function in (resize, normalize, grayscale_to_rgb, pad):
+        setattr(made[".transforms.v2.functional"], function.__name__, function)
+
+
+def processors() -> dict[str, Any]:
+    """Family -> its stock processor over a tokenizer of bytes, with small pictures."""
+    import transformers as tf
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    def tokenizer(*special: str, **named: str) -> Any:
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        inner = Tokenizer(models.BPE({letter: number for number, letter in enumerate(alphabet)}, []))
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.decoder = decoders.ByteLevel()
+        made = tf.PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<eos>", **named)
+        made.add_special_tokens({"additional_special_tokens": [*special, *named.values()]})
+        return made
+
+    def template(video: str) -> str:
+        text = "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'video' %}" + video
+        return text + "{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}"
+
+    qwen = tokenizer("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+    marked = template("<|vision_start|><|video_pad|><|vision_end|>")
+    small = {"shortest_edge": 4096, "longest_edge": 6 * 64 * 64}
+    llava = tokenizer("<image>", "<video>")
+    intern = tokenizer(
+        "<image>",
+        "<video>",
+        start_image_token="<img>",
+        end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>",
+        video_token="<video>",
+    )
+    smol = tokenizer(
+        "<image>", "<video>", fake_image_token="<fake>", image_token="<image>", end_of_utterance_token="<end>"
+    )
+    makers = {
+        "qwen3_vl": lambda: tf.Qwen3VLProcessor(
+            tf.Qwen2VLImageProcessor(), qwen, tf.Qwen3VLVideoProcessor(size=small), chat_template=marked
+        ),
+        "qwen2_5_vl": lambda: tf.Qwen2_5_VLProcessor(
+            tf.Qwen2VLImageProcessor(), qwen, tf.Qwen2VLVideoProcessor(size=small), chat_template=marked
+        ),
+        "llava_onevision": lambda: tf.LlavaOnevisionProcessor(
+            tf.LlavaOnevisionImageProcessor(),
+            llava,
+            tf.LlavaOnevisionVideoProcessor(),
+            num_image_tokens=729,
+            vision_feature_select_strategy="full",
+            chat_template=template("<video>"),
+        ),
+        "video_llama_3": lambda: tf.VideoLlama3Processor(
+            tf.VideoLlama3ImageProcessor(),
+            qwen,
+            tf.VideoLlama3VideoProcessor(size=small),
+            chat_template=template("<|video_pad|>"),
+        ),
+        "internvl": lambda: tf.InternVLProcessor(
+            tf.GotOcr2ImageProcessor(),
+            intern,
+            tf.InternVLVideoProcessor(),
+            image_seq_length=256,
+            chat_template=template("<video>\n"),
+        ),
+        "smolvlm": lambda: tf.SmolVLMProcessor(
+            tf.SmolVLMImageProcessor(),
+            smol,
+            tf.SmolVLMVideoProcessor(),
+            image_seq_len=64,
+            chat_template=template("<video>"),
+        ),
+    }
+    found = {}
+    for name, make in makers.items():
+        try:
+            found[name] = make()
+        except Exception as error:  # said in the result
+            found[name] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def documented() -> str:
+    """The example of docs/frames.md."""
+    text = (ROOT / "docs" / "frames.md").read_text()
+    section = text.split("## With a processor of transformers")[1].split("\n## ")[0]
+    return re.search(r"```python\n(.*?)```", section, re.S)[1]  # type: ignore[index]
+
+
+def main() -> None:
+    stand_in()
+    import codecmeta.hf
+
+    clip = sys.argv[1]
+    messages = [{"role": "user", "content": [{"type": "video", "path": clip}, {"type": "text", "text": "What?"}]}]
+    result = {}
+    for name, processor in processors().items():
+        if isinstance(processor, str):
+            result[name] = {"not_made": processor}
+            continue
+        try:
+            video_processor = processor.video_processor
+            before = (type(video_processor), video_processor.to_json_string())
+            with codecmeta.hf.attach(processor, frames=6, policy="events") as source:
+                out = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
+                saved = video_processor.to_json_string()
+            text = processor.tokenizer.decode(out["input_ids"][0])
+            placeholder = next(one for one in ("<|video_pad|>", "<IMG_CONTEXT>", "<video>", "<image>") if one in text)
+            result[name] = {
+                "rows": source.read[-1][1].tolist(),
+                "text": re.sub(f"(?:{re.escape(placeholder)})+", "*", text),
+                "placeholders": text.count(placeholder),
+                "seconds_per_grid": [float(one) for one in out.get("second_per_grid_ts", [])],
+                "undone": (type(video_processor), video_processor.to_json_string()) == before and saved == before[1],
+            }
+        except Exception as error:  # said in the result
+            result[name] = {"failed": f"{type(error).__name__}: {error}"}
+    made = processors()["qwen3_vl"]
+    names = {"processor": made, "video": clip}
+    exec(documented(), names)  # noqa: S102
+    result["documented"] = {
+        "text": re.sub(r"(?:<\|video_pad\|>)+", "*", made.tokenizer.decode(names["inputs"]["input_ids"][0])),
+        "by_hand": bool((names["inputs"]["input_ids"] == names["by_hand"]["input_ids"]).all()),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
