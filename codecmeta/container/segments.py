@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from codecmeta.codecs.table import codec_of
+from codecmeta.container.blob import Blob
 from codecmeta.container.packets import NO_PTS, PacketTable, demux
+from codecmeta.container.source import Medium
 
 
 class Damage(Exception):
@@ -75,6 +77,17 @@ def run_length(packets: int, jobs: int) -> int:
     return packets if jobs == 1 else min(max(packets // (4 * jobs), 64), 512)
 
 
+def prefetch(medium: Medium, packets: PacketTable, segment: Segment) -> None:
+    """Fetch the bytes of a segment at once, where they are not those of a file here and lie together."""
+    if not isinstance(medium, Blob):
+        return
+    position, size = packets.position[segment.first : segment.stop], packets.size[segment.first : segment.stop]
+    if len(position) and position.min() >= 0:
+        start, stop = int(position.min()), int((position + size).max())
+        if stop - start <= 4 * int(size.sum()):
+            medium.prefetch(start, stop)
+
+
 def segment_packets(container: Any, video: Any, packets: PacketTable, segment: Segment) -> Iterator[tuple[int, Any]]:
     """The packets of a segment with their indices: sought where the container can, counted from the start otherwise."""
     index = segment.first
@@ -89,10 +102,10 @@ def segment_packets(container: Any, video: Any, packets: PacketTable, segment: S
                     break
                 continue
             started = True
-        if index == segment.stop:
-            return
         yield index, packet
         index += 1
+        if index >= segment.stop:  # the next one is not read
+            return
     if not started:
         container.seek(0, stream=video, backward=True, any_frame=True)
         yield from _packets_by_counting(container, video, segment)

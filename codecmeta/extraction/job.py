@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.container.index import Unproven, look_at
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Segment, linear_segment, plan_segments
+from codecmeta.container.source import Medium
 from codecmeta.container.tables import frame_tables
 from codecmeta.errors import VideoError
 from codecmeta.record.metadata import Frames, Gops, Probe, Stream
-from codecmeta.record.selection import Selection, as_setting, rows_of
+from codecmeta.record.selection import EstimatedRows, Rows, Selection, as_setting, rows_of
 
 Transform = Callable[[NDArray[np.uint8]], Any]
 
@@ -40,6 +41,38 @@ class Stages:
         return {"probe": self.probe, **spent, "decode": max(self.whole - self.probe - sum(spent.values()), 0.0)}
 
 
+def wanted_rows(selection: Selection, frames: Frames, facts: Stream) -> NDArray[np.bool_]:
+    """Which rows of a frame table a selection means, bool (frames,). Raises ValueError for frames outside."""
+    if selection == "all":
+        return np.ones(len(frames), bool)
+    if selection == "keyframes":
+        return frames.keyframe.copy()
+    keep = np.zeros(len(frames), bool)
+    keep[rows_of(selection, frames.time, facts.duration_seconds)] = True
+    return keep
+
+
+def proven(
+    path: Medium, probe: Probe, packets: PacketTable, selection: Selection
+) -> tuple[Probe, PacketTable, Selection]:
+    """Tables of a container's index with what the packets say that a selection needs; where they contradict it, the
+    tables of all packets, and a selection that means the same in them."""
+    facts = probe.stream
+    if selection == "all":
+        return *probe_with_packets(path, stream=facts.stream_index), selection
+    rows = np.flatnonzero(wanted_rows(selection, probe.frames, facts))
+    try:
+        looked = look_at(path, facts.stream_index, facts.codec, packets, rows)
+    except Unproven as reason:
+        found, packets = probe_with_packets(path, stream=facts.stream_index)
+        found.capability["packets"]["why"] += f"; the container's index does not hold: {reason}"
+        if isinstance(selection, Rows):
+            selection = EstimatedRows(selection.values, len(probe.frames))
+        return found, packets, selection
+    frames = replace(probe.frames, picture_type=looked.picture_type[looked.display_order])
+    return replace(probe, frames=frames), looked, selection
+
+
 @dataclass(frozen=True)
 class Job:
     """A probed video, and what is to be found out about it.
@@ -48,7 +81,7 @@ class Job:
     becomes of each wanted picture, None where no picture is wanted.
     """
 
-    path: Path
+    path: Medium
     selection: Selection
     details: bool
     jobs: int
@@ -61,7 +94,7 @@ class Job:
     @classmethod
     def begin(
         cls,
-        path: Path,
+        path: Medium,
         selection: Selection,
         details: bool,
         jobs: int,
@@ -70,9 +103,12 @@ class Job:
         stages: Stages,
         tables: tuple[Probe, PacketTable] | None = None,
     ) -> Job:
-        """Probe the video, unless its tables are at hand. Raises VideoError."""
+        """Probe the video, unless its tables are at hand; what is to be decoded is looked at first, where its
+        container's index is all that is known. Raises VideoError."""
         start = perf_counter()
-        probe, packets = tables or probe_with_packets(path, stream=stream)
+        probe, packets = tables or probe_with_packets(path, stream=stream, headers=True if selection == "all" else None)
+        if packets.looked is not None:
+            probe, packets, selection = proven(path, probe, packets, selection)
         stages.probe = perf_counter() - start
         facts = probe.stream
         if not (facts.width > 0 and facts.height > 0):
@@ -107,13 +143,7 @@ class Job:
 
     def wanted(self, frames: Frames) -> NDArray[np.bool_]:
         """Which rows of a frame table the selection means, bool (frames,). Raises ValueError for frames outside."""
-        if self.selection == "all":
-            return np.ones(len(frames), bool)
-        if self.selection == "keyframes":
-            return frames.keyframe.copy()
-        keep = np.zeros(len(frames), bool)
-        keep[rows_of(self.selection, frames.time, self.facts.duration_seconds)] = True
-        return keep
+        return wanted_rows(self.selection, frames, self.facts)
 
     def no_frame(self) -> VideoError:
         """The error of a video that gives nothing at all."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codecmeta.container.packets import PacketTable
-from codecmeta.container.source import Source, as_path, name_of
+from codecmeta.container.source import Source, name_of, opened
 from codecmeta.decisions.choose import Choice
 from codecmeta.decoding.pictures import cores
 from codecmeta.errors import VideoError
@@ -36,7 +35,7 @@ def extract(
     >>> meta = extract("clip.mp4", frames=16)
     >>> meta.residual.values.shape, meta.motion.of(0)
 
-    path: the file, its bytes, or an open binary file.
+    path: the file, its address, its bytes, or an open binary file.
     frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a
     number, evenly spread over time, for a question about the video, "all", the default, for a cache that serves every
     sampling, a `Choice` for frames that `choose_frames` found. rows: in its place, indices of frames in display order,
@@ -52,9 +51,9 @@ def extract(
     """
     collector = Collector()
     selection, tables = _selected(frames, rows, times)
-    with as_path(path) as file:
-        found = scan(file, collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
-    return replace(collector.metadata(found), path=name_of(path))
+    with opened(path) as medium:
+        found = scan(medium, collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
+    return collector.metadata(found)
 
 
 def read(
@@ -93,9 +92,9 @@ def read(
     selection, tables = _selected(frames, rows, times, default=16)
     if isinstance(selection, str):
         raise ValueError(f"frames={frames!r}: pictures are held in memory; pass how many, rows or times")
-    with as_path(path) as file:
+    with opened(path) as medium:
         found = scan(
-            file,
+            medium,
             collector,
             frames=selection,
             jobs=jobs,
@@ -112,7 +111,7 @@ def read(
         if len(lost := np.setdiff1d(given, shown)):
             raise VideoError(f"{name_of(path)}: row {lost[0]} did not come out of the decoder")
         shown, images = given, [images[one] for one in np.searchsorted(shown, given)]
-    return replace(collector.metadata(found), path=name_of(path)), shown, images if transform else np.stack(images)
+    return collector.metadata(found), shown, images if transform else np.stack(images)
 
 
 def _selected(
