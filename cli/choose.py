@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from codecmeta.cli.failure import Failed
+from codecmeta.cli.sources import Video
 from codecmeta.decisions.choose import POLICIES, TOLERANCE, Policy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.choose import choose_frames, packet_events
@@ -21,7 +22,7 @@ _TABLE_POLICIES = tuple(one for one in POLICIES if one != "query")  # the others
 
 
 @click.command(short_help="Choose frames of a video before one is decoded.")
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=Video())
 @click.option("-n", "--number", type=click.IntRange(1), default=32, show_default=True, help="How many frames.")
 @click.option(
     "--choose",
@@ -40,8 +41,8 @@ _TABLE_POLICIES = tuple(one for one in POLICIES if one != "query")  # the others
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--csv", "as_csv", is_flag=True, help="A line per frame: row, time, why, score.")
-def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: bool, as_csv: bool) -> None:
-    """Choose frames of VIDEO (or of a cache) before a picture is decoded.
+def frames(video: Path | str, number: int, policy: Policy, tolerance: float, as_json: bool, as_csv: bool) -> None:
+    """Choose frames of VIDEO (a path or an http(s) address, or a cache) before a picture is decoded.
 
     uniform: evenly spread in time, both ends included. keyframes: evenly among the keyframes. cheap: in each equal slot
     of time the frame that costs least to decode. events: a quarter as cheap, the rest behind what changes.
@@ -61,13 +62,15 @@ def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: 
 
 
 @click.command(short_help="List where something happens, from packet sizes alone.")
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=Video())
 @click.option("--most", type=click.IntRange(1), default=64, show_default=True, help="The strongest so many.")
 @click.option("--least", type=click.FloatRange(0), default=3.0, show_default=True, help="Weaker ones are left out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--csv", "as_csv", is_flag=True, help="A line per event: start, stop, first, last, strength, cut.")
-def events(video: Path, most: int, least: float, as_json: bool, as_csv: bool) -> None:
-    """List where something happens in VIDEO (or a cache), in order of time, from packet sizes alone.
+def events(video: Path | str, most: int, least: float, as_json: bool, as_csv: bool) -> None:
+    """List where something happens in VIDEO, in order of time, from packet sizes alone.
+
+    VIDEO is a path or an http(s) address, or a cache.
 
     Strength is in deviations from what is usual for pictures of the same kind; 4 is rare by chance. A cut is marked as
     one. What ends is an event too.

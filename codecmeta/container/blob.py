@@ -26,8 +26,9 @@ AT_ONCE = 1 << 22
 class Blob:
     """A video of `size` bytes that are had from `fetch(start, stop)`. Safe to read from several threads.
 
-    name: what records and errors call it. kept: bytes to keep at hand, 0 where fetching costs nothing. A failed fetch
-    remote: they come from another machine, and none should be fetched in vain. A failed fetch stays in `failed`, because FFmpeg takes an error in the middle of a file for its end.
+    name: what records and errors call it. kept: bytes to keep at hand, 0 where fetching costs nothing.
+    remote: they come from another machine, and none should be fetched in vain. A failed fetch stays in `failed`,
+    because FFmpeg takes an error in the middle of a file for its end.
     """
 
     def __init__(

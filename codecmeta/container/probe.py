@@ -13,8 +13,8 @@ import av
 
 from codecmeta.codecs.protocol import headers_of
 from codecmeta.codecs.table import codec_of
-from codecmeta.container.colours import note_of
 from codecmeta.container.blob import Blob
+from codecmeta.container.colours import note_of
 from codecmeta.container.index import index_table
 from codecmeta.container.packets import PacketTable, demux, header_reader, open_video, read_packets
 from codecmeta.container.samples import NoIndex, read_moov, read_samples
@@ -184,7 +184,9 @@ def _pair(fraction: Any) -> tuple[int, int]:
 def _capability(packets: PacketTable, facts: Stream) -> Capability:
     note = PACKET_SIZES
     if packets.looked is not None:
-        note += "; sizes, order, times and keyframes are the word of the container's index, of packets that were not decoded"
+        note += (
+            "; of packets that were not decoded, size, order, time and keyframes are the word of the container's index"
+        )
     if packets.doubt:
         note += f"; which frames they give, and in which order, only decoding tells: {packets.doubt}"
     elif not packets.timed:

@@ -145,7 +145,10 @@ def _edited(moov: bytes, trak: Part) -> _Edit | None:
     shown = [one for one in pieces if one[1] >= 0]
     if not shown:
         return None
-    scales = [_time_scale(moov, _inside(moov, trak, b"mdia", b"mdhd")), _time_scale(moov, _inside(moov, (0, len(moov)), b"mvhd"))]
+    scales = [
+        _time_scale(moov, _inside(moov, trak, b"mdia", b"mdhd")),
+        _time_scale(moov, _inside(moov, (0, len(moov)), b"mvhd")),
+    ]
     duration, media, rate = shown[0]
     length = duration * scales[0] / max(scales[1], 1) if duration else np.inf
     return _Edit(media, media + length, len(shown) > 1 or rate != 1 << 16)

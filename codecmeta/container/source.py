@@ -53,9 +53,10 @@ def opened(source: Source) -> Iterator[Medium]:
 
 
 def name_of(source: Source) -> Path:
-    """What records call a source: its path, the file that an address names, the name of a file object, "<bytes>"."""
+    """What records call a source: its path, "<https>/film.mp4" for an address, the name of a file object, "<bytes>"."""
     if isinstance(source, str) and is_address(source):
-        return Path(PurePosixPath(unquote(urlsplit(source).path)).name or urlsplit(source).hostname or "video")
+        name = PurePosixPath(unquote(urlsplit(source).path)).name or urlsplit(source).hostname or "video"
+        return Path(f"<{urlsplit(source).scheme.lower()}>", name)
     if isinstance(source, (str, PathLike)):
         return Path(fspath(source))
     name = getattr(source, "name", None)
@@ -82,6 +83,11 @@ def opened_for_ranges(medium: Medium) -> Iterator[Callable[[int, int], bytes]]:
 def size_of(medium: Medium) -> int:
     """How many bytes there are."""
     return medium.size if isinstance(medium, Blob) else medium.stat().st_size
+
+
+def changed_ns(medium: Medium) -> int:
+    """When a file was changed, in nanoseconds; 0 for what is none."""
+    return 0 if isinstance(medium, Blob) else medium.stat().st_mtime_ns
 
 
 def _seeks(file: Any) -> bool:

@@ -91,7 +91,7 @@ def _read_pictures(
 
 
 def _tables(medium: Medium, meta: Metadata, rows: NDArray[np.int64]) -> tuple[Probe, PacketTable]:
-    """The tables of the video; from its container's index, where it is read from afar and that lists the same frames."""
+    """The tables of the video; from its container's index where it is read from afar and the same frames are listed."""
     stream = meta.stream.stream_index
     probe, packets = probe_with_packets(medium, stream=stream, headers=None)
     if packets.looked is None:

@@ -69,19 +69,21 @@ def choose_frames(
     ...
 
     source: a video (a path, an http or https address, bytes, an open binary file), a cache of one, a `Probe` or a
-    `Metadata`. A video is best: the order of its packets tells more than a frame table. policy: "uniform": evenly spread in time, both ends included, as `read`
-    takes them. "keyframes": evenly among the keyframes; where there are too few, the largest gaps are halved.
-    "cheap": from each equal slot of time the frame that costs the fewest packets beyond those already decoded.
-    "events": a quarter as "cheap", the rest behind what changes, found from packet sizes, and from bits (or residual)
-    per block where a `Metadata` has them for all frames; no gap is longer than (1 + tolerance) / max(2, frames // 4) of
-    the video. "query": `candidates` frames (default 8 per frame) proposed by "events" are decoded, `scorer` says how
-    well each fits `question`, and the best are taken that are not too near to better ones.
+    `Metadata`. A video is best: the order of its packets tells more than a frame table. policy: "uniform": evenly
+    spread in time, both ends included, as `read` takes them. "keyframes": evenly among the keyframes; where there are
+    too few, the largest gaps are halved. "cheap": from each equal slot of time the frame that costs the fewest packets
+    beyond those already decoded. "events": a quarter as "cheap", the rest behind what changes, found from packet sizes,
+    and from bits (or residual) per block where a `Metadata` has them for all frames; no gap is longer than (1 +
+    tolerance) / max(2, frames // 4) of the video. "query": `candidates` frames (default 8 per frame) proposed by
+    "events" are decoded, `scorer` says how well each fits `question`, and the best are taken that are not too near to
+    better ones.
 
     tolerance: the part of a slot, 0 to 1, in which "cheap" may look. scorer: what `load_text_image` gives, or any
     function from (pictures, question) to one number per picture. packets: of a `Probe`, where they are at hand.
     headers: as for `probe`; True reads every packet, which tells pictures that no other refers to. By default the
     container's index does where it has one, but for "events" and "query" in codecs that hide frames (AV1, VP9), if the
-    video is no address. Frames chosen by it are looked at when they are read. seconds: receives what "probe", "choose", "decode" and "score" took.
+    video is no address. Frames chosen by it are looked at when they are read. seconds: receives what "probe", "choose",
+    "decode" and "score" took.
 
     Everything but "query" is a function of the tables alone, takes about a microsecond per frame of the video, and is
     the same on every call. Raises VideoError or CacheError for what cannot be read, ValueError for what makes no sense.
@@ -202,9 +204,7 @@ def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
 
 
-def packet_events(
-    source: Source | Probe | Metadata, *, most: int = 64, least: float = 3.0
-) -> list[PacketEvent]:
+def packet_events(source: Source | Probe | Metadata, *, most: int = 64, least: float = 3.0) -> list[PacketEvent]:
     """The events of a video in order of time, from packet sizes alone.
 
     >>> [(one.start, one.strength) for one in packet_events("clip.mp4")]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from codecmeta.cache.recognise import check_video
 from codecmeta.cache.store import load
 from codecmeta.container.probe import probe
+from codecmeta.container.source import Medium, opened
 from codecmeta.decisions.budget import frame_budgets, gop_weights
 from codecmeta.decisions.density import merge_regions, patch_density
 from codecmeta.decisions.signals import dense_signals
@@ -78,13 +79,18 @@ class Overview:
         )
 
 
-def overview_of_file(file: Path) -> Overview:
+def overview_of_file(file: Path | str) -> Overview:
     """The overview of a video, or of a cache with the pictures of its video where that is beside it.
 
     Raises VideoError or CacheError where the file cannot be read.
     """
-    if h5py.is_hdf5(file) or file.suffix == ".h5":
+    if isinstance(file, Path) and (h5py.is_hdf5(file) or file.suffix == ".h5"):
         return _of_cache(file)
+    with opened(file) as medium:
+        return _of_video(medium)
+
+
+def _of_video(file: Medium) -> Overview:
     known = probe(file)
     whole = len(known.frames) * known.stream.width * known.stream.height <= WHOLE
     meta = extract(file, frames="all" if whole else FRAMES)
