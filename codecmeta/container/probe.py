@@ -193,7 +193,7 @@ def _capability(packets: PacketTable, facts: Stream) -> Capability:
         by = "as the bitstream says" if packets.ordered else "in stream order"
         note += f"; the stream has no usable time stamps of its own for every frame, so rows are {by}"
     known = packets.picture_type[packets.shown] != UNKNOWN
-    if known.all():
+    if known.all() and packets.looked is None:
         types = {"level": "exact", "why": "picture headers of the packets"}
     else:
         by = "without decoding" if packets.looked is None else "from the container's index"

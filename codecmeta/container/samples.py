@@ -12,6 +12,7 @@ from codecmeta.container.source import Medium, opened_for_ranges, size_of
 
 _LARGEST = 1 << 28  # bytes of a moov box that is read
 _TOP_LEVEL = 256  # boxes before it that are looked at
+_MOST = 1 << 24  # samples of one size
 
 
 class NoIndex(Exception):
@@ -173,7 +174,7 @@ def _of_table(moov: bytes, table: dict[bytes, Part], edit: _Edit | None) -> Samp
         raise NoIndex("the decoder's configuration may change in the middle")
     at = table[b"stsz"][0]
     each, count = (int.from_bytes(moov[at + one : at + one + 4]) for one in (4, 8))
-    if count > len(moov) and not each:
+    if count > (_MOST if each else len(moov) // 4):
         raise ValueError
     size = np.full(count, each) if each else np.frombuffer(moov, ">u4", count, at + 12)
     size = size.astype(np.int64)
@@ -216,9 +217,9 @@ def _positions(runs: NDArray[np.int64], chunks: NDArray[np.int64], size: NDArray
     """Where each sample lies: chunk after chunk, `runs` of which (first chunk from 1, samples in each) are alike."""
     first = np.append(runs[:, 0] - 1, len(chunks))
     in_chunk = np.repeat(runs[:, 1], np.diff(first))
-    chunk = np.repeat(np.arange(len(chunks)), in_chunk)[: len(size)]
+    start = np.concatenate(([0], np.minimum(np.cumsum(in_chunk), len(size))))  # the first sample of each chunk
+    chunk = np.repeat(np.arange(len(chunks)), np.diff(start))
     if len(chunk) != len(size):
         raise ValueError
     before = np.concatenate(([0], np.cumsum(size)))[:-1]
-    start = np.concatenate(([0], np.cumsum(in_chunk)))[:-1]  # the first sample of each chunk
     return chunks[chunk] + before - before[np.minimum(start[chunk], len(size) - 1)]

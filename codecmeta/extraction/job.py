@@ -54,23 +54,22 @@ def wanted_rows(selection: Selection, frames: Frames, facts: Stream) -> NDArray[
 
 def proven(
     path: Medium, probe: Probe, packets: PacketTable, selection: Selection
-) -> tuple[Probe, PacketTable, Selection]:
+) -> tuple[Probe, PacketTable, Selection, str]:
     """Tables of a container's index with what the packets say that a selection needs; where they contradict it, the
-    tables of all packets, and a selection that means the same in them."""
+    tables of all packets, a selection that means the same in them, and why."""
     facts = probe.stream
     if selection == "all":
-        return *probe_with_packets(path, stream=facts.stream_index), selection
+        return *probe_with_packets(path, stream=facts.stream_index), selection, ""
     rows = np.flatnonzero(wanted_rows(selection, probe.frames, facts))
     try:
         looked = look_at(path, facts.stream_index, facts.codec, packets, rows)
     except Unproven as reason:
         found, packets = probe_with_packets(path, stream=facts.stream_index)
-        found.capability["packets"]["why"] += f"; the container's index does not hold: {reason}"
         if isinstance(selection, Rows):
             selection = EstimatedRows(selection.values, len(probe.frames))
-        return found, packets, selection
+        return found, packets, selection, f"; the container's index does not hold: {reason}"
     frames = replace(probe.frames, picture_type=looked.picture_type[looked.display_order])
-    return replace(probe, frames=frames), looked, selection
+    return replace(probe, frames=frames), looked, selection, ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class Job:
     """A probed video, and what is to be found out about it.
 
     selection: frames that get maps. details: as for `extract`. jobs: workers. stream: as asked for. transform: what
-    becomes of each wanted picture, None where no picture is wanted.
+    becomes of each wanted picture, None where no picture is wanted. doubt: what was wrong with the container's index,
+    for the report.
     """
 
     path: Medium
@@ -90,6 +90,7 @@ class Job:
     probe: Probe
     packets: PacketTable
     stages: Stages
+    doubt: str
 
     @classmethod
     def begin(
@@ -105,15 +106,15 @@ class Job:
     ) -> Job:
         """Probe the video, unless its tables are at hand; what is to be decoded is looked at first, where its
         container's index is all that is known. Raises VideoError."""
-        start = perf_counter()
+        start, doubt = perf_counter(), ""
         probe, packets = tables or probe_with_packets(path, stream=stream, headers=True if selection == "all" else None)
         if packets.looked is not None:
-            probe, packets, selection = proven(path, probe, packets, selection)
+            probe, packets, selection, doubt = proven(path, probe, packets, selection)
         stages.probe = perf_counter() - start
         facts = probe.stream
         if not (facts.width > 0 and facts.height > 0):
             raise VideoError(f"{path}: the {facts.codec} stream does not say how large its pictures are")
-        return cls(path, selection, details, jobs, stream, transform, probe, packets, stages)
+        return cls(path, selection, details, jobs, stream, transform, probe, packets, stages, doubt)
 
     @property
     def facts(self) -> Stream:

@@ -52,6 +52,7 @@ class Outcome:
         elif not job.packets.timed:
             note = "; not every frame has a usable time stamp of its own: rows in display order as decoded" + note
         capability = dict(job.probe.capability)
+        note += job.doubt
         listed = job.packets.looked is not None and not job.packets.looked.all()
         said = capability["packets"] if listed else {"level": "exact", "why": PACKET_SIZES}
         capability["packets"] = {"level": said["level"], "why": said["why"] + note}

@@ -17,38 +17,35 @@ def long_film(
     *,
     seconds: int,
     rate: int = 10,
-    gop: int = 20,
-    part: int = 8,
+    gop: int = 10,
+    part: int = 4,
     size: tuple[int, int] = (160, 120),
     codec: str = "libx264",
     options: dict[str, str] | None = None,
     movflags: str = "",
 ) -> Path:
-    """`part` seconds of noise over a moving texture, in GoPs of `gop` frames, repeated until `seconds` are full; with
-    sound. options: of the encoder. movflags: of the muxer."""
-    data = _encoded(part, rate, gop, size, codec, options or {"preset": "ultrafast", "bf": "2", "qp": "30"})
-    with (
-        av.open(io.BytesIO(data)) as source,
-        av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as target,
-    ):
+    """`part` seconds of noise over a moving texture, in GoPs of `gop` frames, repeated until `seconds` are full; a .mov
+    has sound between the pictures. options: of the encoder. movflags: of the muxer."""
+    data = _encoded(part, rate, gop, size, codec, options or {"preset": "ultrafast", "bf": "2", "qp": "20"})
+    flags = {"movflags": movflags} if movflags else {}
+    with av.open(io.BytesIO(data)) as source, av.open(str(path), "w", options=flags) as target:
         video = source.streams.video[0]
         packets = [
             (bytes(one), one.pts, one.dts, one.is_keyframe, one.duration) for one in source.demux(video) if one.size
         ]
         span = sum(one[4] for one in packets)
         copy = target.add_stream_from_template(video)
-        sound = target.add_stream("pcm_s16le" if path.suffix == ".mov" else "aac", rate=8000)
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000 * part), np.float32), format="fltp", layout="mono")
-        silence.sample_rate = 8000
+        sound = target.add_stream("pcm_s16le", rate=8000, layout="mono") if path.suffix == ".mov" else None
         for number in range(seconds // part):
-            silence.pts = number * 8000 * part
-            target.mux(sound.encode(silence))
-            for content, pts, dts, key, duration in packets:
+            for at, (content, pts, dts, key, duration) in enumerate(packets):
                 packet = av.Packet(content)
                 packet.pts, packet.dts, packet.duration = pts + number * span, dts + number * span, duration
                 packet.time_base, packet.is_keyframe, packet.stream = video.time_base, key, copy
                 target.mux(packet)
-        target.mux(sound.encode(None))
+                if sound is not None and at % rate == 0:
+                    silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+                    silence.sample_rate = 8000
+                    target.mux(sound.encode(silence))
     return path
 
 
