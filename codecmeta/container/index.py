@@ -32,7 +32,7 @@ class Unproven(Exception):
 def index_table(video: Any, samples: Samples, medium: Medium) -> PacketTable:
     """The packets of a stream as its samples say, compared with FFmpeg's index. Raises NoIndex where that is not
     enough."""
-    entries = getattr(video, "index_entries", ())
+    entries = getattr(video, "index_entries", [])
     count = len(samples)
     if len(entries) != count or not count:
         raise NoIndex("an edit list repeats or drops pictures" if samples.edited else "FFmpeg reads it otherwise")

@@ -55,8 +55,9 @@ def opened(source: Source) -> Iterator[Medium]:
 def name_of(source: Source) -> Path:
     """What records call a source: its path, "<https>/film.mp4" for an address, the name of a file object, "<bytes>"."""
     if isinstance(source, str) and is_address(source):
-        name = PurePosixPath(unquote(urlsplit(source).path)).name or urlsplit(source).hostname or "video"
-        return Path(f"<{urlsplit(source).scheme.lower()}>", name)
+        parts = urlsplit(source)
+        file = PurePosixPath(unquote(parts.path)).name or parts.hostname or "video"
+        return Path(f"<{parts.scheme.lower()}>", file)
     if isinstance(source, (str, PathLike)):
         return Path(fspath(source))
     name = getattr(source, "name", None)

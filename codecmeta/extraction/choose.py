@@ -91,12 +91,13 @@ def choose_frames(
     _check(frames, policy, tolerance, question, scorer, candidates)
     spent = {} if seconds is None else seconds
     start = perf_counter()
-    if isinstance(source, (Probe, Metadata)) or _is_cache(source):
-        known = load(Path(source)) if isinstance(source, (str, PathLike)) else source
+    record = _record(source)
+    if record is not None:
+        known: Probe | Metadata = record
         spent["probe"] = perf_counter() - start
         with opened(known.path) as medium:
             return _chosen(medium, known, packets, frames, policy, tolerance, question, scorer, candidates, spent)
-    with opened(source) as medium:
+    with opened(source) as medium:  # type: ignore[arg-type]
         known, packets = _probed(medium, headers, policy)
         spent["probe"] = perf_counter() - start
         return _chosen(medium, known, packets, frames, policy, tolerance, question, scorer, candidates, spent)
@@ -124,8 +125,12 @@ def _chosen(
     return replace(choice, tables=_tables(known, video))
 
 
-def _is_cache(source: Any) -> bool:
-    return isinstance(source, (str, PathLike)) and Path(source).suffix == CACHE_SUFFIX and not is_address(str(source))
+def _record(source: Source | Probe | Metadata) -> Probe | Metadata | None:
+    """A record, or that of a cache; None for a video."""
+    if isinstance(source, (Probe, Metadata)):
+        return source
+    is_path = isinstance(source, (str, PathLike)) and not is_address(str(source))
+    return load(Path(source)) if is_path and Path(source).suffix == CACHE_SUFFIX else None  # type: ignore[arg-type]
 
 
 def _probed(medium: Medium, headers: bool | None, policy: str) -> tuple[Probe, PacketTable]:
@@ -218,13 +223,9 @@ def packet_events(source: Source | Probe | Metadata, *, most: int = 64, least: f
     """
     if most < 1 or not least >= 0:
         raise ValueError(f"most={most}, least={least}: expected at least one event and a strength of 0 or more")
-    packets = None
-    if isinstance(source, (Probe, Metadata)):
-        known: Probe | Metadata = source
-    elif _is_cache(source):
-        known = load(Path(source))  # type: ignore[arg-type]
-    else:
-        with opened(source) as medium:
+    known, packets = _record(source), None
+    if known is None:
+        with opened(source) as medium:  # type: ignore[arg-type]
             known, packets = probe_with_packets(medium, headers=None)
     video = _candidates(known, packets)
     change = change_scores(known, np.arange(len(video.frames)))

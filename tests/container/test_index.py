@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from codecmeta.container.blob import BLOCK, Blob
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.source import opened
 from codecmeta.decisions.packet_events import picture_kinds
-from tests.support.clips import REAL_CLIPS, pan, real_clip, write_clip
+from tests.support.clips import REAL_CLIPS, pan, real_clip, single_thread_export, write_clip
 from tests.support.fault_files import FAULTS
 from tests.support.films import long_film
 
@@ -98,7 +99,7 @@ def test_a_fragmented_file_is_read_whole(movflags: str, says: str, tmp_path: Pat
 def test_a_keyframe_that_is_none_is_not_believed(tmp_path: Path) -> None:
     """The container calls the 15th picture a keyframe, which the 11th is: decoding from there would give grey."""
     path = long_film(tmp_path / "film.mp4", seconds=4)
-    expected = codecmeta.read(path, rows=[14, 15, 16])[2]
+    expected = codecmeta.read(path, rows=[18, 19])[2]
     content = bytearray(path.read_bytes())
     at = content.index(b"stss") + 12  # entries: 1, 11, 21, 31
     assert [int.from_bytes(content[at + 4 * one : at + 4 * one + 4]) for one in range(4)] == [1, 11, 21, 31]
@@ -106,9 +107,22 @@ def test_a_keyframe_that_is_none_is_not_believed(tmp_path: Path) -> None:
     path.write_bytes(content)
     choice = codecmeta.choose_frames(path, 40, policy="uniform", headers=False)
     assert choice.tables is not None and choice.tables[1].looked is not None
-    meta, _, pictures = codecmeta.read(path, choice)
-    np.testing.assert_array_equal(pictures[14:17], expected)
+    for rows in (np.arange(18, 20), np.arange(9, 20)):
+        meta, _, pictures = codecmeta.read(path, replace(choice, rows=rows))
+        np.testing.assert_array_equal(pictures[-2:], expected)
+        assert "index does not hold" in meta.capability["packets"]["why"]
+
+
+def test_a_recovery_point_is_no_start(tmp_path: Path) -> None:
+    """Containers flag the points at which intra refresh begins; the bitstream does not say that decoding may."""
+    options = {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}
+    path = write_clip(tmp_path / "clip.mp4", pan(60, (64, 48), (1, 0)), options=options)
+    choice = codecmeta.choose_frames(path, 3, policy="uniform", headers=False)
+    assert choice.tables is not None and choice.tables[1].looked is not None and choice.tables[1].key.sum() > 1
+    meta, rows, pictures = codecmeta.read(path, choice)
     assert "decoding may start" in meta.capability["packets"]["why"]
+    shown = [one["rgb"] for one in single_thread_export(path)]
+    np.testing.assert_array_equal(pictures, [shown[row] for row in rows])
 
 
 @pytest.mark.parametrize("box", ["stsz", "stsc", "stco", "ctts", "stts", "stss"])
