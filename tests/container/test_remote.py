@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import codecmeta
+from codecmeta.cli import main
 from codecmeta.container.remote import remote
 from codecmeta.container.source import opened
 from codecmeta.errors import VideoError
@@ -116,6 +119,20 @@ def test_nobody_there_and_no_address() -> None:
         with pytest.raises(VideoError, match=says) as raised:
             codecmeta.probe(address)
         assert "secret" not in str(raised.value)
+
+
+def test_commands_take_addresses(film: Path, server: Served, tmp_path: Path) -> None:
+    def call(*arguments: object) -> str:
+        done = CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    asked = ("-n", 4, "--json")
+    found, local = (json.loads(call("frames", one, *asked)) for one in (server.url, film))
+    assert found["frames"] == local["frames"] and found["video"] == server.url
+    assert json.loads(call("show", server.url, "--json"))["frames"] == 6400
+    call("extract", server.url, "--frames", 2, "-o", tmp_path)
+    assert (tmp_path / "film.codecmeta.h5").is_file()
 
 
 def test_only_a_string_asks_for_the_network(server: Served) -> None:

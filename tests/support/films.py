@@ -23,10 +23,11 @@ def long_film(
     codec: str = "libx264",
     options: dict[str, str] | None = None,
     movflags: str = "",
+    noise: float = 12,
 ) -> Path:
-    """`part` seconds of noise over a moving texture, in GoPs of `gop` frames, repeated until `seconds` are full; a .mov
+    """`part` seconds of noise (grey levels) over a moving texture, in GoPs of `gop` frames, repeated until `seconds` are full; a .mov
     has sound between the pictures. options: of the encoder. movflags: of the muxer."""
-    data = _encoded(part, rate, gop, size, codec, options or {"preset": "ultrafast", "bf": "2", "qp": "20"})
+    data = _encoded(part, rate, gop, size, codec, options or {"preset": "ultrafast", "bf": "2", "qp": "20"}, noise)
     flags = {"movflags": movflags} if movflags else {}
     with av.open(io.BytesIO(data)) as source, av.open(str(path), "w", options=flags) as target:
         video = source.streams.video[0]
@@ -49,7 +50,9 @@ def long_film(
     return path
 
 
-def _encoded(seconds: int, rate: int, gop: int, size: tuple[int, int], codec: str, options: dict[str, str]) -> bytes:
+def _encoded(
+    seconds: int, rate: int, gop: int, size: tuple[int, int], codec: str, options: dict[str, str], noise: float
+) -> bytes:
     rng = np.random.default_rng(0)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
@@ -58,8 +61,8 @@ def _encoded(seconds: int, rate: int, gop: int, size: tuple[int, int], codec: st
         stream.codec_context.gop_size = gop
         stream.codec_context.thread_count = 1
         for number, picture in enumerate(pan(seconds * rate, size, (2, 1))):
-            noisy = np.clip(picture + rng.normal(0, 12, picture.shape), 0, 255).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(noisy, format="rgb24")
+            noisy = np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255) if noise else picture
+            frame = av.VideoFrame.from_ndarray(noisy.astype(np.uint8), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
