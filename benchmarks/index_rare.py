@@ -1,4 +1,4 @@
-"""Does choosing by the container's index see what choosing by every packet's headers sees? On the tuning split of `rare`.
+"""Does choosing by the container's index see what choosing by every packet's headers sees? Tuning split of `rare`.
 
     python -m benchmarks.index_rare clips/ --clips 28 --json benchmarks/results/index_rare.json
 

@@ -25,8 +25,8 @@ def long_film(
     movflags: str = "",
     noise: float = 12,
 ) -> Path:
-    """`part` seconds of noise (grey levels) over a moving texture, in GoPs of `gop` frames, repeated until `seconds` are full; a .mov
-    has sound between the pictures. options: of the encoder. movflags: of the muxer."""
+    """`part` seconds of noise (grey levels) over a moving texture, in GoPs of `gop` frames, repeated until `seconds`
+    are full; a .mov has sound between the pictures. options: of the encoder. movflags: of the muxer."""
     data = _encoded(part, rate, gop, size, codec, options or {"preset": "ultrafast", "bf": "2", "qp": "20"}, noise)
     flags = {"movflags": movflags} if movflags else {}
     with av.open(io.BytesIO(data)) as source, av.open(str(path), "w", options=flags) as target:
