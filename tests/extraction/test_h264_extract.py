@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
 
 import codecmeta
 from codecmeta.codecs.h264 import stream
-from codecmeta.codecs.protocol import Refused
 from codecmeta.container import fetch
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.extraction import by_parser
 from codecmeta.record.metadata import B, I, P
-from tests.support.h264_encodes import clip, encode
+from tests.support.h264_encodes import clip
 
 FILES = {
     "B-frames": dict(options="x264-params=bframes=3:b-adapt=0"),
@@ -28,33 +25,6 @@ FILES = {
     "no time stamps": dict(options="x264-params=bframes=3:keyint=11:scenecut=0", container="h264", gop=11),
     "matroska": dict(options="x264-params=bframes=2:keyint=11:scenecut=0", container="matroska", gop=11),
 }
-
-
-@pytest.fixture
-def written(tmp_path):
-    def write(name: str | None = None, **kwargs) -> Path:
-        kwargs = kwargs or FILES[name]
-        endings = {"mpegts": "ts", "matroska": "mkv", "h264": "h264"}
-        path = tmp_path / f"clip.{endings.get(str(kwargs.get('container')), 'mp4')}"
-        path.write_bytes(encode(**kwargs))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def by_ffmpeg(monkeypatch):
-    """Extract without the bitstream source."""
-
-    def refuse(*_, **__):
-        raise Refused("a test asks for FFmpeg")
-
-    def extract(path, **kwargs):
-        with monkeypatch.context() as patch:
-            patch.setattr(by_parser, "Reader", refuse)
-            return codecmeta.extract(path, **kwargs)
-
-    return extract
 
 
 def check_same_signals(ours, theirs):
