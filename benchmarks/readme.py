@@ -302,6 +302,48 @@ def cuts_table(result: dict[str, Any]) -> str:
     return table(["detector", "F1", "precision", "recall", *encoders, "frames per processor second"], rows)
 
 
+def index_table(result: dict[str, Any]) -> str:
+    """Seconds and bytes of probing by the container's index, a line per film."""
+    rows = [
+        [
+            f"{one['minutes']} min, {one['packets']:,} packets, {one['bytes'] / 1e6:,.0f} MB",
+            f"{1000 * one['index_cpu']:.0f}",
+            f"{one['bytes_read'] / 1e6:.2f} ({one['share_read']:.2%})",
+            f"{1000 * one['choose_32_events_cpu']:.0f}",
+            f"{1000 * one['all_packets_cpu']:,.0f}",
+        ]
+        for one in result["films"]
+    ]
+    return table(["film", "index, ms", "MB read", "32 frames by `events`, ms", "every packet, ms"], rows)
+
+
+def remote_table(result: dict[str, Any]) -> str:
+    """Bytes and questions of 32 frames of a film behind an address, a line per policy."""
+    rows = [
+        [
+            one["policy"],
+            one["gops"],
+            f"{one['choose_requests']}",
+            f"{one['choose_share']:.2%}",
+            f"{one['requests']}",
+            f"{one['share_sent']:.2%}",
+        ]
+        for one in result["policies"]
+    ]
+    return table(
+        ["policy", "GoPs", "requests to choose", "of the bytes", "requests in all", "of the bytes, in all"], rows
+    )
+
+
+def index_rare_table(result: dict[str, Any]) -> str:
+    """Clips in which the object is seen, by headers and by the index."""
+    rows = [
+        [name, group["clips"], *(" / ".join(map(str, group[way])) for way in ("headers", "index", "default"))]
+        for name, group in result["groups"].items()
+    ]
+    return table(["codec", "clips", "every packet's headers", "the index alone", "by default"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),
@@ -320,6 +362,9 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "rare_strata": ("rare.json", rare_strata_table),
     "choose_speed": ("choose_speed.json", choose_speed_table),
     "cuts": ("cuts.json", cuts_table),
+    "index": ("index.json", index_table),
+    "index_rare": ("index_rare.json", index_rare_table),
+    "remote": ("remote.json", remote_table),
 }
 PAGES = {
     "README.md": ("in_short",),
@@ -327,7 +372,7 @@ PAGES = {
     "docs/numbers.md": ("extract", "cache", "events", "small_model"),
     "docs/comparison.md": ("methods", "replenish", "variants", "strata", "oracle", "signals"),
     "docs/savings.md": ("cost", "stages"),
-    "docs/frames.md": ("rare", "rare_strata", "choose_speed", "cuts"),
+    "docs/frames.md": ("rare", "rare_strata", "choose_speed", "cuts", "index", "index_rare", "remote"),
 }
 
 

@@ -14,6 +14,7 @@ import click
 
 from codecmeta.cli.failure import Failed
 from codecmeta.cli.outputs import by_format, check_output, write_outputs
+from codecmeta.cli.sources import Video
 from codecmeta.decisions.choose import TOLERANCE
 from codecmeta.decisions.packet_events import PacketEvent
 from codecmeta.errors import CacheError, VideoError
@@ -23,7 +24,7 @@ from codecmeta.record.selection import TABLE_POLICIES, Policy
 
 
 @click.command(short_help="Choose frames of a video before one is decoded.")
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=Video())
 @click.option("-n", "--number", type=click.IntRange(1), default=32, show_default=True, help="How many frames.")
 @click.option(
     "--choose",
@@ -42,8 +43,8 @@ from codecmeta.record.selection import TABLE_POLICIES, Policy
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--csv", "as_csv", is_flag=True, help="A line per frame: row, time, why, score.")
-def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: bool, as_csv: bool) -> None:
-    """Choose frames of VIDEO (or of a cache) before a picture is decoded.
+def frames(video: Path | str, number: int, policy: Policy, tolerance: float, as_json: bool, as_csv: bool) -> None:
+    """Choose frames of VIDEO (a path or an http(s) address, or a cache) before a picture is decoded.
 
     uniform: evenly spread in time, both ends included. keyframes: evenly among the keyframes. cheap: in each equal slot
     of time the frame that costs least to decode. events: a quarter as cheap, the rest behind what changes.
@@ -63,7 +64,7 @@ def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: 
 
 
 @click.command(short_help="List where something happens, from packet sizes alone.")
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=Video())
 @click.option("--most", type=click.IntRange(1), default=64, show_default=True, help="The strongest so many.")
 @click.option("--least", type=click.FloatRange(0), default=3.0, show_default=True, help="Weaker ones are left out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -72,8 +73,12 @@ def frames(video: Path, number: int, policy: Policy, tolerance: float, as_json: 
     "--exact", is_flag=True, help="Extract the signals of all frames first: slower, and what packets hide is found too."
 )
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with a picture of each event, too.")
-def events(video: Path, most: int, least: float, as_json: bool, as_csv: bool, exact: bool, html: Path | None) -> None:
-    """List where something happens in VIDEO (or a cache), in order of time, from packet sizes alone.
+def events(
+    video: Path | str, most: int, least: float, as_json: bool, as_csv: bool, exact: bool, html: Path | None
+) -> None:
+    """List where something happens in VIDEO, in order of time, from packet sizes alone.
+
+    VIDEO is a path or an http(s) address, or a cache.
 
     Strength is in deviations from what is usual for pictures of the same kind; 4 is rare by chance. A cut is marked as
     one. What ends is an event too.

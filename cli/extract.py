@@ -13,10 +13,11 @@ import click
 from tqdm import tqdm
 
 from codecmeta.cli.failure import Failed
+from codecmeta.cli.sources import Video
 from codecmeta.cli.summary import Summary
 from codecmeta.corpus.batch import extract_many
 from codecmeta.corpus.index import IndexWriter, Row, index_path
-from codecmeta.corpus.inputs import Layout, Task, find_videos, plan, read_manifest
+from codecmeta.corpus.inputs import Layout, Task, find_videos, plan, read_manifest, remote_video
 from codecmeta.corpus.workers import memory_share
 from codecmeta.record.selection import TABLE_POLICIES
 
@@ -73,7 +74,7 @@ class Bytes(click.ParamType):
 
 
 @click.command(short_help="Cache the codec metadata of videos.")
-@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=Video())
 @click.option(
     "-o",
     "--output",
@@ -148,7 +149,7 @@ class Bytes(click.ParamType):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per video on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures are still said.")
 def extract(
-    inputs: tuple[Path, ...],
+    inputs: tuple[Path | str, ...],
     output: Path | None,
     manifest: str | None,
     null: bool,
@@ -162,7 +163,8 @@ def extract(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Cache the codec metadata of INPUT... (videos or folders; links to folders inside of those are not followed).
+    """Cache the codec metadata of INPUT... (videos, http(s) addresses of such, or folders; links to folders inside of
+    those are not followed). The cache of an address goes to the current folder.
 
     A cache that is there already and was made with the same settings is kept, so that the same command goes on where
     another one stopped. One of several videos may crash, hang or run out of memory without costing another. With a
@@ -211,7 +213,7 @@ def extract(
 
 
 def _tasks(
-    inputs: tuple[Path, ...],
+    inputs: tuple[Path | str, ...],
     manifest: str | None,
     null: bool,
     output: Path | None,
@@ -226,7 +228,9 @@ def _tasks(
     if output is not None and output.suffix.lower() in _OTHER_FORMATS and not output.is_dir():
         raise click.UsageError(f"-o {output}: caches are HDF5; expected a folder, or for one video a file name in .h5")
     try:
-        videos = [pair for one in inputs for pair in find_videos(one)]
+        videos = [
+            pair for one in inputs for pair in (find_videos(one) if isinstance(one, Path) else [remote_video(one)])
+        ]
         if manifest is not None:
             videos += read_manifest(_text_of(manifest), manifest, null=null)
         if not videos:
@@ -249,12 +253,12 @@ def _text_of(manifest: str) -> str:
 
 
 def _index_path(
-    inputs: tuple[Path, ...], manifest: str | None, output: Path | None, shard: tuple[int, int]
+    inputs: tuple[Path | str, ...], manifest: str | None, output: Path | None, shard: tuple[int, int]
 ) -> Path | None:
     """The index of the folder that the caches go to; none where there is no such folder."""
     if output is not None:
         return None if output.suffix == ".h5" and not output.is_dir() else index_path(output, shard)
-    if manifest is None and len(inputs) == 1 and inputs[0].is_dir():
+    if manifest is None and len(inputs) == 1 and isinstance(inputs[0], Path) and inputs[0].is_dir():
         return index_path(inputs[0], shard)
     return None
 

@@ -17,14 +17,16 @@ from codecmeta.cli.doing import doing
 from codecmeta.cli.failure import Failed, failures
 from codecmeta.cli.method_list import methods_epilog
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
+from codecmeta.cli.sources import Video, files_among
 from codecmeta.container.packets import open_video
+from codecmeta.container.source import opened
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.warm_up import warm_up
 from codecmeta.record.selection import POLICIES, Policy
 
 
 @click.command(short_help="Answer a question about a video with fewer tokens.", epilog=methods_epilog())
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=Video())
 @click.argument("question")
 @click.option(
     "--model",
@@ -74,7 +76,7 @@ from codecmeta.record.selection import POLICIES, Policy
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with the answer and what was kept, too.")
 @output_option(".html, .json or .txt")
 def run(
-    video: Path,
+    video: Path | str,
     question: str,
     model: str,
     method: str,
@@ -92,7 +94,7 @@ def run(
     html: Path | None,
     outputs: tuple[Path, ...],
 ) -> None:
-    """Answer QUESTION about VIDEO with a video language model that reads fewer tokens.
+    """Answer QUESTION about VIDEO (a path or an http(s) address) with a video language model that reads fewer tokens.
 
     The answer comes first, then what it cost. Exit code 0: answered; 1: failed; 2: wrong usage.
     """
@@ -104,11 +106,11 @@ def run(
         check_usage(question, method, compare, text_model, option_pairs(options))
         if text_model is not None and choose != "query":
             models.scorable(strategy)
-        if not video.exists():
+        if isinstance(video, Path) and not video.exists():
             raise VideoError(f"{video}: no such file")
         files = by_format(outputs, (".html", ".json", ".txt"), **{".html": html})
         for file in files.values():
-            check_output(file, video, *([] if cache is None else [cache]))
+            check_output(file, *files_among(video, cache))
         imported = perf_counter()
         with doing("loading the model"):
             loaded = models.load(model, device)
@@ -120,7 +122,7 @@ def run(
         covered = strategy.needs_metadata or text is not None
         if cache is None:  # else pictures are all that is read
             with doing("loading compiled kernels"):
-                with open_video(video) as (_, stream):
+                with opened(video) as medium, open_video(medium) as (_, stream):
                     codec = stream.codec_context.name
                 warm_up(codec)
         warm = perf_counter()
@@ -180,7 +182,7 @@ def _waited(seconds: dict[str, float]) -> str:
     )
 
 
-def _page(video: Path, answers: list[Any]) -> str:
+def _page(video: Path | str, answers: list[Any]) -> str:
     """The page of the first answer, with the plain model's beside it."""
     from codecmeta.decoding.pictures import read_pictures
     from codecmeta.view.overview import overview_of_run  # OpenCV, needed for this only

@@ -14,6 +14,7 @@ import h5py
 from codecmeta.cache.store import load
 from codecmeta.cli.failure import failures
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
+from codecmeta.cli.sources import Video, files_among
 from codecmeta.container.probe import probe
 from codecmeta.record.facts import summarise
 from codecmeta.record.selection import TABLE_POLICIES, Policy
@@ -22,7 +23,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: w
 
 
 @click.command(short_help="Summarise a video or a cache, also as picture or page.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=Video())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--png", type=click.Path(path_type=Path), help="Draw density, budgets and the timeline into this file.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the same and all facts as a page into this file.")
@@ -35,7 +36,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: w
 )
 @output_option(".png, .html, .json or .txt")
 def show(
-    file: Path,
+    file: Path | str,
     as_json: bool,
     png: Path | None,
     html: Path | None,
@@ -43,7 +44,7 @@ def show(
     choose: Policy | None,
     outputs: tuple[Path, ...],
 ) -> None:
-    """Print a readable summary of FILE, a video or a cache.
+    """Print a readable summary of FILE, a video (a path or an http(s) address) or a cache.
 
     The pictures of a cache come from the video beside it; without it density is drawn over plain grey. Chosen frames
     (--choose) have under them why they were.
@@ -51,18 +52,19 @@ def show(
     with failures():
         files = by_format(outputs, (".png", ".html", ".json", ".txt"), **{".png": png, ".html": html})
         for output in files.values():
-            check_output(output, file)
+            check_output(output, *files_among(file))
         drawn = {".png", ".html"} & files.keys()
         for name, value in (("--frames", frames), ("--choose", choose)):
             if value is not None and not drawn:
                 raise click.UsageError(f"{name} has no effect (it needs a picture or page: --png, --html)")
-        summary = _of_cache(file) if h5py.is_hdf5(file) or file.suffix == ".h5" else summarise(probe(file))
+        cached = isinstance(file, Path) and (h5py.is_hdf5(file) or file.suffix == ".h5")
+        summary = _of_cache(Path(file)) if cached else summarise(probe(file))
         texts = {".json": lambda: json.dumps(summary).encode(), ".txt": lambda: _text(summary).encode()}
         write_outputs(files, {**texts, **(_drawn(file, frames, choose) if drawn else {})})
     click.echo(json.dumps(summary) if as_json else _text(summary))
 
 
-def _drawn(file: Path, frames: int | None, choose: Policy | None) -> dict[str, Callable[[], bytes]]:
+def _drawn(file: Path | str, frames: int | None, choose: Policy | None) -> dict[str, Callable[[], bytes]]:
     """Both pictures from one overview."""
     from codecmeta.view import draw, overview, page  # OpenCV, needed for this only
 

@@ -18,6 +18,7 @@ import codecmeta
 from codecmeta.cache.recognise import check_video
 from codecmeta.compression import Metok, Plain, Session, Strategy, adapter_for, make
 from codecmeta.compression.engine import transformers_names as names
+from codecmeta.container.source import Medium, Source, opened
 from codecmeta.decisions.choose import Choice
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
@@ -54,7 +55,7 @@ class VideoModel:
 
     def ask(
         self,
-        video: str | PathLike[str],
+        video: Source,
         question: str,
         *,
         strategy: Strategy | str | None = None,
@@ -66,7 +67,7 @@ class VideoModel:
         text_model: TextImage | None = None,
         clip: Clip | None = None,
     ) -> Answer:
-        """Answer a question about a video file.
+        """Answer a question about a video: a path, an http(s) address, bytes or an open binary file.
 
         >>> model.ask("clip.mp4", "How many objects are there?", strategy="metom").tokens_kept
         128
@@ -124,7 +125,7 @@ class VideoModel:
 
     def clip(
         self,
-        video: str | PathLike[str],
+        video: Source,
         frames: int | Choice | None = None,
         *,
         choose: Policy = "uniform",
@@ -136,11 +137,25 @@ class VideoModel:
     ) -> Clip:
         """Read the pictures of a video that `ask` would show, and their metadata; arguments as there. covered: whether
         metadata that is given must hold maps of these pictures."""
+        with opened(video) as medium:  # what is fetched for the choice is not fetched again
+            return self._clip(medium, frames, choose, question, jobs, meta, covered, text_model)
+
+    def _clip(
+        self,
+        video: Medium,
+        frames: int | Choice | None,
+        choose: Policy,
+        question: str | None,
+        jobs: int | None,
+        meta: Metadata | str | PathLike[str] | None,
+        covered: bool,
+        text_model: TextImage | None,
+    ) -> Clip:
         choice = frames if isinstance(frames, Choice) else None
         count = 0 if isinstance(frames, Choice) else frames or self.preprocessing.num_frames or 16
         picked: dict[str, float] = {}
         if choice is None and choose != "uniform":
-            source = fspath(video) if not isinstance(meta, Metadata) else meta
+            source = video if not isinstance(meta, Metadata) else meta
             choice = codecmeta.choose_frames(
                 source, count, policy=choose, question=question, scorer=text_model, seconds=picked
             )
@@ -151,17 +166,15 @@ class VideoModel:
 
         seconds: dict[str, float] = {}
         if meta is None:
-            known, rows, pictures = codecmeta.read(
-                fspath(video), choice or count, transform=resize, jobs=jobs, seconds=seconds
-            )
+            known, rows, pictures = codecmeta.read(video, choice or count, transform=resize, jobs=jobs, seconds=seconds)
         else:
             start = perf_counter()
-            known = meta if isinstance(meta, Metadata) else _cached(meta, fspath(video))
+            known = meta if isinstance(meta, Metadata) else _cached(meta, video)
             rows = sample_rows(known.frames.time, count) if choice is None else choice.rows
             if covered:
                 _check_covered(known, rows, fspath(meta) if not isinstance(meta, Metadata) else "the metadata")
             seconds["metadata"] = perf_counter() - start
-            pictures = read_pictures(fspath(video), known, rows, transform=resize, jobs=jobs, seconds=seconds)
+            pictures = read_pictures(video, known, rows, transform=resize, jobs=jobs, seconds=seconds)
         if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
             rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
         own, *others = (np.stack(each) for each in zip(*pictures, strict=True))
@@ -259,11 +272,11 @@ def scorable(strategy: Strategy) -> Metok:
     return strategy
 
 
-def _cached(cache: str | PathLike[str], video: str) -> Metadata:
+def _cached(cache: str | PathLike[str], video: Medium) -> Metadata:
     """The metadata in a cache file, which must be this video's."""
-    if not Path(video).is_file():
+    if isinstance(video, Path) and not video.is_file():
         raise VideoError(f"{video}: no such file; pass the path of a video file")
-    check_video(Path(cache), Path(video))
+    check_video(Path(cache), video)
     return codecmeta.load(cache)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from codecmeta.cache.store import SUFFIX, load, opened
 from codecmeta.cache.user_block import Summary, read_summary
 from codecmeta.cache.writer import fingerprint, levels
+from codecmeta.container.source import Medium, changed_ns, size_of
 from codecmeta.errors import CacheError
 from codecmeta.record.selection import Selection, as_setting
 
@@ -39,7 +39,7 @@ def default_cache_path(video: Path) -> Path:
     return video.with_name(video.stem + SUFFIX)
 
 
-def kept(cache: str | Path, video: str | Path, settings: dict[str, Any]) -> Written | None:
+def kept(cache: str | Path, video: str | Medium, settings: dict[str, Any]) -> Written | None:
     """What a cache that is there already holds, None where there is none; costs a stat of the video and a small read.
 
     Raises CacheError unless it was made from this very video with these settings, OSError where there is no video.
@@ -107,7 +107,7 @@ def _in_words(settings: dict[str, Any], names: list[str]) -> str:
     return " ".join(words)
 
 
-def is_of(cache: str | Path, video: str | Path) -> bool:
+def is_of(cache: str | Path, video: str | Medium) -> bool:
     """Whether there is a cache that was made from this very video, with whatever settings."""
     try:
         _check_source(read_summary(cache) or _summary_of(Path(cache)), cache, video)
@@ -116,20 +116,20 @@ def is_of(cache: str | Path, video: str | Path) -> bool:
     return True
 
 
-def check_video(cache: Path, video: Path) -> None:
+def check_video(cache: Path, video: Medium) -> None:
     """Raise CacheError unless the cache was made from this very video, whatever its name."""
     _check_source(_summary_of(cache), cache, video)
 
 
-def _check_source(summary: Summary, cache: str | Path, video: str | Path) -> None:
-    status = os.stat(video)
-    same_size = summary.source_bytes == status.st_size
-    if not same_size or (
-        summary.source_mtime_ns != status.st_mtime_ns and summary.source_sha256 != fingerprint(Path(video))
-    ):
+def _check_source(summary: Summary, cache: str | Path, video: str | Medium) -> None:
+    medium = Path(video) if isinstance(video, str) else video
+    size, changed = size_of(medium), changed_ns(medium)
+    same = summary.source_bytes == size and (
+        (changed and summary.source_mtime_ns == changed) or summary.source_sha256 == fingerprint(medium)
+    )
+    if not same:
         raise CacheError(
-            f"{cache}: made from another version of {video} ({summary.source_bytes} bytes, now "
-            f"{status.st_size}); overwrite it"
+            f"{cache}: made from another version of {video} ({summary.source_bytes} bytes, now {size}); overwrite it"
         )
 
 

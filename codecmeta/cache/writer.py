@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from codecmeta.cache.unfinished import begin_unfinished
 from codecmeta.cache.user_block import SUMMARY_BYTES, Summary, write_summary
+from codecmeta.container.source import Medium, changed_ns, opened_for_ranges, size_of
 from codecmeta.record.metadata import SOURCES, VECTOR, Frames, Gops, Maps, Stream
 from codecmeta.record.parts import Found, FrameSignals
 from codecmeta.version import __version__
@@ -163,8 +164,9 @@ class Writer:
         assert self.file is not None
         return self.file
 
-    def finish(self, found: Found) -> None:
-        """Write the tables of a scanned video and move the file to its name."""
+    def finish(self, found: Found, source: Medium | None = None) -> None:
+        """Write the tables of a scanned video and move the file to its name. source: the video, where it is not the
+        file that `found` names."""
         self._flush()
         if not found.has_motion:
             for collected in (self._arrays, self._tables):
@@ -177,7 +179,7 @@ class Writer:
                 file[name].attrs.update({"block": grid.block, "origin_x": grid.origin_x, "origin_y": grid.origin_y})
         if "residual" in file:
             file["residual"].attrs["source"] = json.dumps(SOURCES)
-        self.write_tables(found.path, found.stream, found.frames, found.gops, found.capability, found.settings)
+        self.write_tables(found.path, found.stream, found.frames, found.gops, found.capability, found.settings, source)
         self.close_and_move()
 
     def place(self, name: str, maps: Maps) -> None:
@@ -195,6 +197,7 @@ class Writer:
         gops: Gops,
         capability: dict[str, Any],
         settings: dict[str, Any],
+        medium: Medium | None = None,
     ) -> None:
         """The frame and GoP tables and every attribute of the file."""
         file = self._opened
@@ -216,8 +219,9 @@ class Writer:
                 "capability": json.dumps(capability),
             }
         )
-        if source.is_file():
-            size, changed, digest = source.stat().st_size, source.stat().st_mtime_ns, fingerprint(source)
+        if medium is not None or source.is_file():
+            medium = source if medium is None else medium
+            size, changed, digest = size_of(medium), changed_ns(medium), fingerprint(medium)
             file.attrs.update({"source_bytes": size, "source_mtime_ns": changed, "source_sha256": digest})
             self._summary = Summary(settings, size, changed, digest, len(frames), stream.codec, levels(capability))
 
@@ -348,14 +352,13 @@ class _Rows:
         return (values - self.offset if self.offset else values).astype(self.dtype)
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(medium: Medium) -> str:
     """SHA-256 of a file's size and its first and last MiB, as hex: tells versions apart in little time."""
-    size = path.stat().st_size
+    size = size_of(medium)
     digest = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as file:
-        digest.update(file.read(1 << 20))
-        file.seek(max(size - (1 << 20), 0))
-        digest.update(file.read(1 << 20))
+    with opened_for_ranges(medium) as read:
+        digest.update(read(0, 1 << 20))
+        digest.update(read(max(size - (1 << 20), 0), size))
     return digest.hexdigest()
 
 

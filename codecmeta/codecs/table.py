@@ -42,7 +42,8 @@ class Codec:
     order than they are sent; order_by_types: B pictures before the I or P picture sent before them, and no other.
     oriented: a stream may say by itself how it is turned. facts: from a stream's extradata to a reader of
     `packet_facts`. b_references: other pictures may refer to B pictures. packed: two pictures may come in one packet
-    and an empty one behind it. seconds_per_pixel: of decoding in one thread, fitted to benchmarks/results/extract.json.
+    and an empty one behind it. hides: packets hold frames that are shown later, so that sizes alone say little.
+    seconds_per_pixel: of decoding in one thread, fitted to benchmarks/results/extract.json.
     """
 
     vectors: bool = False
@@ -57,6 +58,7 @@ class Codec:
     facts: Callable[[bytes | None], Reader] | None = None
     b_references: bool = True
     packed: bool = False
+    hides: bool = False
     seconds_per_pixel: float = 1.5e-9
     parser: str = ""
     borrowed: tuple[str, str] = ("", "")
@@ -119,8 +121,10 @@ CODECS: dict[str, Codec] = {
     "h261": Codec(**_EXPORTS),
     "snow": Codec(**_EXPORTS),
     "vp8": Codec(look=vp8_look, reorders=False),
-    "vp9": Codec(qp=True, qp_note="VP9 quantiser index, 0 to 255", look=vp9_look, facts=vp9_facts, reorders=False),
-    "av1": Codec(look=av1_look, facts=av1_facts, seconds_per_pixel=1.2e-9, reorders=False),
+    "vp9": Codec(
+        qp=True, qp_note="VP9 quantiser index, 0 to 255", look=vp9_look, facts=vp9_facts, reorders=False, hides=True
+    ),
+    "av1": Codec(look=av1_look, facts=av1_facts, seconds_per_pixel=1.2e-9, reorders=False, hides=True),
     **dict.fromkeys(("mjpeg", "prores", "dnxhd", "rawvideo", "v210", "jpeg2000", "dvvideo", "cfhd", "hap"), _INTRA),
     **dict.fromkeys(("huffyuv", "ffvhuff", "utvideo", "png", "webp", "qoi", "jpegls", "jpegxl"), _INTRA),
 }

@@ -37,8 +37,9 @@ class DecodeCost:
     packet_of_row: the packet in stream order that gives a row. last: by row, the last packet of its picture, which is
     another one where two fields come in a packet each. first: by row, the packet at which decoding of its segment
     begins. droppable: by packet, no other picture refers to it. layer: by packet, its temporal layer. before:
-    (packets + 1,), how many of the packets before each one are never left out. exact: stream order is known; if not,
-    it is guessed from the picture types (a B picture behind the next other one), and nothing is droppable.
+    (packets + 1,), how many of the packets before each one are never left out. exact: all is known; if not,
+    it is an upper estimate: from a container's index references are unknown, and from a frame table alone stream order
+    is guessed from the picture types (a B picture behind the next other one), too, so that nothing is droppable.
     """
 
     packet_of_row: NDArray[np.int64]
@@ -88,7 +89,8 @@ def decode_cost(frames: Frames, stream: Stream, packets: PacketTable | None = No
     if len(keys):  # time stamps that jump put a picture among those of another segment
         own = keys[np.maximum(np.searchsorted(keys, order, side="right") - 1, 0)]
         first = np.where(order < first, np.minimum(own, order), first)
-    return DecodeCost(order, order + second_fields(packets)[order], first, droppable(packets), True)
+    exact = packets.looked is None or bool(packets.looked.all())
+    return DecodeCost(order, order + second_fields(packets)[order], first, droppable(packets), exact)
 
 
 def second_fields(packets: PacketTable) -> NDArray[np.bool_]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from codecmeta.container.packets import NO_PTS, PacketTable, demux, open_video, with_configuration
-from codecmeta.container.segments import Segment, segment_packets
+from codecmeta.container.segments import Segment, prefetch, segment_packets
+from codecmeta.container.source import Medium, opened_for_ranges
 
 
 class NotFound(Exception):
@@ -23,13 +23,15 @@ class PacketSource:
     """The packets of one stream of a file. is_whole: whether bytes from the file can be a packet, for containers that
     do not hold them as they are."""
 
-    path: Path
+    path: Medium
     stream_index: int
     packets: PacketTable
     is_whole: Callable[[bytes], bool]
 
     def of_segment(self, segment: Segment) -> Iterator[tuple[int, bytes]]:
         """The packets of a segment with their indices."""
+        if segment.first:
+            prefetch(self.path, self.packets, segment)
         with open_video(self.path, self.stream_index) as (container, video):
             for index, packet in segment_packets(container, video, self.packets, segment):
                 yield index, with_configuration(bytes(packet), self.packets.extradata, self.packets.changes.get(index))
@@ -41,10 +43,10 @@ class PacketSource:
         opened, which for a long file takes as long as reading twenty packets.
         """
         keys = np.flatnonzero(self.packets.key)
-        with self.path.open("rb") as file, ExitStack() as stack:
+        with opened_for_ranges(self.path) as read, ExitStack() as stack:
             opened = None
             for index in indices:
-                data = None if with_keyframes else self._read(file, index)
+                data = None if with_keyframes else self._read(read, index)
                 if data is not None:
                     yield index, data, None
                     continue
@@ -53,13 +55,12 @@ class PacketSource:
                 key = int(keys[np.searchsorted(keys, index, side="right") - 1]) if len(keys) else 0
                 yield index, *self._seek(*opened, index, key, with_keyframes)
 
-    def _read(self, file: BinaryIO, index: int) -> bytes | None:
+    def _read(self, read: Callable[[int, int], bytes], index: int) -> bytes | None:
         """The packet as it lies in the file; None where it does not."""
         position, size = int(self.packets.position[index]), int(self.packets.size[index])
         if position < 0:
             return None
-        file.seek(position)
-        data = file.read(size)
+        data = read(position, position + size)
         return data if len(data) == size and self.is_whole(data) else None
 
     def _seek(

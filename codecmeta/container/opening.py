@@ -3,7 +3,8 @@
 FFmpeg tells a format by what is in a file, not by its name. Some formats are lists of other files or addresses: concat
 scripts, playlists (HLS, DASH, IMF), session descriptions, patterns of image names, companions with another suffix. A
 video from a stranger could have any file of this machine read, or the network asked. So formats and protocols are taken
-from lists of what is allowed, and a name is a path, even where it looks like an address.
+from lists of what is allowed, and a name is a path, even where it looks like an address. What is no file (bytes, open
+file objects, addresses that the user asked for) FFmpeg reads through this process, and opens nothing itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 import av
 
+from codecmeta.container.blob import Blob
+from codecmeta.container.source import Medium
 from codecmeta.errors import VideoError
 
 FORMATS = (
@@ -30,25 +33,38 @@ _TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.spl
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[Any]:
+def open_file(medium: Medium) -> Iterator[Any]:
     """Open a video file: yields PyAV's container.
 
     Raises VideoError, naming the file, where there is none, where FFmpeg cannot read it, and where its format is one
-    that may open other files; an FFmpeg error inside the block becomes a VideoError too.
+    that may open other files; an FFmpeg error inside the block becomes a VideoError too, and so does a part of a blob
+    that could not be fetched, which FFmpeg takes for the end.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise VideoError(f"{path}: {what}; pass the path of a video file")
-    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+    if isinstance(medium, Path) and not medium.is_file():
+        what = "is a folder" if medium.is_dir() else "no such file"
+        raise VideoError(f"{medium}: {what}; pass the path of a video file")
     try:
-        with av.open(f"file:{os.fspath(path)}", options=options, **_TAGS) as container:
+        with _opened(medium) as container:
             yield container
     except av.ArgumentError as error:  # what FFmpeg says of a format that is not on the list
-        raise VideoError(
-            f"{path}: FFmpeg cannot read this file ({error.strerror}); is it a video? Playlists and other formats that "
-            "name further files are not opened"
+        raise _fetching(medium) or VideoError(
+            f"{medium}: FFmpeg cannot read this file ({error.strerror}); is it a video? Playlists and other formats "
+            "that name further files are not opened"
         ) from error
     except av.FFmpegError as error:
-        raise VideoError(
-            f"{path}: FFmpeg cannot read this file ({error.strerror}); is it complete and a video?"
+        raise _fetching(medium) or VideoError(
+            f"{medium}: FFmpeg cannot read this file ({error.strerror}); is it complete and a video?"
         ) from error
+    if (failed := _fetching(medium)) is not None:
+        raise failed
+
+
+def _opened(medium: Medium) -> Any:
+    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+    if isinstance(medium, Blob):
+        return av.open(medium.open(), options={**options, "protocol_whitelist": "none"}, **_TAGS)
+    return av.open(f"file:{os.fspath(medium)}", options=options, **_TAGS)
+
+
+def _fetching(medium: Medium) -> VideoError | None:
+    return medium.failed if isinstance(medium, Blob) else None

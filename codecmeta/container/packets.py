@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import av
@@ -20,6 +19,7 @@ from codecmeta.codecs.protocol import headers_of
 from codecmeta.codecs.syntax.nal import nal_length_size_of, units_of_extradata
 from codecmeta.codecs.table import Codec, codec_of
 from codecmeta.container.opening import open_file
+from codecmeta.container.source import Medium
 from codecmeta.errors import VideoError
 from codecmeta.record.metadata import UNKNOWN, B, I, P
 
@@ -44,7 +44,9 @@ class PacketTable:
     temporal units), else 1. starts: bool, the codec's own bits say that decoding may start there. order: int64,
     ascending in display order by what the bitstream says, NO_PTS where it does not. changes: packets that bring another
     configuration of the decoder, and which. decode_times: the container's pts say when to decode. doubt: why only a
-    decoder can tell which packets are shown, and in which order; "" where that is known.
+    decoder can tell which packets are shown, and in which order; "" where that is known. looked: bool, whether the
+    packet itself was read; of others the container's index is all that is known (picture types are those of keyframes,
+    nothing is said of references, layers and frames inside, starts are its keyframes). None: all were.
     """
 
     pts: NDArray[np.int64]
@@ -64,6 +66,7 @@ class PacketTable:
     changes: dict[int, bytes]
     decode_times: bool
     doubt: str
+    looked: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -91,7 +94,7 @@ class PacketTable:
 
 
 @contextmanager
-def open_video(path: Path, stream: int | None = None) -> Iterator[tuple[Any, Any]]:
+def open_video(path: Medium, stream: int | None = None) -> Iterator[tuple[Any, Any]]:
     """Open a file and choose its video stream: yields (container, stream), every other stream discarded.
 
     Raises VideoError, naming the file, when FFmpeg cannot open it or the stream is not there; an FFmpeg error inside
@@ -101,7 +104,7 @@ def open_video(path: Path, stream: int | None = None) -> Iterator[tuple[Any, Any
         yield container, _choose(container, path, stream)
 
 
-def _choose(container: Any, path: Path, stream: int | None) -> Any:
+def _choose(container: Any, path: Medium, stream: int | None) -> Any:
     videos = [one for one in container.streams.video if one.codec_context is not None]
     if not videos:
         others = ", ".join(one.type for one in container.streams) or "nothing"
@@ -129,7 +132,7 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
     name = video.codec_context.codec.canonical_name
     codec = codec_of(name)
     extradata = bytes(video.codec_context.extradata or b"")
-    look_at = _look_of(name, extradata)
+    look_at = header_reader(name, extradata)
     codec = codec_of(name)
     facts = codec.facts(extradata) if codec.facts is not None else None
     last_pts, open_field = None, False
@@ -181,7 +184,7 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
         np.array(coded, np.uint8),
         bytes(video.codec_context.extradata or b""),
         np.array(starts, bool),
-        _order_by_types(np.array(types, np.uint8)) if codec_of(name).order_by_types else np.array(order, np.int64),
+        order_by_types(np.array(types, np.uint8)) if codec_of(name).order_by_types else np.array(order, np.int64),
         changes,
         any(one in container.format.name.split(",") for one in _DECODE_TIMES),
         "; ".join(doubts),
@@ -192,7 +195,7 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
     ), first
 
 
-def _look_of(codec: str, extradata: bytes) -> Callable[[bytes], Look] | None:
+def header_reader(codec: str, extradata: bytes) -> Callable[[bytes], Look] | None:
     """What packets of this codec say of themselves; None where their headers are not read here."""
     headers = headers_of(codec, extradata)
     if headers is not None:
@@ -224,7 +227,7 @@ def _doubts(table: PacketTable, codec: Codec) -> Iterator[str]:
         yield "time stamps of this container say when to decode"
 
 
-def _order_by_types(types: NDArray[np.uint8]) -> NDArray[np.int64]:
+def order_by_types(types: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The place of each packet in display order where B pictures are displayed before the I or P picture sent before
     them (MPEG-1, 2 and 4 part 2); int64, NO_PTS where a type is not known."""
     if not np.isin(types, (I, P, B)).all():

@@ -6,35 +6,41 @@ only a decoded frame carries the orientation and the size that FFmpeg derives fr
 
 from __future__ import annotations
 
-from dataclasses import replace
-from os import PathLike
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import av
 
 from codecmeta.codecs.protocol import headers_of
 from codecmeta.codecs.table import codec_of
+from codecmeta.container.blob import Blob
 from codecmeta.container.colours import note_of
-from codecmeta.container.packets import PacketTable, open_video, read_packets
+from codecmeta.container.index import index_table
+from codecmeta.container.packets import PacketTable, demux, header_reader, open_video, read_packets
+from codecmeta.container.samples import NoIndex, read_moov, read_samples
 from codecmeta.container.side_data import display_matrix
-from codecmeta.container.source import Source, as_path, name_of
+from codecmeta.container.source import Medium, Source, name_of, opened
 from codecmeta.container.tables import PACKET_SIZES, frame_tables
 from codecmeta.errors import VideoError
 from codecmeta.record.display import orientation_of
 from codecmeta.record.metadata import UNKNOWN, Capability, Probe, Stream
 
 _CONTAINERS_THAT_ROTATE = ("mov", "matroska")
+_INDEXED = "mov"
+_FIRST_PACKETS = 16
 _NO_TURN = (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
-def probe(path: Source, *, stream: int | None = None) -> Probe:
+def probe(path: Source, *, stream: int | None = None, headers: bool | None = None) -> Probe:
     """Read everything the container knows about a video, without decoding it.
 
     >>> found = probe("clip.mp4")
     >>> found.frames.packet_bytes.sum(), len(found.gops)
 
-    path: the file, its bytes, or an open binary file.
+    path: the file, its address (http or https), its bytes, or an open binary file.
+    headers: read every packet for what its first bits say, which takes the whole file. False: where the container has
+    an index (mp4, mov), it alone gives sizes, order, times and keyframes, picture types are not known, and the report
+    says whose word it is; elsewhere packets are read all the same, and it says why. By default False for an address.
     stream: which video stream, counted among the video streams (0 is the first); by default the one FFmpeg calls best.
     The bytes of hidden frames are added to the displayed frame they were sent for, so that the packet bytes sum to
     those of the stream. A stream without time stamps (raw .264) has its rows in the order that the bitstream gives, pts
@@ -43,13 +49,21 @@ def probe(path: Source, *, stream: int | None = None) -> Probe:
 
     Raises VideoError for what FFmpeg cannot open, for a file without video and for a stream without packets.
     """
-    with as_path(path) as file:
-        return replace(probe_with_packets(file, stream=stream)[0], path=name_of(path))
+    with opened(path) as medium:
+        return probe_with_packets(medium, stream=stream, headers=headers)[0]
 
 
-def probe_with_packets(path: str | PathLike[str], *, stream: int | None = None) -> tuple[Probe, PacketTable]:
+def probe_with_packets(
+    path: Medium, *, stream: int | None = None, headers: bool | None = True
+) -> tuple[Probe, PacketTable]:
     """`probe`, and the packet table behind it."""
-    path = Path(path)
+    if headers is False or (headers is None and is_remote(path)):
+        try:
+            return _by_index(path, stream)
+        except NoIndex as reason:
+            found, packets = probe_with_packets(path, stream=stream)
+            found.capability["packets"]["why"] += f"; all packets were read, the container's index is no help: {reason}"
+            return found, packets
     with open_video(path, stream) as (container, video):
         packets, first = read_packets(container, video)
         if not len(packets):
@@ -61,10 +75,46 @@ def probe_with_packets(path: str | PathLike[str], *, stream: int | None = None) 
     capability = _capability(packets, facts)
     if note:
         capability["pictures"] = {"level": "estimated", "why": note}
-    return Probe(path, facts, frames, gops, capability), packets
+    return Probe(name_of(path), facts, frames, gops, capability), packets
 
 
-def _stream_facts(container: Any, video: Any, first: list[Any]) -> tuple[Stream, str]:
+def is_remote(medium: Medium) -> bool:
+    """Whether every byte is fetched from elsewhere."""
+    return isinstance(medium, Blob) and medium.remote
+
+
+def _by_index(path: Medium, stream: int | None) -> tuple[Probe, PacketTable]:
+    """`probe_with_packets` from the index of the container and its first packets. Raises NoIndex."""
+    moov = read_moov(path)
+    with open_video(path, stream) as (container, video):
+        if _INDEXED not in container.format.name.split(","):
+            raise NoIndex("it is of another format")
+        packets = index_table(video, read_samples(moov, video.id), path)
+        facts, note = _stream_facts(container, video, _first_as_listed(container, video, packets))
+    frames, gops = frame_tables(packets, packets.display_order, facts)
+    capability = _capability(packets, facts)
+    if note:
+        capability["pictures"] = {"level": "estimated", "why": note}
+    return Probe(name_of(path), facts, frames, gops, capability), packets
+
+
+def _first_as_listed(container: Any, video: Any, packets: PacketTable) -> Iterator[Any]:
+    """The first packets, each compared with the index; decoding must be allowed to start with the first of all."""
+    look = header_reader(video.codec_context.codec.canonical_name, packets.extradata)
+    assert look is not None
+    for index, packet in zip(range(_FIRST_PACKETS), demux(container, video), strict=False):
+        if index >= len(packets) or (packet.pts, packet.dts, packet.size) != (
+            packets.pts[index],
+            packets.dts[index],
+            packets.size[index],
+        ):
+            raise NoIndex("the first packets are others")
+        if not index and not look(bytes(packet)).starts:
+            raise NoIndex("the stream starts where a decoder may not")
+        yield packet
+
+
+def _stream_facts(container: Any, video: Any, first: Iterable[Any]) -> tuple[Stream, str]:
     """Facts, and what is to be said of the colours of pictures."""
     codec = video.codec_context
     rate = video.average_rate or video.guessed_rate
@@ -106,17 +156,21 @@ def _stream_facts(container: Any, video: Any, first: list[Any]) -> tuple[Stream,
     return facts, note
 
 
-def _decode_one(codec: Any, first: list[Any]) -> Any:
-    """The first picture that comes out of the first packets, also of those that an edit list hides."""
+def _decode_one(codec: Any, first: Iterable[Any]) -> Any:
+    """The picture of the first packet, also of one that an edit list hides; where it gives none by itself, the first
+    that comes out of the first packets."""
     # one thread: another one that lets go of a packet made of bytes waits for the interpreter's lock, which whoever
     # closes the decoder holds while it waits for the thread (dav1d; neither ever ends)
     codec.thread_type, codec.thread_count = "NONE", 1
     try:
-        for packet in first:
+        for number, packet in enumerate(first):
             fresh = av.Packet(bytes(packet))  # without the flag by which a decoder drops the pictures of hidden packets
             fresh.pts, fresh.dts, fresh.time_base = packet.pts, packet.dts, packet.time_base
-            if found := codec.decode(fresh):
+            if found := codec.decode(fresh) or ([] if number else codec.decode(None)):
                 return found[0]
+            if not number:
+                codec.flush_buffers()
+                codec.decode(fresh)
         found = codec.decode(None)
     except (av.FFmpegError, ValueError):
         return None
@@ -129,19 +183,24 @@ def _pair(fraction: Any) -> tuple[int, int]:
 
 def _capability(packets: PacketTable, facts: Stream) -> Capability:
     note = PACKET_SIZES
+    if packets.looked is not None:
+        note += (
+            "; of packets that were not decoded, size, order, time and keyframes are the word of the container's index"
+        )
     if packets.doubt:
         note += f"; which frames they give, and in which order, only decoding tells: {packets.doubt}"
     elif not packets.timed:
         by = "as the bitstream says" if packets.ordered else "in stream order"
         note += f"; the stream has no usable time stamps of its own for every frame, so rows are {by}"
     known = packets.picture_type[packets.shown] != UNKNOWN
-    if known.all():
+    if known.all() and packets.looked is None:
         types = {"level": "exact", "why": "picture headers of the packets"}
     else:
-        types = {"level": "none", "why": f"only keyframes are known for {facts.codec} without decoding"}
+        by = "without decoding" if packets.looked is None else "from the container's index"
+        types = {"level": "none", "why": f"only keyframes are known for {facts.codec} {by}"}
     not_read = {"level": "none", "why": "probe does not look into pictures; use extract"}
     return {
-        "packets": {"level": "estimated" if packets.doubt else "exact", "why": note},
+        "packets": {"level": "estimated" if packets.doubt or packets.looked is not None else "exact", "why": note},
         "picture_types": types,
         **{signal: dict(not_read) for signal in ("motion", "residual", "qp", "bits")},
     }

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from codecmeta.codecs.table import codec_of
+from codecmeta.container.blob import Blob
 from codecmeta.container.packets import NO_PTS, PacketTable, demux
+from codecmeta.container.source import Medium
 
 
 class Damage(Exception):
@@ -83,35 +85,58 @@ def runs(segments: Sequence[Segment], packets: int, jobs: int) -> list[range]:
     return found
 
 
+def prefetch(medium: Medium, packets: PacketTable, segment: Segment) -> None:
+    """Fetch the bytes of a segment at once, where they are not those of a file here and lie together."""
+    if not isinstance(medium, Blob):
+        return
+    position, size = packets.position[segment.first : segment.stop], packets.size[segment.first : segment.stop]
+    if len(position) and position.min() >= 0:
+        start, stop = int(position.min()), int((position + size).max())
+        if stop - start <= 4 * int(size.sum()):
+            medium.prefetch(start, stop)
+
+
 def segment_packets(container: Any, video: Any, packets: PacketTable, segment: Segment) -> Iterator[tuple[int, Any]]:
     """The packets of a segment with their indices: sought where the container can, counted from the start otherwise."""
     index = segment.first
-    if index:
-        stamps = [stamp for stamp in (int(packets.pts[index]), int(packets.dts[index])) if stamp != NO_PTS]
-        container.seek(min(stamps), stream=video, backward=True)
-    started = index == 0
-    for packet in demux(container, video):
-        if not started:
-            if not _is_packet(packet, packets, index):
+    if not index:
+        yield from _packets_by_counting(container, video, segment)
+        return
+    for stamp in _stamps(container, packets, index):
+        container.seek(stamp, stream=video, backward=True)
+        started = False
+        for packet in demux(container, video):
+            if not started and not _is_packet(packet, packets, index):
                 if packet.pts is not None and packet.pts > packets.pts[index] and packet.is_keyframe:
                     break
                 continue
             started = True
-        if index == segment.stop:
+            yield index, packet
+            index += 1
+            if index >= segment.stop:  # the next one is not read
+                return
+        if started:
             return
-        yield index, packet
-        index += 1
-    if not started:
-        container.seek(0, stream=video, backward=True, any_frame=True)
-        yield from _packets_by_counting(container, video, segment)
+    container.seek(0, stream=video, backward=True, any_frame=True)
+    yield from _packets_by_counting(container, video, segment)
+
+
+_PLACED = "mov"
+
+
+def _stamps(container: Any, packets: PacketTable, index: int) -> list[int]:
+    """Where to seek for a keyframe packet, the best first. In mp4 and mov its time to be decoded leads to the keyframe
+    before it, whose GoP would be read in vain; its time to be shown leads to it, or behind where GoPs are tiny."""
+    known = [stamp for stamp in (int(packets.pts[index]), int(packets.dts[index])) if stamp != NO_PTS]
+    return known[:1] + [min(known)] if _PLACED in container.format.name.split(",") else [min(known)]
 
 
 def _packets_by_counting(container: Any, video: Any, segment: Segment) -> Iterator[tuple[int, Any]]:
     for index, packet in enumerate(demux(container, video)):
-        if index == segment.stop:
-            return
         if index >= segment.first:
             yield index, packet
+        if index + 1 >= segment.stop:
+            return
 
 
 def _is_packet(packet: Any, packets: PacketTable, index: int) -> bool:

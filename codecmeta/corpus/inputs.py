@@ -14,6 +14,8 @@ from typing import Literal
 
 from codecmeta.cache.recognise import is_of
 from codecmeta.cache.store import SUFFIX
+from codecmeta.container.remote import is_address
+from codecmeta.container.source import name_of
 
 VIDEO_SUFFIXES = frozenset(
     ".264 .265 .3gp .asf .avi .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mkv "
@@ -50,6 +52,12 @@ def find_videos(path: Path) -> list[tuple[str, str]]:
                 one = os.path.join(folder, name)
                 found.append((str(PurePath(one)), _key(os.path.relpath(one, path))))
     return sorted(found, key=lambda pair: pair[1])
+
+
+def remote_video(address: str) -> tuple[str, str]:
+    """The video behind an http(s) address, (address, key). Only a command or a call names addresses: in folders and
+    lists, what looks like one is a path."""
+    return address, name_of(address).name
 
 
 def read_manifest(text: str, name: str = "-", *, null: bool = False) -> list[tuple[str, str]]:
@@ -159,7 +167,7 @@ def _apart(pair: tuple[Task, bool]) -> Task:
 
 def _cache_path(path: str, key: str, output: Path | None, layout: Layout) -> str:
     if output is None:
-        return os.path.splitext(path)[0] + SUFFIX
+        return os.path.splitext(key if is_address(path) else path)[0] + SUFFIX
     if layout == "mirror":
         return os.path.join(output, os.path.splitext(key)[0] + SUFFIX)
     name = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

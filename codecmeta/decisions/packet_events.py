@@ -106,8 +106,31 @@ def picture_kinds(frames: Frames, packets: PacketTable | None = None) -> NDArray
     sent = np.argsort(order, kind="stable")  # rows in stream order
     anchor = np.zeros(len(frames), bool)
     anchor[sent] = sent >= np.maximum.accumulate(sent)
-    referred = packets.reference[order]
+    if packets.looked is not None and packets.reference.all():  # an index that says nothing of references
+        referred = _levels(sent, order.argsort(kind="stable").argsort(kind="stable"), anchor) < 2
+    else:
+        referred = packets.reference[order]
     return np.where(key, KEY, np.where(anchor, ANCHOR, np.where(referred, REFERRED, UNREFERRED)))
+
+
+@njit(cache=True, nogil=True)
+def _levels(rows, sent, anchor):  # type: ignore[no-untyped-def]
+    """int64 (n,), by row: how many pictures deep each hangs between those around it that were sent before it; 0 for
+    anchors. rows: in stream order. sent: by row, its place in that order."""
+    count = len(rows)
+    level = np.zeros(count, np.int64)
+    for row in rows:
+        if anchor[row]:
+            continue
+        left, right = row - 1, row + 1
+        while left >= 0 and sent[left] > sent[row]:
+            left -= 1
+        while right < count and sent[right] > sent[row]:
+            right += 1
+        before = level[left] if left >= 0 else 0
+        after = level[right] if right < count else 0
+        level[row] = 1 + max(before, after)
+    return level
 
 
 def outstanding(frames: Frames, kinds: NDArray[np.int64]) -> NDArray[np.float64]:

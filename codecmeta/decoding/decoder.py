@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import av
@@ -21,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.container.packets import PacketTable, open_video
-from codecmeta.container.segments import Damage, Segment, segment_packets
+from codecmeta.container.segments import Damage, Segment, prefetch, segment_packets
+from codecmeta.container.source import Medium
 from codecmeta.decoding.exported import exported_qp, exported_vectors
 from codecmeta.record.display import QpBlocks
 from codecmeta.record.metadata import B, I, P
@@ -51,7 +51,7 @@ class Decoded:
 
 
 def decode_segment(
-    path: Path,
+    path: Medium,
     stream: int,
     packets: PacketTable,
     segment: Segment,
@@ -77,6 +77,8 @@ def decode_segment(
         row_of = {packet: row for packet, row in row_of.items() if only[packet] and packet < segment.stop}
     coming = deque(row_of.values())
     frames = 0
+    if only is not None:
+        prefetch(path, packets, segment)
     source = open_video(path, stream) if opened is None else nullcontext(opened)
     for packet, frame, error in _frames(source, packets, segment, side_data, only):
         if segment.linear:

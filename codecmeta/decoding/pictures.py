@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from os import PathLike
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -18,17 +16,19 @@ from numpy.typing import NDArray
 
 from codecmeta.container.colours import matrix_of
 from codecmeta.container.decode_cost import droppable, second_fields
+from codecmeta.container.index import Unproven, look_at
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Damage, Segment, linear_segment, plan_segments
+from codecmeta.container.source import Medium, Source, opened
 from codecmeta.decoding.decoder import decode_segment
 from codecmeta.errors import VideoError
 from codecmeta.record.display import Display, displayed_map
-from codecmeta.record.metadata import Metadata, Stream
+from codecmeta.record.metadata import Metadata, Probe, Stream
 
 
 def read_pictures(
-    path: str | PathLike[str],
+    path: Source,
     meta: Metadata,
     rows: NDArray[np.int64],
     *,
@@ -47,19 +47,30 @@ def read_pictures(
     "transform" took. Raises VideoError for files that cannot be read, and where the file does not show the frames that
     the table lists.
     """
+    with opened(path) as medium:
+        return _read_pictures(medium, meta, rows, transform, cores() if jobs is None else jobs, seconds)
+
+
+def _read_pictures(
+    medium: Medium,
+    meta: Metadata,
+    rows: NDArray[np.int64],
+    transform: Callable[[NDArray[np.uint8]], Any] | None,
+    jobs: int,
+    seconds: dict[str, float] | None,
+) -> list[Any]:
     start = perf_counter()
-    probe, packets = probe_with_packets(Path(path), stream=meta.stream.stream_index)
+    probe, packets = _tables(medium, meta, rows)
     probed = perf_counter()
     spent: list[float] = []
 
     def decode(segment: Segment) -> dict[int, Any]:
         within = [int(row) for row in rows if segment.linear or row in segment.rows]
-        return dict(pictures_of(Path(path), probe.stream, packets, segment, within, transform, spent))
+        return dict(pictures_of(medium, probe.stream, packets, segment, within, transform, spent))
 
     segments = plan_segments(packets, probe.stream.codec)
     if not segments[0].linear and len(probe.frames) != len(meta.frames) and meta.frames.corrupt.any():
         segments = [linear_segment(packets)]  # a damaged file, whose metadata is that of a decoder
-    jobs = cores() if jobs is None else jobs
     try:
         with ThreadPoolExecutor(jobs) as pool:
             parts = list(pool.map(decode, segments))
@@ -69,7 +80,7 @@ def read_pictures(
     missing = [int(row) for row in rows if row not in pictures]
     if missing or (not segments[0].linear and len(probe.frames) != len(meta.frames)):
         raise VideoError(
-            f"{path}: shows {len(probe.frames)} frames, the metadata lists {len(meta.frames)}"
+            f"{medium}: shows {len(probe.frames)} frames, the metadata lists {len(meta.frames)}"
             f"{f', of which row {missing[0]} did not come out' if missing else ''}; read the metadata again"
         )
     if seconds is not None:
@@ -79,8 +90,22 @@ def read_pictures(
     return [pictures[int(row)] for row in rows]
 
 
+def _tables(medium: Medium, meta: Metadata, rows: NDArray[np.int64]) -> tuple[Probe, PacketTable]:
+    """The tables of the video; from its container's index where it is read from afar and the same frames are listed."""
+    stream = meta.stream.stream_index
+    probe, packets = probe_with_packets(medium, stream=stream, headers=None)
+    if packets.looked is None:
+        return probe, packets
+    try:
+        if not np.array_equal(probe.frames.time, meta.frames.time):
+            raise Unproven
+        return probe, look_at(medium, stream, probe.stream.codec, packets, rows)
+    except Unproven:
+        return probe_with_packets(medium, stream=stream)
+
+
 def pictures_of(
-    path: Path,
+    path: Medium,
     facts: Stream,
     packets: PacketTable,
     segment: Segment,
@@ -122,10 +147,6 @@ def displayed_picture(frame: Any, display: Display) -> NDArray[np.uint8]:
     if (frame.width, frame.height) != (width, height):
         frame = frame.reformat(width=width, height=height)
     return displayed_map(frame.to_ndarray(format="rgb24"), display)
-
-
-def _holds(segment: Segment, rows: NDArray[np.int64]) -> bool:
-    return any(int(row) in segment.rows for row in rows)
 
 
 def cores() -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from codecmeta.codecs.table import codec_of
 from codecmeta.compiling import announce_compiling
 from codecmeta.container.packets import open_video
-from codecmeta.container.segments import Segment, runs
+from codecmeta.container.segments import Segment, prefetch, runs
 from codecmeta.container.tables import frame_tables
 from codecmeta.decoding import estimate
 from codecmeta.decoding.decoder import Decoded, decode_segment
@@ -115,6 +116,9 @@ class _Decoder:
         held: deque[FrameSignals] = deque()
         displays: dict[int, Display] = {}
         job = self.job
+        if last is not None:
+            stop = int(job.packets.display_order[last]) + 1
+            prefetch(job.path, job.packets, replace(segment, stop=min(stop, segment.stop)))
         decoded = decode_segment(job.path, job.facts.stream_index, job.packets, segment, opened=opened)
         with closing(decoded):  # type: ignore[type-var]
             for one in decoded:

@@ -7,7 +7,8 @@ meta, rows, pictures = codecmeta.read("film.mp4", choice)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -18,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.cache.store import load
+from codecmeta.codecs.table import codec_of
 from codecmeta.container.decode_cost import decode_cost, predicted_seconds
 from codecmeta.container.packets import PacketTable
-from codecmeta.container.probe import probe_with_packets
+from codecmeta.container.probe import is_remote, probe_with_packets
+from codecmeta.container.remote import is_address
+from codecmeta.container.source import Medium, Source, opened
 from codecmeta.decisions.block_evidence import block_evidence
 from codecmeta.decisions.choose import (
     TOLERANCE,
@@ -40,6 +44,8 @@ from codecmeta.record.selection import POLICIES, Policy
 
 CACHE_SUFFIX = ".h5"
 
+_BY_SIZE = ("events", "query")
+
 SCORED_SIDE = 448
 """Pictures for a scorer are shrunk, by whole numbers, to not less than this on their shorter side."""
 
@@ -47,7 +53,7 @@ Scorer = Callable[[list[NDArray[np.uint8]], str], Iterable[float]]
 
 
 def choose_frames(
-    source: str | PathLike[str] | Probe | Metadata,
+    source: Source | Probe | Metadata,
     frames: int,
     *,
     policy: Policy = "events",
@@ -56,6 +62,7 @@ def choose_frames(
     scorer: Any = None,
     candidates: int | None = None,
     packets: PacketTable | None = None,
+    headers: bool | None = None,
     seconds: dict[str, float] | None = None,
 ) -> Choice:
     """Choose `frames` frames of a video; fewer only where it has fewer.
@@ -64,18 +71,22 @@ def choose_frames(
     16 frames by events (12 event, 4 floor): 2,121 packets to decode, about 3.75 s
     ...
 
-    source: a video, a cache of one, a `Probe` or a `Metadata`. A path to a video is best: the order of its packets and
-    their headers tell more than a frame table. policy: "uniform": evenly spread in time, both ends included, as `read`
-    takes them. "keyframes": evenly among the keyframes; where there are too few, the largest gaps are halved.
-    "cheap": from each equal slot of time the frame that costs the fewest packets beyond those already decoded.
-    "events": a quarter as "cheap", the rest behind what changes, found from packet sizes, and from bits (or residual)
-    per block where a `Metadata` has them for all frames; no gap is longer than (1 + tolerance) / max(2, frames // 4) of
-    the video. "query": `candidates` frames (default 8 per frame) proposed by "events" are decoded, `scorer` says how
-    well each fits `question`, and the best are taken that are not too near to better ones.
+    source: a video (a path, an http or https address, bytes, an open binary file), a cache of one, a `Probe` or a
+    `Metadata`. A video is best: the order of its packets tells more than a frame table. policy: "uniform": evenly
+    spread in time, both ends included, as `read` takes them. "keyframes": evenly among the keyframes; where there are
+    too few, the largest gaps are halved. "cheap": from each equal slot of time the frame that costs the fewest packets
+    beyond those already decoded. "events": a quarter as "cheap", the rest behind what changes, found from packet sizes,
+    and from bits (or residual) per block where a `Metadata` has them for all frames; no gap is longer than (1 +
+    tolerance) / max(2, frames // 4) of the video. "query": `candidates` frames (default 8 per frame) proposed by
+    "events" are decoded, `scorer` says how well each fits `question`, and the best are taken that are not too near to
+    better ones.
 
     tolerance: the part of a slot, 0 to 1, in which "cheap" may look. scorer: what `load_text_image` gives, or any
     function from (pictures, question) to one number per picture. packets: of a `Probe`, where they are at hand.
-    seconds: receives what "probe", "choose", "decode" and "score" took.
+    headers: as for `probe`; True reads every packet, which tells pictures that no other refers to. By default the
+    container's index does where it has one, but for "events" and "query" in codecs that hide frames (AV1, VP9), if the
+    video is no address. Frames chosen by it are looked at when they are read. seconds: receives what "probe", "choose",
+    "decode" and "score" took.
 
     Everything but "query" is a function of the tables alone, takes about a microsecond per frame of the video, and is
     the same on every call. Raises VideoError or CacheError for what cannot be read, ValueError for what makes no sense.
@@ -83,15 +94,56 @@ def choose_frames(
     _check(frames, policy, tolerance, question, scorer, candidates)
     spent = {} if seconds is None else seconds
     start = perf_counter()
-    known, video = _open(source, packets)
-    spent["probe"] = perf_counter() - start
+    record = _record(source)
+    if record is not None:
+        known: Probe | Metadata = record
+        spent["probe"] = perf_counter() - start
+        with opened(known.path) as medium:
+            return _chosen(medium, known, packets, frames, policy, tolerance, question, scorer, candidates, spent)
+    with opened(source) as medium:  # type: ignore[arg-type]
+        known, packets = _probed(medium, headers, policy)
+        spent["probe"] = perf_counter() - start
+        return _chosen(medium, known, packets, frames, policy, tolerance, question, scorer, candidates, spent)
+
+
+def _chosen(
+    medium: Medium,
+    known: Probe | Metadata,
+    packets: PacketTable | None,
+    frames: int,
+    policy: Policy,
+    tolerance: float,
+    question: str | None,
+    scorer: Any,
+    candidates: int | None,
+    spent: dict[str, float],
+) -> Choice:
     start = perf_counter()
+    video = _candidates(known, packets)
     frames = min(frames, len(video.frames))
     if policy == "query":
-        return _by_query(known.path, video, frames, question or "", scorer, candidates or 8 * frames, tolerance, spent)
+        return _by_query(medium, video, frames, question or "", scorer, candidates or 8 * frames, tolerance, spent)
     choice = choice_of(video, policy, reasons_of(video, frames, policy, tolerance))
     spent["choose"] = perf_counter() - start
     return replace(choice, tables=_tables(known, video))
+
+
+def _record(source: Source | Probe | Metadata) -> Probe | Metadata | None:
+    """A record, or that of a cache; None for a video."""
+    if isinstance(source, (Probe, Metadata)):
+        return source
+    is_path = isinstance(source, (str, PathLike)) and not is_address(str(source))
+    return load(Path(source)) if is_path and Path(source).suffix == CACHE_SUFFIX else None  # type: ignore[arg-type]
+
+
+def _probed(medium: Medium, headers: bool | None, policy: str) -> tuple[Probe, PacketTable]:
+    """The tables of a video, from its container's index where that serves the policy."""
+    if headers is None:
+        found, packets = probe_with_packets(medium, headers=False)
+        blind = policy in _BY_SIZE and codec_of(found.stream.codec).hides and packets.looked is not None
+        if is_remote(medium) or not blind:
+            return found, packets
+    return probe_with_packets(medium, headers=headers is not False)
 
 
 def _check(
@@ -109,22 +161,13 @@ def _check(
         raise ValueError(f"candidates={candidates}: expected at least as many as frames ({frames})")
 
 
-def _open(source: Any, packets: PacketTable | None = None) -> tuple[Probe | Metadata, Candidates]:
-    if isinstance(source, (str, PathLike)):
-        path = Path(source)
-        if path.suffix == CACHE_SUFFIX:
-            source = load(path)
-        else:
-            source, packets = probe_with_packets(path)
-    if not isinstance(source, (Probe, Metadata)):
-        raise ValueError(f"source is a {type(source).__name__}; expected a path, a Probe or a Metadata")
+def _candidates(source: Probe | Metadata, packets: PacketTable | None) -> Candidates:
     meta = source if isinstance(source, Metadata) else None
-    cost = decode_cost(source.frames, source.stream, packets)
-    return source, Candidates(source.stream, source.frames, packets, meta, cost)
+    return Candidates(source.stream, source.frames, packets, meta, decode_cost(source.frames, source.stream, packets))
 
 
 def _by_query(
-    path: Path,
+    medium: Medium,
     video: Candidates,
     frames: int,
     question: str,
@@ -138,7 +181,7 @@ def _by_query(
     rows = np.array(sorted(proposed))
     spent["choose"] = perf_counter() - start
     start = perf_counter()
-    _, rows, pictures = read(path, rows=rows, transform=_shrunk, stream=video.stream.stream_index)
+    _, rows, pictures = read(medium, rows=rows, transform=_shrunk, stream=video.stream.stream_index)
     spent["decode"] = perf_counter() - start
     start = perf_counter()
     scores = np.array(list(getattr(scorer, "scores", scorer)(pictures, question)), np.float64)
@@ -170,26 +213,28 @@ def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def packet_events(
-    source: str | PathLike[str] | Probe | Metadata, *, most: int = 64, least: float = 3.0, exact: bool = False
+    source: Source | Probe | Metadata, *, most: int = 64, least: float = 3.0, exact: bool = False
 ) -> list[PacketEvent]:
     """The events of a video in order of time, from packet sizes alone, or from everything that its codec tells.
 
     >>> [(one.start, one.strength) for one in packet_events("clip.mp4")]
     [(35.5, 6.0)]
 
-    source: a path (best: stream order and packet headers help), a `Probe` or a `Metadata`. most: the strongest so many.
-    least: weaker ones are left out. What ends is an event too, so one thing that comes and goes may be two. They are at
-    least a second apart, but for cuts, which are all listed. exact: extract the signals of all frames first, and let
-    bits (or residual) per block, vectors and intra blocks have their say, about events and about cuts; a `Metadata` or
-    a cache must hold them for all frames.
+    source: a video (best: stream order and packet headers help), a cache, a `Probe` or a `Metadata`. Of an address the
+    container's index is read. most: the strongest so many. least: weaker ones are left out. What ends is an event too,
+    so one thing that comes and goes may be two. They are at least a second apart, but for cuts, which are all listed.
+    exact: extract the signals of all frames first, and let bits (or residual) per block, vectors and intra blocks have
+    their say, about events and about cuts; a `Metadata` or a cache must hold them for all frames.
 
     Raises VideoError for what cannot be read, ValueError for limits that make no sense.
     """
     if most < 1 or not least >= 0:
         raise ValueError(f"most={most}, least={least}: expected at least one event and a strength of 0 or more")
-    known, video = _open(source)
+    with _known(source) as (medium, known, packets):
+        video = _candidates(known, packets)
+        if exact:
+            known = known if isinstance(known, Metadata) else extract(medium, jobs=cores())
     if exact:
-        known = known if isinstance(known, Metadata) else extract(known.path, jobs=cores())
         if block_evidence(known, picture_kinds(known.frames)) is None:
             raise ValueError(
                 f"{known.path.name}: exact=True needs residual or bits per block of all frames, and there are none "
@@ -202,8 +247,20 @@ def packet_events(
     return events_of(video.frames, score, change, most=most, least=least)
 
 
-def frames_of_events(source: str | PathLike[str] | Probe, events: Sequence[PacketEvent]) -> NDArray[np.int64]:
+def frames_of_events(source: Source | Probe, events: Sequence[PacketEvent]) -> NDArray[np.int64]:
     """int64 (events,): for each event the row in it that costs the fewest packets to decode, of equal ones the last."""
-    _, video = _open(source)
+    with _known(source) as (_, known, packets):
+        video = _candidates(known, packets)
     stretches = [np.arange(one.first, min(one.last + 1, len(video.frames))) for one in events]
     return np.array([rows[np.lexsort((-rows, video.cost.alone[rows]))[0]] for rows in stretches], np.int64)
+
+
+@contextmanager
+def _known(source: Source | Probe | Metadata) -> Iterator[tuple[Medium, Probe | Metadata, PacketTable | None]]:
+    """A record, or the tables of a video: of an address those in its container's index."""
+    record = _record(source)
+    with opened(source if record is None else record.path) as medium:  # type: ignore[arg-type]
+        if record is not None:
+            yield medium, record, None
+        else:
+            yield medium, *probe_with_packets(medium, headers=None)

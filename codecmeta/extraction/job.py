@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.container.index import Unproven, look_at
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Segment, linear_segment, plan_segments
+from codecmeta.container.source import Medium
 from codecmeta.container.tables import frame_tables
 from codecmeta.errors import VideoError
 from codecmeta.extraction.wanted import resolved
 from codecmeta.record.metadata import Frames, Gops, Probe, Stream
-from codecmeta.record.selection import ByPolicy, Selection, as_setting, rows_of
+from codecmeta.record.selection import ByPolicy, EstimatedRows, Rows, Selection, as_setting, rows_of
 
 Transform = Callable[[NDArray[np.uint8]], Any]
 
@@ -41,16 +42,48 @@ class Stages:
         return {"probe": self.probe, **spent, "decode": max(self.whole - self.probe - sum(spent.values()), 0.0)}
 
 
+def wanted_rows(selection: Selection, frames: Frames, facts: Stream) -> NDArray[np.bool_]:
+    """Which rows of a frame table a selection means, bool (frames,). Raises ValueError for frames outside."""
+    if selection == "all":
+        return np.ones(len(frames), bool)
+    if selection == "keyframes":
+        return frames.keyframe.copy()
+    keep = np.zeros(len(frames), bool)
+    assert not isinstance(selection, ByPolicy)
+    keep[rows_of(selection, frames.time, facts.duration_seconds)] = True
+    return keep
+
+
+def proven(
+    path: Medium, probe: Probe, packets: PacketTable, selection: Selection
+) -> tuple[Probe, PacketTable, Selection, str]:
+    """Tables of a container's index with what the packets say that a selection needs; where they contradict it, the
+    tables of all packets, a selection that means the same in them, and why."""
+    facts = probe.stream
+    if selection == "all":
+        return *probe_with_packets(path, stream=facts.stream_index), selection, ""
+    rows = np.flatnonzero(wanted_rows(selection, probe.frames, facts))
+    try:
+        looked = look_at(path, facts.stream_index, facts.codec, packets, rows)
+    except Unproven as reason:
+        found, packets = probe_with_packets(path, stream=facts.stream_index)
+        if isinstance(selection, Rows):
+            selection = EstimatedRows(selection.values, len(probe.frames))
+        return found, packets, selection, f"; the container's index does not hold: {reason}"
+    frames = replace(probe.frames, picture_type=looked.picture_type[looked.display_order])
+    return replace(probe, frames=frames), looked, selection, ""
+
+
 @dataclass(frozen=True)
 class Job:
     """A probed video, and what is to be found out about it.
 
     asked: frames that get maps. selection: the same, with rows where a policy picks them. details: as for `extract`.
     jobs: workers. stream: as asked for. transform: what becomes of each wanted picture, None where no picture is
-    wanted.
+    wanted. doubt: what was wrong with the container's index, for the report.
     """
 
-    path: Path
+    path: Medium
     asked: Selection
     selection: Selection
     details: bool
@@ -60,11 +93,12 @@ class Job:
     probe: Probe
     packets: PacketTable
     stages: Stages
+    doubt: str
 
     @classmethod
     def begin(
         cls,
-        path: Path,
+        path: Medium,
         selection: Selection,
         details: bool,
         jobs: int,
@@ -73,15 +107,19 @@ class Job:
         stages: Stages,
         tables: tuple[Probe, PacketTable] | None = None,
     ) -> Job:
-        """Probe the video, unless its tables are at hand. Raises VideoError."""
-        start = perf_counter()
-        probe, packets = tables = tables or probe_with_packets(path, stream=stream)
-        asked, selection = selection, resolved(selection, tables)
+        """Probe the video, unless its tables are at hand; what is to be decoded is looked at first, where its
+        container's index is all that is known. Raises VideoError."""
+        start, doubt = perf_counter(), ""
+        asked = selection
+        probe, packets = tables or probe_with_packets(path, stream=stream, headers=True if selection == "all" else None)
+        selection = resolved(selection, (probe, packets))
+        if packets.looked is not None:
+            probe, packets, selection, doubt = proven(path, probe, packets, selection)
         stages.probe = perf_counter() - start
         facts = probe.stream
         if not (facts.width > 0 and facts.height > 0):
             raise VideoError(f"{path}: the {facts.codec} stream does not say how large its pictures are")
-        return cls(path, asked, selection, details, jobs, stream, transform, probe, packets, stages)
+        return cls(path, asked, selection, details, jobs, stream, transform, probe, packets, stages, doubt)
 
     @property
     def facts(self) -> Stream:
@@ -111,14 +149,7 @@ class Job:
 
     def wanted(self, frames: Frames) -> NDArray[np.bool_]:
         """Which rows of a frame table the selection means, bool (frames,). Raises ValueError for frames outside."""
-        if self.selection == "all":
-            return np.ones(len(frames), bool)
-        if self.selection == "keyframes":
-            return frames.keyframe.copy()
-        keep = np.zeros(len(frames), bool)
-        assert not isinstance(self.selection, ByPolicy)
-        keep[rows_of(self.selection, frames.time, self.facts.duration_seconds)] = True
-        return keep
+        return wanted_rows(self.selection, frames, self.facts)
 
     def no_frame(self) -> VideoError:
         """The error of a video that gives nothing at all."""

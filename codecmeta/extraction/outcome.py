@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.container.segments import Segment
+from codecmeta.container.source import name_of
 from codecmeta.container.tables import PACKET_SIZES
 from codecmeta.extraction.capability import Tally
 from codecmeta.extraction.job import Job
@@ -51,12 +52,15 @@ class Outcome:
         elif not job.packets.timed:
             note = "; not every frame has a usable time stamp of its own: rows in display order as decoded" + note
         capability = dict(job.probe.capability)
-        capability["packets"] = {"level": "exact", "why": PACKET_SIZES + note}
+        note += job.doubt
+        listed = job.packets.looked is not None and not job.packets.looked.all()
+        said = capability["packets"] if listed else {"level": "exact", "why": PACKET_SIZES}
+        capability["packets"] = {"level": said["level"], "why": said["why"] + note}
         if (self.types != UNKNOWN).all():
             capability["picture_types"] = {"level": "exact", "why": "the headers or the decoder of the pictures"}
         capability.update(self.tally.capability(job.facts.codec, int(self.corrupt.sum())))
         return Found(
-            job.path,
+            name_of(job.path),
             job.facts,
             replace(self.frames, picture_type=self.types, corrupt=self.corrupt),
             self.gops,

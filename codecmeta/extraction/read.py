@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from codecmeta.container.source import Source, as_path, name_of
+from codecmeta.container.source import Source, name_of, opened
 from codecmeta.decisions.choose import Choice
 from codecmeta.decoding.pictures import cores
 from codecmeta.errors import VideoError
@@ -37,16 +36,16 @@ def extract(
     >>> meta = extract("clip.mp4", frames=16)
     >>> meta.residual.values.shape, meta.motion.of(0)
 
-    path: the file, its bytes, or an open binary file.
-    frames: for which frames vectors and maps are read. The frame and
-    GoP tables always cover the whole video. Take a number, evenly spread over time, for a question about the video,
-    "all", the default, for a cache that serves every sampling, a `Choice` for frames that `choose_frames` found. rows:
-    in its place, indices of frames in display order, int (n,). times: in its place, seconds, float (n,), each of which
-    means the nearest frame. policy: which frames a number means, as for `choose_frames` ("query" apart, which looks at
-    pictures). details: where the source knows them (H.264), also bits per block, the chroma residual and the distance
-    to each vector's reference, and the luma residual as it is; without them it is rounded to 32 steps per power of two,
-    within 1.6 %, which takes a quarter off its space. jobs: keyframe segments decoded at the same time; the result is
-    the same whatever the number. stream: which video stream, by default FFmpeg's best one.
+    path: the file, its address, its bytes, or an open binary file.
+    frames: for which frames vectors and maps are read. The frame and GoP tables always cover the whole video. Take a
+    number, evenly spread over time, for a question about the video, "all", the default, for a cache that serves every
+    sampling, a `Choice` for frames that `choose_frames` found. rows: in its place, indices of frames in display order,
+    int (n,). times: in its place, seconds, float (n,), each of which means the nearest frame. policy: which frames a
+    number means, as for `choose_frames` ("query" apart, which looks at pictures). details: where the source knows them
+    (H.264), also bits per block, the chroma residual and the distance to each vector's reference, and the luma residual
+    as it is; without them it is rounded to 32 steps per power of two, within 1.6 %, which takes a quarter off its
+    space. jobs: keyframe segments decoded at the same time; the result is the same whatever the number. stream: which
+    video stream, by default FFmpeg's best one.
 
     Everything returned is in memory; `codecmeta.extract_to_file` writes long videos to disk as they are read.
     Raises VideoError for files that cannot be read, ValueError for arguments that make no sense, rows and times outside
@@ -54,9 +53,9 @@ def extract(
     """
     collector = Collector()
     selection, tables = wanted(frames, rows, times, policy)
-    with as_path(path) as file:
-        found = scan(file, collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
-    return replace(collector.metadata(found), path=name_of(path))
+    with opened(path) as medium:
+        found = scan(medium, collector, frames=selection, details=details, jobs=jobs, stream=stream, tables=tables)
+    return collector.metadata(found)
 
 
 def read(
@@ -97,9 +96,9 @@ def read(
     selection, tables = wanted(frames, rows, times, policy, default=16)
     if isinstance(selection, str):
         raise ValueError(f"frames={frames!r}: pictures are held in memory; pass how many, rows or times")
-    with as_path(path) as file:
+    with opened(path) as medium:
         found = scan(
-            file,
+            medium,
             collector,
             frames=selection,
             jobs=jobs,
@@ -116,7 +115,7 @@ def read(
         if len(lost := np.setdiff1d(given, shown)):
             raise VideoError(f"{name_of(path)}: row {lost[0]} did not come out of the decoder")
         shown, images = given, [images[one] for one in np.searchsorted(shown, given)]
-    return replace(collector.metadata(found), path=name_of(path)), shown, images if transform else np.stack(images)
+    return collector.metadata(found), shown, images if transform else np.stack(images)
 
 
 def _identity(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

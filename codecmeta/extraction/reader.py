@@ -9,7 +9,6 @@ marked corrupt; so is a packet that says nothing at all. Which damaged packets a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from codecmeta.codecs.protocol import NOT_PARSED_QP, Lost, Parser, Picture, Refu
 from codecmeta.container.fetch import NotFound, PacketSource
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.segments import Damage, Segment, linear_segment, runs
+from codecmeta.container.source import Medium
 from codecmeta.decoding.estimate import rounded_rms
 from codecmeta.extraction.placing import Placing
 from codecmeta.record.metadata import SOURCES, VECTOR, Stream
@@ -38,7 +38,7 @@ class Reader:
 
     def __init__(
         self,
-        path: Path,
+        path: Medium,
         facts: Stream,
         packets: PacketTable,
         details: bool = True,

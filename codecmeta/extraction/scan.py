@@ -8,12 +8,12 @@ side; and where those do not decode as promised, or do not exist, one decoder fr
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 
 from codecmeta.codecs.protocol import Refused
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.segments import Damage
+from codecmeta.container.source import Medium
 from codecmeta.extraction import by_decoder, by_parser
 from codecmeta.extraction.job import Job, Stages, Transform
 from codecmeta.extraction.outcome import Outcome
@@ -25,7 +25,7 @@ _DAMAGED = "the file is damaged, and shows what its decoder makes of it"
 
 
 def scan(
-    path: Path,
+    path: Medium,
     sink: Sink,
     *,
     frames: Selection,

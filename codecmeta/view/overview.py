@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from codecmeta.cache.recognise import check_video
 from codecmeta.cache.store import load
 from codecmeta.container.probe import probe
+from codecmeta.container.source import Medium, opened
 from codecmeta.decisions.budget import frame_budgets, gop_weights
 from codecmeta.decisions.choose import Choice
 from codecmeta.decisions.density import merge_regions, patch_density
@@ -82,14 +83,19 @@ class Overview:
         )
 
 
-def overview_of_file(file: Path, frames: int = FRAMES, choose: Policy = "uniform") -> Overview:
+def overview_of_file(file: Path | str, frames: int = FRAMES, choose: Policy = "uniform") -> Overview:
     """The overview of a video, or of a cache with the pictures of its video where that is beside it.
 
     frames, choose: which frames are shown, see `codecmeta.choose_frames`; of a cache, evenly spread ones are taken from
     those that it holds maps of. Raises VideoError or CacheError where the file cannot be read.
     """
-    if h5py.is_hdf5(file) or file.suffix == ".h5":
+    if isinstance(file, Path) and (h5py.is_hdf5(file) or file.suffix == ".h5"):
         return _of_cache(file, frames, choose)
+    with opened(file) as medium:
+        return _of_video(medium, frames, choose)
+
+
+def _of_video(file: Medium, frames: int, choose: Policy) -> Overview:
     choice = None if choose == "uniform" else choose_frames(file, frames, policy=choose)
     known = probe(file) if choice is None or choice.tables is None else choice.tables[0]
     whole = len(known.frames) * known.stream.width * known.stream.height <= WHOLE

@@ -206,7 +206,7 @@ def test_bytes_and_open_files_are_videos_too(made: Path) -> None:
         codecmeta.probe(b"no video")
     with path.open("r", encoding="latin-1") as text, pytest.raises(TypeError, match="open it with 'rb'"):
         codecmeta.probe(text)
-    with pytest.raises(TypeError, match="expected a path, bytes or a binary file object"):
+    with pytest.raises(TypeError, match="expected a path, an address, bytes or a binary file object"):
         codecmeta.probe(3)
 
 

@@ -225,7 +225,7 @@ def fed_and_decoded(path: Path, stream: int, passes: list[NDArray[np.int64]]) ->
 )
 def test_packets_to_decode_are_enough_and_give_the_same_pictures(name: str, policy: str) -> None:
     path = real_clip(name)
-    choice = choose_frames(path, 6, policy=policy)  # type: ignore[arg-type]
+    choice = choose_frames(path, 6, policy=policy, headers=True)  # type: ignore[arg-type]
     found, packets = probe_with_packets(path)
     cost = decode_cost(found.frames, found.stream, packets)
     fed, pictures = fed_and_decoded(path, found.stream.stream_index, cost.passes(choice.rows))
@@ -276,7 +276,7 @@ def test_a_cache_is_a_source(tmp_path: Path) -> None:
     meta.save(tmp_path / "clip.codecmeta.h5")
     from_cache = choose_frames(tmp_path / "clip.codecmeta.h5", 5)
     np.testing.assert_array_equal(from_cache.rows, choose_frames(meta, 5).rows)
-    assert not from_cache.exact_cost and choose_frames(path, 5).exact_cost
+    assert not from_cache.exact_cost and choose_frames(path, 5, headers=True).exact_cost
 
 
 @pytest.mark.parametrize(
