@@ -15,14 +15,15 @@ from codecmeta.codecs.hevc.maps import block_maps, block_rms, motion_vectors, qp
 from codecmeta.codecs.hevc.nal import (
     BLA_W_LP,
     LAST_IRAP,
+    PPS,
     has_wrong_lengths,
     is_slice,
-    layer_of,
     nal_length_size_of,
     nal_units,
     rbsp_of,
     type_of,
 )
+from codecmeta.codecs.hevc.nal import SPS as SPS_NUT
 from codecmeta.codecs.hevc.parameter_sets import ParameterSets, parameter_sets_of, refusal_of
 from codecmeta.codecs.hevc.picture import Picture, PictureParser
 from codecmeta.codecs.hevc.sequence import PictureSequence
@@ -32,12 +33,20 @@ from codecmeta.codecs.hevc.sps import SPS
 from codecmeta.codecs.look import Look
 from codecmeta.codecs.protocol import Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
+from codecmeta.codecs.syntax.nal import SLICE, WANTED, first_slice
+from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 ENTRY_KERNELS = (slice_segment_header, slice_segment_data, block_rms, block_maps, write_vectors)
 
 _LARGEST = float(np.finfo(np.float16).max)  # only levels of a damaged picture reach so far
+_UNREADABLE = "a packet without a readable slice header"
+_ROLES = bytes(
+    0 if byte & 1 else SLICE if is_slice(byte >> 1 & 63) else WANTED * (byte >> 1 & 63 in (SPS_NUT, PPS))
+    for byte in range(256)
+)  # layers from 32 on are left out
 _FARTHEST = np.iinfo(np.int16).max
-_TYPES = "BPI"  # slice_type (Table 7-7)
+_TYPES = (B, P, I)  # slice_type (Table 7-7)
+_HEADER_BYTES = 32
 
 
 def open_stream(extradata: bytes) -> HevcStream:
@@ -58,33 +67,39 @@ class HevcHeaders:
         self._length_size = nal_length_size_of(extradata)
         self.coded = _first_coded(self._sets)
 
-    def look(self, packet: bytes) -> Look:
+    def look(self, packet: bytes | memoryview) -> Look:
         """By the first slice; parameter sets on the way are taken in, as one says how many bits to skip."""
-        for unit in nal_units(packet, self._length_size):
-            if layer_of(unit):
-                continue
-            if not is_slice(type_of(unit)):
-                self._sets.add(unit)
-                continue
-            try:
-                kind = self._slice_type(unit)
-            except EndOfData:
-                break
-            return Look(kind, starts=BLA_W_LP <= type_of(unit) <= LAST_IRAP)
-        return Look(doubt="a packet without a readable slice header")
+        unit, before, _ = first_slice(packet, self._length_size, _ROLES, _HEADER_BYTES)
+        for one in before:
+            if len(one) >= 2:
+                self._sets.add(one)
+        if len(unit) < 2 or unit[1] >> 3:  # nuh_layer_id
+            return Look(doubt=_UNREADABLE)
+        return self._by_slice(unit)
+
+    def _by_slice(self, unit: bytes) -> Look:
+        """By the first bytes of a slice."""
+        nal_unit_type, layer = unit[0] >> 1 & 63, max((unit[1] & 7) - 1, 0)
+        referred = nal_unit_type >= BLA_W_LP or bool(nal_unit_type & 1)
+        try:
+            kind = self._slice_type(unit)
+        except EndOfData:
+            return Look(doubt=_UNREADABLE, reference=referred, layer=layer)
+        starts = BLA_W_LP <= nal_unit_type <= LAST_IRAP
+        return Look(kind, 1, starts, None, False, "", referred, layer)
 
     def _slice_type(self, unit: bytes) -> int:
-        r = BitReader(rbsp_of(unit[:32]))
+        r = BitReader(rbsp_of(unit))
         if not r.flag():  # first_slice_segment_in_pic_flag: the packet starts within a picture
-            return 0
-        if 16 <= type_of(unit) <= 23:
+            return UNKNOWN
+        if BLA_W_LP <= type_of(unit) <= 23:
             r.flag()
         pps = self._sets.pps.get(r.ue())
         if pps is None:
-            return 0
+            return UNKNOWN
         r.u(pps.num_extra_slice_header_bits)
         slice_type = r.ue()
-        return ord(_TYPES[slice_type]) if slice_type < len(_TYPES) else 0
+        return _TYPES[slice_type] if slice_type < len(_TYPES) else UNKNOWN
 
 
 class HevcStream:
