@@ -35,6 +35,7 @@ class Look(NamedTuple):
     coded: int = 1
 
 
+DISCARDED = "pictures that a decoder may discard before they are shown"
 Data = bytes | memoryview
 _PICTURE = re.compile(b"\0\0\1\0").search
 _VOP = re.compile(b"\0\0\1\xb6").search

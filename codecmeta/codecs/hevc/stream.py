@@ -37,7 +37,7 @@ from codecmeta.codecs.hevc.sequence import PictureSequence
 from codecmeta.codecs.hevc.slice_data import slice_segment_data
 from codecmeta.codecs.hevc.slice_header import slice_segment_header
 from codecmeta.codecs.hevc.sps import SPS
-from codecmeta.codecs.look import Look
+from codecmeta.codecs.look import DISCARDED, Look
 from codecmeta.codecs.protocol import Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
 from codecmeta.codecs.syntax.nal import SLICE, WANTED, first_slice
@@ -47,7 +47,6 @@ ENTRY_KERNELS = (slice_segment_header, slice_segment_data, block_rms, block_maps
 
 _LARGEST = float(np.finfo(np.float16).max)  # only levels of a damaged picture reach so far
 _UNREADABLE = "a packet without a readable slice header"
-_DISCARDED = "pictures that a decoder may discard before they are shown"
 _ENDS = (END_OF_SEQUENCE, END_OF_BITSTREAM)
 _ROLES = bytes(
     0 if byte & 1 else SLICE if is_slice(byte >> 1 & 63) else WANTED * (byte >> 1 & 63 in (SPS_NUT, PPS_NUT, *_ENDS))
@@ -104,7 +103,7 @@ class HevcHeaders:
         try:
             if r.flag():  # first_slice_segment_in_pic_flag; else the packet starts within a picture
                 if irap and (r.flag() or self._anew) and starts_anew and self._period:  # no_output_of_prior_pics_flag
-                    doubt = _DISCARDED
+                    doubt = DISCARDED
                 pps = self._sets.pps.get(r.ue())
                 if pps is not None:
                     r.u(pps.num_extra_slice_header_bits)
