@@ -54,8 +54,8 @@ class Reader:
         self._first_of = np.searchsorted(self.order[self._by_packet], np.arange(len(packets) + 1))
 
     def _order(self) -> NDArray[np.int64]:
-        """Packets in display order. Raises Damage for a stream that starts in the middle of a GoP, and where pictures may
-        be discarded."""
+        """Packets in display order. Raises Damage for a stream that starts within a GoP, and where pictures may be
+        discarded."""
         pts = self.packets.pts
         if DISCARDED in self.packets.doubt:
             raise Damage

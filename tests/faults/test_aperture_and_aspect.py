@@ -1,4 +1,4 @@
-"""The clean aperture and the pixel aspect ratio are ignored, as docs/supported.md says: pictures are those of a decoder."""
+"""Clean aperture and pixel aspect ratio are ignored, as docs/supported.md says: pictures are those of a decoder."""
 
 from __future__ import annotations
 
