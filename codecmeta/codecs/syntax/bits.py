@@ -15,7 +15,7 @@ class BitReader:
     (0, 1, 2)
     """
 
-    def __init__(self, rbsp: bytes, limit: int | None = None) -> None:
+    def __init__(self, rbsp: bytes | memoryview, limit: int | None = None) -> None:
         """`limit`: look at the first so many bytes only (a slice header is short, a slice is not)."""
         head = rbsp if limit is None else rbsp[:limit]
         self._value, self._size = int.from_bytes(head, "big"), 8 * len(head)
