@@ -11,21 +11,15 @@ another address over pointers: that both builds produce the same bytes, case by 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-ROOT = Path(__file__).resolve().parents[1]
-
-from codecmeta.codecs.h264.motion_vectors import motion_rows  # noqa: E402
-from codecmeta.codecs.h264.sequence import PictureSequence  # noqa: E402
-from codecmeta.codecs.protocol import Refused  # noqa: E402
-from tests.support.h264_encodes import encode, ffmpeg  # noqa: E402
+from benchmarks.fuzzing import Stream, damaged, fuzz
+from codecmeta.codecs.h264.motion_vectors import motion_rows
+from codecmeta.codecs.h264.picture import Picture
+from codecmeta.codecs.h264.sequence import PictureSequence
+from tests.support.h264_encodes import encode, ffmpeg
 
 SMALL = dict(size=(96, 80), frames=10)
 ENCODES = [
@@ -41,78 +35,24 @@ ENCODES = [
 ]
 
 
-def damaged(packet: bytes, random: np.random.Generator) -> bytes:
-    """One of: bits turned over, bytes overwritten, a stretch repeated or taken out, the end cut off."""
-    data = bytearray(packet)
-    first = min(5, len(data) - 1)  # length or start code and NAL header stay, most of the time
-    if random.random() < 0.05:
-        first = 0
-    kind = random.integers(5)
-    at = int(random.integers(first, len(data)))
-    if kind == 0:
-        for _ in range(int(random.integers(1, 8))):
-            data[int(random.integers(first, len(data)))] ^= 1 << int(random.integers(8))
-    elif kind == 1:
-        for i in range(at, min(at + int(random.integers(1, 32)), len(data))):
-            data[i] = int(random.choice((0, 255, int(random.integers(256)))))
-    elif kind == 2:
-        data[at:at] = data[at : at + int(random.integers(1, 64))]
-    elif kind == 3:
-        del data[at : at + int(random.integers(1, 64))]
-    else:
-        del data[at:]
-    return bytes(data)
+def _stream(**kwargs: Any) -> Stream:
+    extradata, packets, _ = ffmpeg(encode(**kwargs))
+    return Stream(packets, lambda random: PictureSequence(extradata))
+
+
+def _state(picture: Picture) -> bytes:
+    """All that a picture says."""
+    said = (picture.macroblocks, picture.energy, motion_rows(picture))
+    return b"".join(one.tobytes() for one in said) + repr(picture.errors).encode()
 
 
 def run(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict[str, object]:
-    """`cases` damaged packets, each behind its intact predecessors; the counts and the longest time of one."""
-    random = np.random.default_rng(seed)
-    streams = []
-    for kwargs in ENCODES:
-        extradata, packets, _ = ffmpeg(encode(**kwargs))
-        streams.append((extradata, packets))
-    done = complete = refused = 0
-    longest = 0.0
-    digests = []
-    begin = time.perf_counter()
-    while done < cases:
-        extradata, packets = streams[int(random.integers(len(streams)))]
-        sequence = PictureSequence(extradata)
-        for packet in packets:
-            if random.random() < 0.5:
-                packet = damaged(packet, random)
-                done += 1
-            before = time.process_time()
-            picture = None
-            try:
-                picture = sequence.parse(packet)
-            except Refused:
-                pass
-            refused += picture is None
-            longest = max(longest, time.process_time() - before)
-            state = hashlib.blake2b(digest_size=6)
-            if picture is not None:
-                complete += picture.complete
-                state.update(picture.macroblocks)
-                state.update(picture.energy)
-                state.update(motion_rows(picture))
-                state.update(repr(picture.errors).encode())
-            digests.append(state.hexdigest())
-        if say and done // 10000 != (done - 10) // 10000:
-            print(f"{done} of {cases}, {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
-    if digest:
-        digest.write_text("\n".join(digests) + "\n")
-    return {
-        "damaged_packets": done,
-        "seed": seed,
-        "build": "arrays" if os.environ.get("CODECMETA_H264_ARRAYS") else "pointers",
-        "bounds_checked": os.environ.get("NUMBA_BOUNDSCHECK") == "1",
-        "index_errors": 0,
-        "refused_by_header": refused,
-        "pictures_that_still_looked_complete": int(complete),
-        "longest_packet_ms": round(1000 * longest, 2),
-        "digest_of_all_results": hashlib.blake2b("\n".join(digests).encode(), digest_size=16).hexdigest(),
-    }
+    """`cases` damaged packets, each behind its predecessors; the counts and the longest time of one."""
+    streams = [_stream(**kwargs) for kwargs in ENCODES]
+    outcome = fuzz(
+        streams, lambda packet, _, random: damaged(packet, random, header=5), _state, cases, seed, digest, say=say
+    )
+    return outcome.result(seed, refused_by_header=outcome.refused)
 
 
 def main() -> None:

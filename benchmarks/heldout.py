@@ -38,8 +38,10 @@ from codecmeta.models.small.world.scenes import (  # noqa: E402
     SHAPES,
     MovingObject,
     Scene,
+    apart,
     draw_objects,
     frame_times,
+    place,
 )
 
 STREAM = 0x4E1D
@@ -221,16 +223,11 @@ def _draw_objects(
     """Objects with distinct colours and shapes that stay apart, None if there is no room for this draft."""
     colours = rng.permutation(list(COLOURS))[: len(spans)].tolist()
     shapes = rng.permutation(SHAPES)[: len(spans)].tolist()
-    objects: list[MovingObject] = []
-    for colour, shape, span in zip(colours, shapes, spans, strict=True):
-        for _ in range(12):
-            draft = _draw_object(rng, colour, shape, span, aspect)
-            if all(_apart(draft, other, aspect) for other in objects):
-                objects.append(draft)
-                break
-        else:
-            return None
-    return tuple(objects)
+    drafts = [
+        partial(_draw_object, rng, colour, shape, span, aspect)
+        for colour, shape, span in zip(colours, shapes, spans, strict=True)
+    ]
+    return place(drafts, lambda first, second: apart(first, second, aspect, moments=17, share=0.47))
 
 
 def _draw_object(
@@ -256,15 +253,6 @@ def _draw_object(
         rgb=(int(rgb[0]), int(rgb[1]), int(rgb[2])),
         rests=bool(rng.random() < 0.4),
     )
-
-
-def _apart(first: MovingObject, second: MovingObject, aspect: float) -> bool:
-    """Do two objects at most brush each other while both are visible?"""
-    times = np.linspace(max(first.appears, second.appears), min(first.disappears, second.disappears), 17)
-    if times[0] >= times[-1]:
-        return True
-    gap = (first.centres(times) - second.centres(times)) * np.array([aspect**0.5, aspect**-0.5])
-    return bool(np.hypot(gap[:, 0], gap[:, 1]).min() >= 0.47 * (first.size + second.size))
 
 
 def _draw_backdrop(rng: np.random.Generator, camera: str) -> Backdrop:

@@ -18,19 +18,18 @@ builds produce the same bytes, case by case, excludes it.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks.fuzzing import Stream, damaged, fuzz
 from codecmeta.codecs.hevc.picture import Picture
 from codecmeta.codecs.hevc.sequence import Sequence
-from codecmeta.codecs.protocol import Refused
 from tests.support.hevc_compare import compare_stream
 from tests.support.hevc_encodes import encode
 from tests.support.hevc_ffmpeg import decode_file
@@ -49,96 +48,43 @@ ENCODES = [
 WRITTEN = range(40)  # seeds of written streams among the damaged: tools that x265 lacks
 
 
-def damaged(packet: bytes, other: bytes, random: np.random.Generator) -> bytes:
-    """One of: bits turned over, bytes overwritten, a stretch repeated, taken out, or of another packet, the end cut."""
-    data = bytearray(packet)
-    first = min(6, len(data) - 1)  # length or start code and NAL header stay, most of the time
-    if random.random() < 0.05:
-        first = 0
-    kind = random.integers(6)
-    at = int(random.integers(first, len(data)))
-    if kind == 0:
-        for _ in range(int(random.integers(1, 8))):
-            data[int(random.integers(first, len(data)))] ^= 1 << int(random.integers(8))
-    elif kind == 1:
-        for i in range(at, min(at + int(random.integers(1, 32)), len(data))):
-            data[i] = int(random.choice((0, 255, int(random.integers(256)))))
-    elif kind == 2:
-        data[at:at] = data[at : at + int(random.integers(1, 64))]
-    elif kind == 3:
-        del data[at : at + int(random.integers(1, 64))]
-    elif kind == 4:
-        start = int(random.integers(len(other)))
-        data[at:] = other[start:]
-    else:
-        del data[at:]
-    return bytes(data)
+def _encoded(**kwargs: Any) -> Stream:
+    extradata, packets, _ = decode_file(encode(**kwargs))
+    return Stream(packets, lambda random: _sequence(extradata, False, random))
 
 
-def _streams() -> list[tuple[bytes | None, bool, list[bytes]]]:
-    streams: list[tuple[bytes | None, bool, list[bytes]]] = []
-    for kwargs in ENCODES:
-        extradata, packets, _ = decode_file(encode(**kwargs))
-        streams.append((extradata, False, packets))
-    for seed in WRITTEN:
-        streams.append((None, True, [picture.packet for picture in write(seed).pictures]))
-    return streams
+def _written(seed: int) -> Stream:
+    packets = [picture.packet for picture in write(seed).pictures]
+    return Stream(packets, lambda random: _sequence(None, True, random))
 
 
-def _state(picture: Picture | None) -> str:
-    """A short digest of all that a picture says; that of no picture for None."""
-    digest = hashlib.blake2b(digest_size=6)
-    if picture is not None:
-        for array in (picture.cu, picture.pu, picture.energy, picture.motion, picture.segments):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(repr((picture.errors, picture.poc, picture.vectors_exact, picture.lists)).encode())
-    return digest.hexdigest()
+def _sequence(extradata: bytes | None, annex_b: bool, random: np.random.Generator) -> Sequence:
+    return Sequence(extradata, annex_b=annex_b, trace=bool(random.random() < 0.2))
+
+
+def _damage(packet: bytes, packets: list[bytes], random: np.random.Generator) -> bytes:
+    return damaged(packet, random, header=6, other=packets[int(random.integers(len(packets)))])
+
+
+def _state(picture: Picture) -> bytes:
+    """All that a picture says."""
+    arrays = (picture.cu, picture.pu, picture.energy, picture.motion, picture.segments)
+    facts = (picture.errors, picture.poc, picture.vectors_exact, picture.lists)
+    return b"".join(one.tobytes() for one in arrays) + repr(facts).encode()
 
 
 def run_damaged(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict[str, object]:
     """`cases` damaged packets, each behind its predecessors; the counts and the longest time of one."""
-    random = np.random.default_rng(seed)
-    streams = _streams()
-    done = complete = refused = partial = reported = 0
-    longest = 0.0
-    digests = []
-    begin = time.perf_counter()
-    while done < cases:
-        extradata, annex_b, packets = streams[int(random.integers(len(streams)))]
-        sequence = Sequence(extradata, annex_b=annex_b, trace=bool(random.random() < 0.2))
-        for packet in packets:
-            if random.random() < 0.5:
-                packet = damaged(packet, packets[int(random.integers(len(packets)))], random)
-                done += 1
-            before = time.process_time()
-            picture = None
-            try:
-                picture = sequence.parse(packet)
-            except Refused:
-                pass
-            longest = max(longest, time.process_time() - before)
-            refused += picture is None
-            if picture is not None:
-                complete += picture.complete
-                partial += bool(0 < picture.parsed.sum() < picture.parsed.size)
-            digests.append(_state(picture))
-        if say and done // 10000 > reported:
-            reported = done // 10000
-            print(f"{done} of {cases}, {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
-    if digest:
-        digest.write_text("\n".join(digests) + "\n")
-    return {
-        "damaged_packets": done,
-        "seed": seed,
-        "build": "arrays" if os.environ.get("CODECMETA_H264_ARRAYS") else "pointers",
-        "bounds_checked": os.environ.get("NUMBA_BOUNDSCHECK") == "1",
-        "index_errors": 0,
-        "without_a_picture": refused,
-        "pictures_parsed_in_part": partial,
-        "pictures_that_still_looked_complete": int(complete),
-        "longest_packet_ms": round(1000 * longest, 2),
-        "digest_of_all_results": hashlib.blake2b("\n".join(digests).encode(), digest_size=16).hexdigest(),
-    }
+    streams = [_encoded(**kwargs) for kwargs in ENCODES] + [_written(number) for number in WRITTEN]
+    partial = 0
+
+    def state(picture: Picture) -> bytes:
+        nonlocal partial
+        partial += bool(0 < picture.parsed.sum() < picture.parsed.size)
+        return _state(picture)
+
+    outcome = fuzz(streams, _damage, state, cases, seed, digest, say=say)
+    return outcome.result(seed, without_a_picture=outcome.refused, pictures_parsed_in_part=partial)
 
 
 def run_written(seeds: int, first: int, pictures: int, *, say: bool = True) -> dict[str, object]:

@@ -10,30 +10,23 @@ the file again, on both sides.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 
-import codecmeta
+from benchmarks import parsing_speed as speed
+from benchmarks.parsing_speed import opened
 from codecmeta.codecs.hevc.stream import ENTRY_KERNELS, open_stream
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.extraction.reader import Reader
 from codecmeta.record.selection import sample_rows
-from tests.support.hevc_encodes import CLIPS as CLIPS_FOLDER
+from tests.support.clips import REAL_CLIPS
 
-RUNS = 5
 # name -> source, size, frames, preset, x265-params
 ENCODES: dict[str, tuple[str, tuple[int, int], int, str, str]] = {
     "720p medium, crf 28": ("mvx_mpeg4_part2.mp4", (1280, 720), 120, "medium", "crf=28"),
@@ -45,15 +38,6 @@ ENCODES: dict[str, tuple[str, tuple[int, int], int, str, str]] = {
     "192x144 all intra": ("cvr_h264_bframes.mp4", (192, 144), 150, "medium", "crf=24:keyint=1"),
 }
 REAL = ["hevcjs_bbb1080_singleslice.265", "vpng_hevc.mp4", "hevcjs_qcif_10bit.265", "torchcodec_hevc.mp4"]
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_type = "NONE"
-        stream.codec_context.thread_count = 1
-        yield container, stream
 
 
 def decode(path: Path) -> int:
@@ -84,12 +68,7 @@ def frames_per_second(path: Path) -> dict[str, float]:
         "scan": lambda: parse(path, False),
         "signals": lambda: parse(path, True),
     }
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(RUNS):
-        for name, way in ways.items():
-            begin = time.process_time()
-            count = way()
-            speeds[name].append(count / (time.process_time() - begin))
+    speeds = speed.alternating(ways)
     result = {name: statistics.median(values) for name, values in speeds.items()}
     for name in ("scan", "signals"):
         pairs = zip(speeds[name], speeds["decode"], strict=True)
@@ -103,25 +82,24 @@ def one_frame(path: Path) -> dict[str, float]:
         packets = [bytes(packet) for packet in container.demux(stream) if packet.size]
         parser = open_stream(stream.codec_context.extradata or b"").alone()
     parser.take_parameter_sets(packets[0])
-    times = []
-    for i in np.random.default_rng(0).permutation(len(packets)):
-        begin = time.thread_time()
-        picture = parser.parse(packets[i])
+
+    def signals(packet: bytes) -> None:
+        picture = parser.parse(packet)
         assert picture is not None
         picture.rms(), picture.qp(), picture.bits()
-        times.append(1000 * (time.thread_time() - begin))
-    return {"median_ms": statistics.median(times), "95_percent_ms": float(np.quantile(times, 0.95))}
+
+    return speed.one_by_one(packets, signals, time.thread_time)
 
 
 def encoded(folder: Path, name: str, repeat: int = 1) -> Path:
     """A clip of ENCODES, `repeat` times behind itself."""
     source, (width, height), frames, preset, params = ENCODES[name]
-    path = folder / f"{name.replace(' ', '_').replace(',', '')}_{repeat}.mp4"
+    path = folder / f"{speed.file_name(name)}_{repeat}.mp4"
     if path.exists():
         return path
     packets = []
     part = path.with_suffix(".part.mp4")
-    with av.open(str(CLIPS_FOLDER / source)) as before, av.open(str(part), "w") as after:
+    with av.open(str(REAL_CLIPS / source)) as before, av.open(str(part), "w") as after:
         settings = f"log-level=none:pools=1:frame-threads=1:info=0:{params}"
         out = after.add_stream("libx265", rate=25, options={"preset": preset, "x265-params": settings})
         out.width, out.height, out.pix_fmt = width, height, "yuv420p"
@@ -158,15 +136,7 @@ def sampled(path: Path, count: int = 64) -> dict[str, float]:
     begin = time.perf_counter()
     assert len(list(reader.frames(rows))) == len(found) == len(rows)
     alone = time.perf_counter() - begin
-    wanted = probe.frames.pts[rows]
-    begin = time.perf_counter()
-    with opened(path) as (container, stream):
-        for pts in wanted:
-            container.seek(int(pts), stream=stream, backward=True)
-            for frame in container.decode(stream):
-                if frame.pts >= pts:
-                    break
-    decoding = time.perf_counter() - begin
+    decoding = speed.seek_and_decode(path, probe.frames.pts[rows])
     return {
         "frames": len(rows),
         "file_seconds": float(probe.frames.time[-1]),
@@ -179,47 +149,15 @@ def sampled(path: Path, count: int = 64) -> dict[str, float]:
     }
 
 
-def workers(path: Path) -> dict[str, float]:
-    """Wall seconds of a whole extraction with one and with two workers, alternating, medians."""
-    seconds: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(3):
-        for jobs in seconds:
-            begin = time.perf_counter()
-            codecmeta.extract(path, jobs=jobs)
-            seconds[jobs].append(time.perf_counter() - begin)
-    one, two = statistics.median(seconds[1]), statistics.median(seconds[2])
-    return {"one_s": one, "two_s": two, "speedup": one / two}
-
-
-def rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def save(result: dict[str, Any], path: Path | None) -> None:
-    """What is known so far; on a busy machine all of it takes an hour."""
-    if path:
-        path.write_text(json.dumps(rounded(result), indent=2) + "\n")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=Path, default=Path("runs/hevc"))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", choices=["scan", "sampled", "workers"])
-    arguments = parser.parse_args()
-    if not CLIPS_FOLDER.is_dir():
-        sys.exit(f"the folder of real clips is not at {CLIPS_FOLDER}: set CODECMETA_CLIPS")
-    arguments.clips.mkdir(parents=True, exist_ok=True)
+    arguments = speed.arguments(__doc__, "runs/hevc")
+    if not REAL_CLIPS.is_dir():
+        sys.exit(f"the folder of real clips is not at {REAL_CLIPS}: set CODECMETA_CLIPS")
     for kernel in ENTRY_KERNELS:
         kernel.prepare()
-    result: dict[str, Any] = {"runs": RUNS, "clips": {}, "load_average": os.getloadavg(), "cores": os.cpu_count()}
-    result["machine"] = platform.processor() or platform.machine()
+    result = speed.blank_result()
     if arguments.only in (None, "scan"):
-        paths = {name: encoded(arguments.clips, name) for name in ENCODES} | {
-            name: CLIPS_FOLDER / name for name in REAL
-        }
+        paths = {name: encoded(arguments.clips, name) for name in ENCODES} | {name: REAL_CLIPS / name for name in REAL}
         for name, path in paths.items():
             row = frames_per_second(path)
             with opened(path) as (container, stream):
@@ -227,16 +165,16 @@ def main() -> None:
             row["kbit_per_frame"] = sum(sizes) * 8 / 1000 / len(sizes)
             row |= one_frame(path)
             result["clips"][name] = row
-            print(name, json.dumps(rounded(row)), flush=True)
-            save(result, arguments.json)
+            speed.say(name, row)
+            speed.save(result, arguments.json)
     if arguments.only in (None, "sampled"):
         result["sampled"] = sampled(encoded(arguments.clips, "720p medium, crf 28", 125))
-        print("sampled", json.dumps(rounded(result["sampled"])), flush=True)
-        save(result, arguments.json)
+        speed.say("sampled", result["sampled"])
+        speed.save(result, arguments.json)
     if arguments.only in (None, "workers"):
-        result["workers"] = workers(encoded(arguments.clips, "720p medium, crf 28", 8))
-        print("workers", json.dumps(rounded(result["workers"])), flush=True)
-        save(result, arguments.json)
+        result["workers"] = speed.workers(encoded(arguments.clips, "720p medium, crf 28", 8))
+        speed.say("workers", result["workers"])
+        speed.save(result, arguments.json)
 
 
 if __name__ == "__main__":

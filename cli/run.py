@@ -17,6 +17,7 @@ from codecmeta.cli.doing import doing
 from codecmeta.cli.failure import Failed, failures
 from codecmeta.cli.method_list import methods_epilog
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
+from codecmeta.container.packets import open_video
 from codecmeta.decisions.choose import POLICIES, Policy
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.warm_up import warm_up
@@ -119,7 +120,9 @@ def run(
         covered = strategy.needs_metadata or text is not None
         if cache is None:  # else pictures are all that is read
             with doing("loading compiled kernels"):
-                warm_up()
+                with open_video(video) as (_, stream):
+                    codec = stream.codec_context.name
+                warm_up(codec)
         warm = perf_counter()
         with doing("reading the video"):
             clip = loaded.clip(

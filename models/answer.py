@@ -157,7 +157,7 @@ class Memory:
             session.remember = lambda *made: self._seen.__setitem__(key, made)
             return inputs
         session.recall(*self._seen[key])
-        return {name: value for name, value in inputs.items() if name != names.PIXELS}
+        return {name: value for name, value in inputs.items() if name not in (names.PIXELS, names.PICTURES)}
 
 
 def answer_all(

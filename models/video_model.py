@@ -203,14 +203,14 @@ class VideoModel:
         seconds, when each picture is shown, for models whose prompts say so. seconds: between two pictures, for models
         that place them in time (Qwen2.5-VL)."""
         video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
+        placeholder = self.adapter.mark or self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         prompt = self.prompt(question)
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
         token = self.tokenizer.convert_ids_to_tokens
         prompt = prompt.replace(placeholder, self.adapter.placeholders(placeholders, times, token))
         ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
-        video[names.PIXELS] = video[names.PIXELS].to(self.model.dtype)
+        video[self.adapter.pixels] = video[self.adapter.pixels].to(self.model.dtype)
         types = names.token_types(self.model, ids, self.adapter.video_token)
         step = names.grid_seconds(self.model, None if seconds is None else seconds * self.adapter.pictures)
         inputs = {names.IDS: ids, names.MASK: torch.ones_like(ids), **types, **step, **video}

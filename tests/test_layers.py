@@ -92,9 +92,11 @@ def test_there_is_no_circle() -> None:
 def test_a_folder_has_few_entries_and_a_file_few_lines() -> None:
     entries = [one for one in (ROOT / "codecmeta").iterdir() if not one.name.startswith("__")]
     assert len(entries) <= 15, sorted(one.name for one in entries)
-    kernels = ("macroblock.py", "picture.py")
-    long = {str(path): n for path in MODULES.values() if (n := path.read_text().count("\n")) > 450}
-    assert not {path for path in long if not path.endswith(kernels)}, long
+    beside = [path for folder in ("tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
+    lines = {path: path.read_text().count("\n") for path in [*MODULES.values(), *beside]}
+    long = {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > 450}
+    may_be = ("macroblock.py", "picture.py", "tests/corpus/test_corpus.py")  # kernels; a test that is to be split
+    assert not {path for path in long if not path.endswith(may_be)}, long
 
 
 def test_no_other_file_asks_for_a_codec_by_its_name() -> None:

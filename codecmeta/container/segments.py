@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +69,18 @@ def linear_segment(packets: PacketTable) -> Segment:
     return Segment(0, len(packets), range(0, int(packets.shown.sum())), linear=True)
 
 
-def run_length(packets: int, jobs: int) -> int:
-    """Packets that a worker should take at once: all where it is the only one. Of several each takes enough to be worth
-    opening the file for and, as what it finds waits in memory for its turn, at most a few hundred of any video."""
-    return packets if jobs == 1 else min(max(packets // (4 * jobs), 64), 512)
+def runs(segments: Sequence[Segment], packets: int, jobs: int) -> list[range]:
+    """Which of these segments a worker should take at once: all where it is the only one. Of several each takes enough
+    of the `packets` of the video to be worth opening the file for and, as what it finds waits in memory for its turn, a
+    few hundred at most beside the last segment."""
+    least = packets if jobs == 1 else min(max(packets // (4 * jobs), 64), 512)
+    found: list[range] = []
+    for i, segment in enumerate(segments):
+        if found and segment.first - segments[found[-1].start].first < least:
+            found[-1] = range(found[-1].start, i + 1)
+        else:
+            found.append(range(i, i + 1))
+    return found
 
 
 def segment_packets(container: Any, video: Any, packets: PacketTable, segment: Segment) -> Iterator[tuple[int, Any]]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
+from codecmeta import compiling
 from codecmeta.cache.locks import needs_posix
 
 Item = TypeVar("Item")
@@ -59,9 +60,10 @@ def isolated_map(
     ...     print(outcome.item, outcome.value if outcome.ok else outcome.reason)
 
     function and prepare: importable, as items and values are pickled. prepare: called once in every new worker before
-    its first item, outside any deadline. timeout: seconds for one item. memory_limit: bytes of private memory that a
-    worker may hold. Whoever crashes, is late or holds more is killed with all its children and replaced: reasons are
-    "worker crashed (SIGSEGV)", "timed out after 30 s", "out of memory (limit 2 GiB)", or the exception.
+    its first item, outside any deadline. timeout: seconds for one item; they begin anew where it had to wait for a
+    parser to be compiled (`compiling.in_turn`). memory_limit: bytes of private memory that a worker may hold. Whoever
+    crashes, is late or holds more is killed with all its children and replaced: reasons are "worker crashed (SIGSEGV)",
+    "timed out after 30 s", "out of memory (limit 2 GiB)", or the exception.
 
     Items are taken from the iterable only when a worker is free for them. Closing the iterator kills the workers, and
     so does the end of this process, whatever ends it. Raises RuntimeError if workers cannot start.
@@ -156,9 +158,12 @@ class _Worker:
         self.item = item
         return True
 
-    def _send(self, item: Any) -> bool:
+    def _from_now_on(self) -> None:
         self.started = monotonic()
         self.deadline = self.started + (float("inf") if self.timeout is None else self.timeout)
+
+    def _send(self, item: Any) -> bool:
+        self._from_now_on()
         try:
             self.pipe.send(item)
         except OSError:
@@ -175,6 +180,10 @@ class _Worker:
         if message == "ready":
             self.ready = True
             dead = not self._send(self.item)
+        elif message == "stop":
+            self.deadline = monotonic() + _START_SECONDS
+        elif message == "start":
+            self._from_now_on()
         elif message is not None:
             return self._free(*message)
         if dead:
@@ -269,6 +278,7 @@ def _serve(pipe: connection.Connection, function: Callable[[Any], Any], prepare:
     if prepare is not None:
         prepare()
     pipe.send("ready")
+    compiling.clock = pipe.send
     while True:
         try:
             item = pipe.recv()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from codecmeta.codecs.table import codec_of
 from codecmeta.compiling import announce_compiling
 from codecmeta.container.packets import open_video
-from codecmeta.container.segments import Segment, run_length
+from codecmeta.container.segments import Segment, runs
 from codecmeta.container.tables import frame_tables
 from codecmeta.decoding import estimate
 from codecmeta.decoding.decoder import Decoded, decode_segment
@@ -88,14 +88,8 @@ def _runs(job: Job, work: list[tuple[Segment, int]]) -> list[list[tuple[Segment,
     hundred packets for several."""
     if codec_of(job.facts.codec).fresh:
         return [[one] for one in work]
-    least = run_length(len(job.packets), job.jobs)
-    runs: list[list[tuple[Segment, int]]] = []
-    for one in work:
-        if runs and one[0].first - runs[-1][0][0].first < least:
-            runs[-1].append(one)
-        else:
-            runs.append([one])
-    return runs
+    segments = [segment for segment, _ in work]
+    return [work[run.start : run.stop] for run in runs(segments, len(job.packets), job.jobs)]
 
 
 class _Decoder:

@@ -18,7 +18,7 @@ from codecmeta.codecs.look import DISCARDED
 from codecmeta.codecs.protocol import NOT_PARSED_QP, Lost, Parser, Picture, Refused, open_stream
 from codecmeta.container.fetch import NotFound, PacketSource
 from codecmeta.container.packets import PacketTable
-from codecmeta.container.segments import Damage, Segment, linear_segment, run_length
+from codecmeta.container.segments import Damage, Segment, linear_segment, runs
 from codecmeta.decoding.estimate import rounded_rms
 from codecmeta.extraction.placing import Placing
 from codecmeta.record.metadata import SOURCES, VECTOR, Stream
@@ -75,16 +75,17 @@ class Reader:
         """Keyframe segments joined to runs that are worth opening the file for: one for a single worker, else several
         for each. A run looks at the picture behind it too: the first one that would miss what its last packets lost.
         """
-        least = run_length(len(self.packets), jobs)
-        runs: list[Segment] = []
-        for one in segments:
-            if runs and runs[-1].stop - runs[-1].first < least:
-                runs[-1] = Segment(runs[-1].first, one.stop, range(runs[-1].rows.start, one.rows.stop))
-            else:
-                runs.append(one)
+        joined = [
+            Segment(
+                segments[run.start].first,
+                segments[run[-1]].stop,
+                range(segments[run.start].rows.start, segments[run[-1]].rows.stop),
+            )
+            for run in runs(segments, len(self.packets), jobs)
+        ]
         return [
             Segment(one.first, min(max(one.stop, following.first + 1), len(self.packets)), one.rows)
-            for one, following in zip(runs, [*runs[1:], runs[-1]], strict=True)
+            for one, following in zip(joined, [*joined[1:], joined[-1]], strict=True)
         ]
 
     def frames(self, rows: Sequence[int]) -> Iterator[FrameSignals]:

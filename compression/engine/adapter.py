@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
 
@@ -23,17 +24,20 @@ class Adapter(ABC):
 
     video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
     last visual token that carry no picture. one_piece: whether nothing may stand between the placeholders of a video.
-    keep_ids: whether position ids of kept tokens are preserved by default. preferences: the checkpoint's own, see
-    `Strategy`. gapless: whether they can be numbered without gaps at all (not where they are rows and columns).
-    pictures: sampled pictures per temporal position. first_cut: first layer at whose entry tokens can be taken out.
-    inner: the module that is called with input_ids. language_model: the decoder inside it. layers: its layers.
-    vision: modules whose run is timed, first and last.
+    pixels: key of the pictures in what generate() takes. mark: what stands for a video in the prompt of a chat
+    template, where that is not the placeholder. keep_ids: whether position ids of kept tokens are preserved by default.
+    preferences: the checkpoint's own, see `Strategy`. gapless: whether they can be numbered without gaps at all (not
+    where they are rows and columns). pictures: sampled pictures per temporal position. first_cut: first layer at whose
+    entry tokens can be taken out. inner: the module that is called with input_ids. language_model: the decoder inside
+    it. layers: its layers. vision: modules whose run is timed, first and last.
     """
 
     video_token: int
     image_token: int
     separators: ClassVar[int] = 0
     one_piece: ClassVar[bool] = True
+    pixels: ClassVar[str] = names.PIXELS
+    mark: ClassVar[str] = ""
     first_cut: int = 1
     keep_ids: bool
     preferences: Mapping[str, Any]
@@ -43,6 +47,17 @@ class Adapter(ABC):
     language_model: nn.Module
     layers: list[nn.Module]
     vision: tuple[nn.Module, nn.Module]
+
+    def find_parts(self, model: nn.Module) -> None:
+        """Set inner, language_model, layers, the two tokens and preferences, by the names that video models of
+        transformers share; for `__init__` of an adapter whose model has them."""
+        whole: Any = model
+        self.inner = whole.model
+        self.language_model = whole.model.language_model
+        self.layers = list(whole.model.language_model.layers)
+        self.video_token = whole.config.video_token_id
+        self.image_token = whole.config.image_token_id
+        self.preferences = getattr(whole.config, "codecmeta", None) or {}
 
     @abstractmethod
     def layout(self, pictures: int, stream: Stream | None) -> Layout | None:

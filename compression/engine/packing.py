@@ -41,6 +41,8 @@ class Packing:
         offsets = np.concatenate(([0], np.cumsum(self.counts)[:-1]))
         self.grid = regions.shape[1:]
         self.frames, self.patches = flat.shape
+        self._flat = flat
+        self._headed: Packing | None = None
         self.total = int(self.counts.sum())
         token = (flat + offsets[:, None]).ravel()
         sizes = np.bincount(token, minlength=self.total)
@@ -91,6 +93,18 @@ class Packing:
             self.sizes.to(torch.float32).log().to(dtype) if proportional else torch.zeros_like(self.sizes, dtype=dtype)
         )
         return mask.index_copy(0, self.places, weight).view(self.frames, 1, 1, self.longest)
+
+    def headed(self, unit: int) -> Packing:
+        """The same regions where each is `unit` tokens, one for each place in a cell of so many patches, behind a token
+        of its own in front of each frame: a class token. What comes in: that token, then the patches cell by cell."""
+        if self._headed is None:
+            cells = 1 + unit * self._flat[:, :, None] + np.arange(unit)
+            patches = np.concatenate((np.zeros((self.frames, 1), np.int64), cells.reshape(self.frames, -1)), axis=1)
+            made = self._headed = Packing(patches[:, None].astype(np.int32), self.token.device)
+            central = (1 + unit * self.central_patch[:, None] + torch.arange(unit, device=self.token.device)).flatten()
+            ends = tuple(np.cumsum(unit * self.counts)[:-1].tolist())
+            made.central_patch = torch.cat([torch.cat((one.new_zeros(1), one)) for one in central.tensor_split(ends)])
+        return self._headed
 
     @cached_property
     def central_patch(self) -> Tensor:

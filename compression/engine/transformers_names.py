@@ -22,8 +22,8 @@ from codecmeta.compression.engine.contract import ContractError
 IDS, MASK = "input_ids", "attention_mask"
 """Keys of what a tokenizer returns, and generate() takes."""
 TOKEN_TYPES = "mm_token_type_ids"
-PIXELS, GRID = "pixel_values_videos", "video_grid_thw"
-"""Keys of a video in what generate() takes."""
+PIXELS, GRID, PICTURES = "pixel_values_videos", "video_grid_thw", "pixel_values"
+"""Keys of a video in what generate() takes; the last where a model takes its pictures for images."""
 VIDEO_TYPE = 2
 """Type of a token that stands for video (0 is text, 1 an image)."""
 
@@ -49,7 +49,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 """What an argument is -> how it is spelled, newest first."""
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "attention": ("self_attn", "attn"),
+    "attention": ("self_attn", "attn", "attention"),
     "query projection": ("q_proj",),
     "key projection": ("k_proj",),
     "joint projection": ("qkv",),
@@ -60,8 +60,9 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "scale": ("scaling", "scale"),
     "number": ("layer_idx",),
     "rotary embedding": ("rotary_emb",),
+    "position table": ("position_embeddings",),
 }
-"""What a part of an attention module, a layer or a decoder is -> how it is spelled."""
+"""What a part of an attention module, a layer, a decoder or an encoder's embeddings is -> how it is spelled."""
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 
@@ -183,8 +184,17 @@ def call(module: nn.Module, **values: Any) -> Any:
 
 
 def ask(model: nn.Module, inputs: Mapping[str, Any] | None = None, **values: Any) -> Any:
-    """Call a model with what a tokenizer and a preprocessor made, and arguments by what they are."""
-    return model(**(inputs or {}), **{spelling(model, what): value for what, value in values.items()})
+    """Call a model with what a tokenizer and a preprocessor made, and arguments by what they are. What it does not name
+    among its own arguments it hands on to its language model."""
+    named = {spelling(model if takes(model, what) else decoder(model), what): one for what, one in values.items()}
+    return model(**(inputs or {}), **named)
+
+
+def decoder(model: nn.Module) -> nn.Module:
+    """The language model inside."""
+    found: Any = model
+    inner: nn.Module = found.get_decoder()
+    return inner
 
 
 def head_width(config: Any) -> int:

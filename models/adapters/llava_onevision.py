@@ -36,15 +36,10 @@ class LlavaOnevision(Adapter):
                 f"LLaVA-OneVision with a {vision.model_type} tower and feature selection "
                 f"{config.vision_feature_select_strategy!r} is not supported; expected siglip_vision_model, 'full'"
             )
-        inner: Any = model.model
-        self.inner = inner
-        self.language_model = inner.language_model
-        self.layers = list(inner.language_model.layers)
-        self.video_token = config.video_token_id
-        self.image_token = config.image_token_id
+        self.find_parts(model)
         self.keep_ids = False
-        self.preferences = getattr(config, "codecmeta", None) or {}
         self.size, self.patch = vision.image_size, vision.patch_size
+        inner: Any = model.model
         tower = inner.vision_tower
         self.tower = getattr(tower, "vision_model", tower)
         self.projector = inner.multi_modal_projector

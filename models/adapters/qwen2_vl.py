@@ -32,15 +32,10 @@ class Qwen2VL(Adapter):
     gapless: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module) -> None:
+        self.find_parts(model)
         config: Any = model.config
-        inner: Any = model.model
-        self.inner = inner
-        self.language_model = inner.language_model
-        self.layers = list(inner.language_model.layers)
-        self.video_token = config.video_token_id
-        self.image_token = config.image_token_id
         self.keep_ids = True
-        self.preferences = getattr(config, "codecmeta", None) or {}
+        inner: Any = model.model
         self.tower = inner.visual
         self.vision = (self.tower, self.tower.merger)
         self.merge = config.vision_config.spatial_merge_size

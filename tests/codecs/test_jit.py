@@ -28,7 +28,7 @@ def test_the_numba_that_is_here_is_told_of_all_sources(tmp_path: Path) -> None:
     """A cached kernel is used while the stamp of all sources stands, and not after any of them changed."""
     code = tmp_path / "kernels.py"
     code.write_text("def one(x):\n    return x + 1\n")
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "kernels"}
     exec(compile(code.read_text(), str(code), "exec"), names)
     signature = types.int64(types.int64)
     found = []

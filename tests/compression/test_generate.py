@@ -24,6 +24,7 @@ from codecmeta.compression.plan import Plan
 from codecmeta.decisions.density import merge_regions, patch_density
 from tests.support import tiny
 from tests.support.methods import nothing_to_do
+from tests.support.references import entering, masked_logits, projected_alone
 
 ROWS = np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
@@ -72,39 +73,6 @@ def test_keeping_everything_through_the_whole_machinery_changes_nothing(model, p
     torch.testing.assert_close(logits, plain[1], rtol=1e-5, atol=1e-5)
 
 
-def full_embeddings(model, inputs):
-    """What enters the unmodified language model: (1, length, width), and the first visual place."""
-    seen = {}
-
-    def look(module, args, kwargs):
-        seen["embeddings"] = kwargs["inputs_embeds"]
-
-    with torch.no_grad():
-        handle = model.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
-        model(**inputs)
-        handle.remove()
-    return seen["embeddings"], int((inputs["input_ids"][0] == tiny.VIDEO).nonzero()[0])
-
-
-def reference(model, embeddings, keep, new_ids, positions):
-    """Logits of the prompt's end and of every new token but the last, by one uncached pass over the full length.
-
-    keep: bool (length,), what may be looked at; everything else is masked as a key.
-    """
-    with torch.no_grad():
-        new = model.get_input_embeddings()(new_ids[None, :-1])
-        whole = torch.cat((embeddings, new), 1)
-        total = whole.shape[1]
-        allowed = torch.ones(total, total, dtype=torch.bool).tril()
-        allowed[:, : len(keep)] &= keep
-        allowed |= torch.eye(total, dtype=torch.bool)  # a removed token may see itself; nobody sees it
-        mask = torch.zeros(total, total).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
-        out = model.model.language_model(
-            inputs_embeds=whole, attention_mask=mask, position_ids=positions[None], use_cache=False
-        ).last_hidden_state
-        return model.lm_head(out[0, embeddings.shape[1] - 1 :])
-
-
 def close(got, want):
     """Equal to 1e-5 of the logits' scale."""
     assert (got - want).abs().max() <= 1e-5 * want.abs().max()
@@ -124,7 +92,7 @@ def test_after_dropping_logits_equal_a_full_length_reference_that_masks_what_was
     inputs = tiny.llava_inputs()
     with apply(model, strategy, tiny.metadata(), frames=ROWS) as session:
         ids, logits = tiny.generate(model, inputs, new=9)
-    embeddings, first = full_embeddings(model, inputs)
+    embeddings, first = entering(model, inputs)["inputs_embeds"], tiny.BEFORE
     grid = embeddings[0, first : first + FULL].unflatten(0, (tiny.FRAMES, -1))
     reduced = strategy.reduce(session.plan, grid)
     keep = torch.ones(embeddings.shape[1], dtype=torch.bool)
@@ -133,19 +101,19 @@ def test_after_dropping_logits_equal_a_full_length_reference_that_masks_what_was
     embeddings = embeddings.clone()
     embeddings[0, first + reduced.slots] = reduced.tokens
     assert 0 < session.tokens_kept == len(reduced.slots) < FULL
-    close(logits, reference(model, embeddings, keep, ids, torch.arange(embeddings.shape[1] + 8)))
+    close(logits, masked_logits(model, embeddings, keep, ids, torch.arange(embeddings.shape[1] + 8)[None]))
 
 
 def test_numbering_without_gaps_equals_a_prompt_that_was_short_from_the_start(model):
     inputs = tiny.llava_inputs()
     with apply(model, RandomKeep(budget=0.5)) as session:
         ids, logits = tiny.generate(model, inputs, new=9)
-    embeddings, first = full_embeddings(model, inputs)
+    embeddings, first = entering(model, inputs)["inputs_embeds"], tiny.BEFORE
     kept = torch.ones(embeddings.shape[1], dtype=torch.bool)
     kept[first : first + FULL] = torch.as_tensor(session.plan.slots.ravel())
     short = embeddings[:, kept]
     everything = torch.ones(short.shape[1], dtype=torch.bool)
-    close(logits, reference(model, short, everything, ids, torch.arange(short.shape[1] + 8)))
+    close(logits, masked_logits(model, short, everything, ids, torch.arange(short.shape[1] + 8)[None]))
 
 
 @pytest.mark.parametrize("keep_ids", [True, False])
@@ -221,24 +189,6 @@ def test_the_packed_encoder_equals_every_frame_alone_on_its_own_tokens(model, po
     close(got, torch.cat(want))
 
 
-def projected_alone(model, pixels, regions):
-    """Every frame alone on its own tokens: the projected tokens, and the patch in the middle of each region."""
-    tower = model.model.vision_tower
-    with torch.no_grad():
-        for frame, picture in zip(regions, pixels, strict=True):
-            embedded = tower.embeddings(picture[None])[0]
-            tokens, centres = [], []
-            for k in range(frame.max() + 1):
-                members = np.flatnonzero(frame.ravel() == k)
-                tokens.append(embedded[members].mean(0))
-                places = np.stack(np.unravel_index(members, frame.shape), 1)
-                centres.append(int(members[((places - places.mean(0)) ** 2).sum(1).round(9).argmin()]))
-            hidden = torch.stack(tokens)[None]
-            for layer in tower.encoder.layers:
-                hidden = layer(hidden, None)
-            yield model.model.multi_modal_projector(hidden)[0], centres
-
-
 @pytest.mark.parametrize("budget", [None, 0.5])
 def test_ragged_tokens_enter_unpooled_each_where_its_region_is(model, budget):
     """None: without BTM, all that leaves the encoder, which is more than the plain model's tokens."""
@@ -266,7 +216,7 @@ def test_ragged_tokens_enter_unpooled_each_where_its_region_is(model, budget):
         close(visual[start : start + len(order)], tokens[order])
         start += len(order)
     everything = torch.ones(entered[0].shape[1], dtype=torch.bool)
-    close(logits, reference(model, entered[0], everything, ids, torch.arange(entered[0].shape[1] + 8)))
+    close(logits, masked_logits(model, entered[0], everything, ids, torch.arange(entered[0].shape[1] + 8)[None]))
 
 
 def test_ragged_tokens_are_folded_into_ragged_tokens_only(model):

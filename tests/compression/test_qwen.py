@@ -23,6 +23,7 @@ from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.decisions.density import merge_regions, patch_density
 from tests.support import tiny
 from tests.support.methods import nothing_to_do
+from tests.support.references import entering, masked_logits
 
 PICTURES = 2 * tiny.FRAMES
 ROWS = np.arange(PICTURES)
@@ -58,18 +59,10 @@ def test_nothing_to_do_is_bit_identical(model, name):
     assert len(set(ids.tolist())) > 3, "an answer that repeats itself would hide differences"
 
 
-def entering(model, inputs):
-    """What enters the unmodified language model: embeddings (1, length, width) and positions (3, 1, length)."""
-    seen = {}
-
-    def look(module, args, kwargs):
-        seen.update(kwargs)
-
-    handle = model.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
-    with torch.no_grad():
-        model(**inputs)
-    handle.remove()
-    return seen["inputs_embeds"], seen["position_ids"][-3:]
+def embeddings_and_positions(model, inputs):
+    """Of the prompt: (1, length, width) and (3, 1, length)."""
+    entered = entering(model, inputs)
+    return entered["inputs_embeds"], entered["position_ids"][-3:]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +80,7 @@ def test_after_dropping_logits_equal_a_masked_reference_and_triples_are_the_orig
         handle = model.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
         ids, logits = tiny.generate(model, inputs, new=9)
         handle.remove()
-    embeddings, triples = entering(model, inputs)
+    embeddings, triples = embeddings_and_positions(model, inputs)
     grid = embeddings[0, tiny.BEFORE : tiny.BEFORE + FULL].unflatten(0, (tiny.FRAMES, -1))
     reduced = strategy.reduce(session.plan, grid)
     keep = torch.ones(PROMPT, dtype=torch.bool)
@@ -97,19 +90,10 @@ def test_after_dropping_logits_equal_a_masked_reference_and_triples_are_the_orig
     last = triples[0, 0, -1]
     assert [p.flatten().tolist() for p in positions[1:]] == [[last + n] * 3 for n in range(1, 9)]
 
-    whole = torch.cat((embeddings, model.get_input_embeddings()(ids[None, :-1])), 1)
-    whole[0, tiny.BEFORE + reduced.slots] = reduced.tokens
-    total = whole.shape[1]
-    allowed = torch.ones(total, total).tril().bool()
-    allowed[:, :PROMPT] &= keep
-    allowed |= torch.eye(total, dtype=torch.bool)
-    mask = torch.zeros(total, total).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
+    embeddings = embeddings.clone()
+    embeddings[0, tiny.BEFORE + reduced.slots] = reduced.tokens
     new = (last + torch.arange(1, 9)).expand(3, 1, 8)
-    with torch.no_grad():
-        out = model.model.language_model(
-            inputs_embeds=whole, attention_mask=mask, position_ids=torch.cat((triples, new), -1), use_cache=False
-        )
-        want = model.lm_head(out.last_hidden_state[0, PROMPT - 1 :])
+    want = masked_logits(model, embeddings, keep, ids, torch.cat((triples, new), -1))
     assert session.tokens_kept < FULL
     assert (logits - want).abs().max() <= 1e-5 * want.abs().max()
 
@@ -163,7 +147,7 @@ def test_ragged_tokens_are_one_per_region_with_the_triple_of_its_centre(model):
     packing = Packing(session.plan.regions)
     frame = np.repeat(np.arange(tiny.FRAMES), packing.counts)
     slots = np.sort(frame * 9 + packing.central_patch.numpy())
-    triples = entering(model, tiny.qwen_inputs())[1]
+    triples = embeddings_and_positions(model, tiny.qwen_inputs())[1]
     assert torch.equal(positions[0][:, 0, tiny.BEFORE : -tiny.AFTER], triples[:, 0, tiny.BEFORE + slots])
     assert session.tokens_kept == packing.total < FULL
 
@@ -307,7 +291,7 @@ def test_dropping_at_a_layer_equals_a_masked_reference(windowed):
     visual = slice(tiny.BEFORE, tiny.BEFORE + FULL)
     score = torch.stack([maps[layer][0, :, -1, visual].mean(0) for layer in (0, 1)]).mean(0)
     gone = score.argsort()[: FULL // 2] + tiny.BEFORE
-    embeddings, triples = entering(model, inputs)
+    embeddings, triples = embeddings_and_positions(model, inputs)
     hidden = torch.cat((embeddings, model.get_input_embeddings()(ids[None, :-1])), 1)
     total = hidden.shape[1]
     new = (triples[0, 0, -1] + torch.arange(1, 9)).expand(3, 1, 8)

@@ -9,6 +9,7 @@ from codecmeta.compression.engine.families import adapter_for
 from codecmeta.compression.engine.transformers_names import cache_of, lengths
 from tests.support import tiny
 from tests.support.methods import nothing_to_do
+from tests.support.references import entering
 
 PICTURES = 2 * tiny.FRAMES
 ROWS = np.arange(PICTURES)
@@ -33,20 +34,6 @@ def test_nothing_to_do_is_bit_identical(model, plain, name):
     assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
     assert session.tokens_kept == session.tokens_full == FULL
     assert len(set(ids.tolist())) > 3, "an answer that repeats itself would hide differences"
-
-
-def entering(model, inputs):
-    """What enters the language model of the plain model."""
-    seen = {}
-
-    def look(module, args, kwargs):
-        seen.update(kwargs)
-
-    handle = model.model.language_model.register_forward_pre_hook(look, with_kwargs=True)
-    with torch.no_grad():
-        model(**inputs)
-    handle.remove()
-    return seen
 
 
 def test_a_pruned_prompt_equals_one_that_was_short_from_the_start(model):

@@ -90,6 +90,13 @@ def test_a_worker_that_dies_with_nothing_to_do_is_replaced() -> None:
     assert second.ok and second.value != first.value
 
 
+def test_compiling_is_nobodys_time() -> None:
+    """The first video of a codec would time out wherever compiling its parser takes longer than the video may."""
+    assert next(isolated_map(faults.work, [("compile", 1.0)], timeout=0.5)).ok
+    late = list(isolated_map(faults.work, [("compile", 0.1), ("hang", None)], timeout=0.5))
+    assert [one.reason for one in late] == ["", "timed out after 0.5 s"]
+
+
 def test_workers_that_cannot_start_are_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"did not start \(worker ended \(exit code 1\)\)"):
         list(isolated_map(faults.work, [("return", 1)], prepare=faults.cannot_start))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
 
 import codecmeta
 from codecmeta.codecs.h264 import stream
-from codecmeta.codecs.protocol import Refused
 from codecmeta.container import fetch
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.extraction import by_parser
@@ -31,30 +28,8 @@ FILES = {
 
 
 @pytest.fixture
-def written(tmp_path):
-    def write(name: str | None = None, **kwargs) -> Path:
-        kwargs = kwargs or FILES[name]
-        endings = {"mpegts": "ts", "matroska": "mkv", "h264": "h264"}
-        path = tmp_path / f"clip.{endings.get(str(kwargs.get('container')), 'mp4')}"
-        path.write_bytes(encode(**kwargs))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def by_ffmpeg(monkeypatch):
-    """Extract without the bitstream source."""
-
-    def refuse(*_, **__):
-        raise Refused("a test asks for FFmpeg")
-
-    def extract(path, **kwargs):
-        with monkeypatch.context() as patch:
-            patch.setattr(by_parser, "Reader", refuse)
-            return codecmeta.extract(path, **kwargs)
-
-    return extract
+def written(writer):
+    return writer(encode, FILES)
 
 
 def check_same_signals(ours, theirs):

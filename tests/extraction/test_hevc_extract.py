@@ -11,8 +11,6 @@ import pytest
 
 import codecmeta
 from codecmeta.codecs.hevc.stream import open_stream
-from codecmeta.codecs.protocol import Refused
-from codecmeta.extraction import by_parser
 from tests.support.hevc_encodes import clip, encode
 
 FILES = {
@@ -28,30 +26,8 @@ FILES = {
 
 
 @pytest.fixture
-def written(tmp_path):
-    def write(name: str | None = None, **kwargs) -> Path:
-        kwargs = kwargs or FILES[name]
-        endings = {"mpegts": "ts", "matroska": "mkv", "hevc": "hevc"}
-        path = tmp_path / f"clip.{endings.get(str(kwargs.get('container')), 'mp4')}"
-        path.write_bytes(encode(frames=30, **kwargs))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def by_ffmpeg(monkeypatch):
-    """Extract without the bitstream source."""
-
-    def refuse(*_, **__):
-        raise Refused("a test asks for FFmpeg")
-
-    def extract(path, **kwargs):
-        with monkeypatch.context() as patch:
-            patch.setattr(by_parser, "Reader", refuse)
-            return codecmeta.extract(path, **kwargs)
-
-    return extract
+def written(writer):
+    return writer(encode, FILES)
 
 
 def plain(path: Path) -> list:
@@ -106,7 +82,9 @@ def test_sampled_frames_are_those_of_the_whole_vectors_included(name, written):
 def test_workers_change_nothing(name, written, monkeypatch):
     path = written(name)
     one = codecmeta.extract(path, jobs=1)
-    monkeypatch.setattr("codecmeta.extraction.reader.run_length", lambda *_: 1)  # a run for every GoP
+    monkeypatch.setattr(
+        "codecmeta.extraction.reader.runs", lambda segments, *_: [range(i, i + 1) for i in range(len(segments))]
+    )
     two = codecmeta.extract(path, jobs=2)
     np.testing.assert_array_equal(one.motion.vectors, two.motion.vectors)
     np.testing.assert_array_equal(one.motion.distance, two.motion.distance)

@@ -9,9 +9,9 @@ import pytest
 import codecmeta
 from codecmeta.codecs.h264.picture import PictureParser
 from codecmeta.codecs.syntax.nal import nal_units, rbsp_of
+from tests.support.bits import escaped
 from tests.support.clips import pan, single_thread_export, write_clip
 from tests.support.fault_files import fault_file
-from tests.support.h264_writer import escaped
 
 
 def test_an_encoder_of_youtube_has_no_damaged_frame() -> None:

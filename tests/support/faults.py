@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from codecmeta.compiling import in_turn
 from codecmeta.corpus import batch, distributed
 from codecmeta.corpus.index import Row
 from codecmeta.corpus.inputs import Task
@@ -26,6 +27,9 @@ def work(item: tuple[str, Any]) -> Any:
         os._exit(3)
     elif what == "raise":
         raise ValueError(value)
+    elif what == "compile":
+        with in_turn(None):
+            time.sleep(value)
     elif what == "hang":
         time.sleep(1000)
     elif what == "hang in C":  # with the interpreter lock held, so that no thread of this process can run
@@ -33,7 +37,8 @@ def work(item: tuple[str, Any]) -> Any:
     elif what == "hog":
         hoard = []
         while True:
-            hoard.append(os.urandom(1 << 20))
+            hoard.append(b"x" * (1 << 20))
+            time.sleep(0.001)
     elif what == "children":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
         Path(value).write_text(f"{os.getpid()} {child.pid}")

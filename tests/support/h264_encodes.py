@@ -8,9 +8,9 @@ from io import BytesIO
 
 import av
 import numpy as np
-import pytest
 
 from tests.support.clips import real_clip as clip  # noqa: F401 (its users import it with the encodes)
+from tests.support.encodes import coarse_and_fine, cross, depth_of, encoded
 
 
 def pictures(
@@ -22,17 +22,12 @@ def pictures(
     nothing but the background, by a seventh of a pixel per picture: vectors of a quarter pixel.
     """
     random = np.random.default_rng(seed)
-    coarse = random.normal(size=(height // 8 + 16, width // 8 + 32))
-    texture = np.kron(coarse, np.ones((8, 8))) * 30 + random.normal(size=(coarse.shape[0] * 8, coarse.shape[1] * 8)) * 6
-    texture = (texture + np.roll(texture, 1, 0) + np.roll(texture, 1, 1) + np.roll(texture, (1, 1), (0, 1))) / 4
+    texture = coarse_and_fine(random, height // 8 + 16, width // 8 + 32)
     peak = (1 << depth) - 1
     result = np.empty((count, height, width), np.uint16)
     for t in range(count):
         picture = texture[(t // 2) % 64 : (t // 2) % 64 + height, 2 * t % 128 : 2 * t % 128 + width].copy() + 128
-        x, y = (7 * t + 10) % max(width - 24, 1), (3 * t) % max(height - 24, 1)
-        picture[y : y + 24, x : x + 24] = texture[40:64, 40:64] * 2 + 90
-        x = (width - 30 - 5 * t) % max(width - 16, 1)
-        picture[height // 2 : height // 2 + 16, x : x + 16] = 230 - 4 * np.arange(16)
+        cross(picture, texture, t)
         picture += random.normal(size=picture.shape) * (1.5 if t % 5 else 0.2)
         if slow:
             at, part = divmod(t / 7, 1)
@@ -59,35 +54,11 @@ def encode(
     slow: bool = False,
 ) -> bytes:
     """A clip by PyAV's own encoder; `options` as "key=value key=value"."""
-    if codec not in av.codecs_available:
-        pytest.skip(f"this PyAV has no {codec}")
     width, height = size
-    depth = 10 if "10" in pixel_format else 8
-    luma = pictures(frames, width, height, depth=depth, seed=seed, noise=noise, slow=slow)
-    sink = BytesIO()
-    with av.open(sink, "w", format=container) as output:
-        settings = dict(option.split("=", 1) for option in options.split())
-        settings.setdefault("mbtree", "0")  # x264's macroblock tree is not the same in every run on such small pictures
-        stream = output.add_stream(codec, rate=25, options=settings)
-        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-        stream.gop_size = gop
-        stream.thread_count = 1
-        for t in range(frames):
-            frame = av.VideoFrame(width, height, pixel_format)
-            planes = [luma[t]]
-            if pixel_format != "gray" and not pixel_format.startswith("gray"):
-                blurred = luma[t][::2, ::2]
-                planes += [np.roll(blurred, 3, 1), (1 << depth) - 1 - blurred]
-            for plane, values in zip(frame.planes, planes, strict=True):
-                kind = np.uint8 if depth == 8 else np.uint16
-                view = np.frombuffer(plane, kind).reshape(plane.height, -1)
-                view[:, : plane.width] = values[: plane.height, : plane.width]
-            frame.pts = t
-            for packet in stream.encode(frame):
-                output.mux(packet)
-        for packet in stream.encode():
-            output.mux(packet)
-    return sink.getvalue()
+    luma = pictures(frames, width, height, depth=depth_of(pixel_format), seed=seed, noise=noise, slow=slow)
+    settings = dict(option.split("=", 1) for option in options.split())
+    settings.setdefault("mbtree", "0")  # x264's macroblock tree is not the same in every run on such small pictures
+    return encoded(codec, luma, pixel_format, container, settings, gop)
 
 
 @dataclass

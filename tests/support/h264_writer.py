@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codecmeta.codecs.h264.tables import table
+from tests.support.bits import Bits, unit
 
 P, B, I = range(3)  # noqa: E741  slice_type
 INTER_CODE_NUM = {pattern: code for code, pattern in enumerate(table("coded_block_pattern_420_inter"))}
@@ -21,52 +22,6 @@ B_LISTS = [(1,), (2,), (3,)] + [
 ]
 B_SUB_LISTS = (0, 1, 2, 3, 1, 1, 2, 2, 3, 3, 1, 2, 3)  # Table 7-18; 0: direct
 B_SUB_PARTS = (4, 1, 1, 1, 2, 2, 2, 2, 2, 2, 4, 4, 4)
-
-
-class Bits:
-    """Syntax elements into bits."""
-
-    def __init__(self) -> None:
-        self.digits: list[str] = []
-
-    def u(self, count: int, value: int) -> None:
-        self.digits.append(format(value, f"0{count}b") if count else "")
-
-    def ue(self, value: int) -> None:
-        code = format(value + 1, "b")
-        self.digits.append("0" * (len(code) - 1) + code)
-
-    def se(self, value: int) -> None:
-        self.ue(2 * value - 1 if value > 0 else -2 * value)
-
-    def te(self, largest: int, value: int) -> None:
-        if largest == 1:
-            self.u(1, 1 - value)
-        else:
-            self.ue(value)
-
-    def align(self, bit: str = "0") -> None:
-        self.digits.append(bit * (-len("".join(self.digits)) % 8))
-
-    def unit(self, first_byte: int) -> bytes:
-        """The NAL unit, behind its start code."""
-        self.digits.append("1")  # rbsp_stop_one_bit
-        self.align()
-        digits = "".join(self.digits)
-        rbsp = int(digits, 2).to_bytes(len(digits) // 8, "big")
-        return b"\0\0\0\1" + bytes([first_byte]) + escaped(rbsp)
-
-
-def escaped(rbsp: bytes) -> bytes:
-    """With emulation_prevention_three_bytes (7.4.1)."""
-    out, zeros = bytearray(), 0
-    for byte in rbsp:
-        if zeros >= 2 and byte <= 3:
-            out.append(3)
-            zeros = 0
-        out.append(byte)
-        zeros = zeros + 1 if byte == 0 else 0
-    return bytes(out)
 
 
 @dataclass
@@ -115,7 +70,7 @@ class Stream:
         pps.u(1, int(self.transform_8x8_mode))
         pps.u(1, 0)
         pps.se(0)
-        return sps.unit(0x67) + pps.unit(0x68)
+        return unit(b"\x67", sps.rbsp()) + unit(b"\x68", pps.rbsp())
 
     def picture(
         self,
@@ -168,7 +123,7 @@ class Stream:
         bits.se(0)  # slice_qp_delta
         bits.ue(1)  # no deblocking
         self._macroblocks(bits, slice_type, active, pcm)
-        return bits.unit((0x60 if reference else 0) | (5 if idr else 1))
+        return unit(bytes([(0x60 if reference else 0) | (5 if idr else 1)]), bits.rbsp())
 
     def _macroblocks(self, bits: Bits, slice_type: int, active: tuple[int, int], pcm: float) -> None:
         skipped = 0

@@ -1,4 +1,4 @@
-"""The writing half of HEVC's entropy coding: bit strings, the arithmetic encoder of 9.3.5, contexts, emulation bytes.
+"""The writing half of HEVC's entropy coding: contexts and the arithmetic encoder of 9.3.5.
 
 Slice data are first a list of numbers (a bin and its context, a bypass bin, ...); `encode` turns them into bytes.
 """
@@ -186,47 +186,3 @@ def _bits(symbols, contexts, stored):
 def encode(symbols: list[int], contexts: np.ndarray, stored: np.ndarray) -> bytes:
     """One substream, which ends in a TERMINATE of 1; `contexts` and, at STORE, `stored` are left as after it."""
     return np.packbits(_bits(np.array(symbols, np.int64), contexts, stored)).tobytes()
-
-
-class Bits:
-    """Syntax elements of headers into bits."""
-
-    def __init__(self) -> None:
-        self.digits: list[str] = []
-
-    def u(self, count: int, value: int) -> None:
-        assert 0 <= value < 1 << count, (count, value)
-        self.digits.append(format(value, f"0{count}b") if count else "")
-
-    def flag(self, value: object) -> None:
-        self.digits.append("1" if value else "0")
-
-    def ue(self, value: int) -> None:
-        code = format(value + 1, "b")
-        self.digits.append("0" * (len(code) - 1) + code)
-
-    def se(self, value: int) -> None:
-        self.ue(2 * value - 1 if value > 0 else -2 * value)
-
-    def rbsp(self) -> bytes:
-        """Closed by a one and zeros: trailing bits of an RBSP and byte_alignment() alike."""
-        digits = "".join(self.digits) + "1"
-        digits += "0" * (-len(digits) % 8)
-        return int(digits, 2).to_bytes(len(digits) // 8, "big")
-
-
-def escaped(rbsp: bytes) -> bytes:
-    """With emulation_prevention_three_bytes (7.4.2)."""
-    out, zeros = bytearray(), 0
-    for byte in rbsp:
-        if zeros >= 2 and byte <= 3:
-            out.append(3)
-            zeros = 0
-        out.append(byte)
-        zeros = zeros + 1 if byte == 0 else 0
-    return bytes(out)
-
-
-def unit(kind: int, rbsp: bytes, temporal_id: int = 0) -> bytes:
-    """A NAL unit behind its start code."""
-    return b"\0\0\0\1" + bytes([kind << 1, temporal_id + 1]) + escaped(rbsp)

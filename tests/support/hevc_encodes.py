@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
-from io import BytesIO
-from pathlib import Path
 
-import av
 import numpy as np
-import pytest
 
-CLIPS = Path(os.environ.get("CODECMETA_CLIPS") or Path(__file__).resolve().parents[3] / "shared" / "clips")
-
-
-def clip(name: str) -> Path:
-    """A real clip that nobody on this project made; skips, saying so, where the folder is absent."""
-    path = CLIPS / name
-    if not path.exists():
-        pytest.skip(f"{name} is not here: set CODECMETA_CLIPS to the folder of real clips")
-    return path
-
+from tests.support.clips import real_clip as clip  # noqa: F401 (its users import it with the encodes)
+from tests.support.encodes import coarse_and_fine, cross, depth_of, encoded
 
 # name -> keyword arguments of `encode`. x265 ignores or corrects some settings silently: the tests ask the parameter
 # sets and headers whether a tool is really there.
@@ -88,9 +75,7 @@ def pictures(
     `noise`: the left half is white noise. `fade`: it darkens (weighted prediction). `smooth`: slopes and no texture.
     """
     random = np.random.default_rng(seed)
-    coarse = random.normal(size=(height // 8 + 16, width // 8 + 40))
-    texture = np.kron(coarse, np.ones((8, 8))) * 30 + random.normal(size=(coarse.shape[0] * 8, coarse.shape[1] * 8)) * 6
-    texture = (texture + np.roll(texture, 1, 0) + np.roll(texture, 1, 1) + np.roll(texture, (1, 1), (0, 1))) / 4
+    texture = coarse_and_fine(random, height // 8 + 16, width // 8 + 40)
     if smooth:
         rows, columns = np.indices(texture.shape)
         texture = 60 * np.sin(rows / 70) + 50 * np.cos(columns / 90)
@@ -100,10 +85,7 @@ def pictures(
         part, x = (t * 5 % 4) / 4, 2 * t + t * 5 // 4  # by quarter samples
         pair = texture[t : t + height, x : x + width + 1] + 128
         picture = pair[:, :-1] * (1 - part) + pair[:, 1:] * part
-        x, y = (7 * t + 10) % max(width - 24, 1), (3 * t) % max(height - 24, 1)
-        picture[y : y + 24, x : x + 24] = texture[40:64, 40:64] * 2 + 90
-        x = (width - 30 - 5 * t) % max(width - 16, 1)
-        picture[height // 2 : height // 2 + 16, x : x + 16] = 230 - 4 * np.arange(16)
+        cross(picture, texture, t)
         if not smooth:
             picture += random.normal(size=picture.shape) * (1.5 if t % 5 else 0.2)
         if noise:
@@ -129,28 +111,10 @@ def encode(
     smooth: bool = False,
 ) -> bytes:
     """A clip; `params` as x265-params has them. One thread, but with a pool: without one x265 has no WPP."""
-    if "libx265" not in av.codecs_available:
-        pytest.skip("this PyAV has no libx265")
     width, height = size
-    depth = 10 if "10" in pixel_format else 8
-    luma = pictures(frames, width, height, depth=depth, seed=seed, noise=noise, fade=fade, smooth=smooth)
-    sink = BytesIO()
-    with av.open(sink, "w", format=container) as output:
-        settings = "log-level=none:pools=1:frame-threads=1:info=0" + (f":{params}" if params else "")
-        stream = output.add_stream("libx265", rate=25, options={"preset": preset, "x265-params": settings})
-        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-        stream.thread_count = 1
-        for t in range(frames):
-            frame = av.VideoFrame(width, height, pixel_format)
-            planes = [luma[t]]
-            if not pixel_format.startswith("gray"):
-                planes += [np.roll(luma[t][::2, ::2], 3, 1), (1 << depth) - 1 - luma[t][::2, ::2]]
-            for plane, values in zip(frame.planes, planes, strict=True):
-                view = np.frombuffer(plane, np.uint8 if depth == 8 else np.uint16).reshape(plane.height, -1)
-                view[:, : plane.width] = values[: plane.height, : plane.width]
-            frame.pts = t
-            for packet in stream.encode(frame):
-                output.mux(packet)
-        for packet in stream.encode():
-            output.mux(packet)
-    return sink.getvalue()
+    luma = pictures(
+        frames, width, height, depth=depth_of(pixel_format), seed=seed, noise=noise, fade=fade, smooth=smooth
+    )
+    settings = "log-level=none:pools=1:frame-threads=1:info=0" + (f":{params}" if params else "")
+    options = {"preset": preset, "x265-params": settings}
+    return encoded("libx265", luma, pixel_format, container, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from tests.support.hevc_cabac import Bits, unit
+from tests.support.bits import Bits, unit
 from tests.support.hevc_pixels import Coded
 from tests.support.hevc_syntax import I, P, Written
 
@@ -180,6 +180,11 @@ def _ordering(bits: Bits, sps: Sps, rng: random.Random) -> None:
         bits.ue(0)
 
 
+def nal_unit(kind: int, rbsp: bytes, temporal_id: int = 0) -> bytes:
+    """With the header of 7.3.1.2."""
+    return unit(bytes([kind << 1, temporal_id + 1]), rbsp)
+
+
 def write_vps(sps: Sps, rng: random.Random) -> bytes:
     bits = Bits()
     bits.u(4, 0)
@@ -194,7 +199,7 @@ def write_vps(sps: Sps, rng: random.Random) -> bytes:
     bits.ue(0)
     bits.flag(0)
     bits.flag(0)
-    return unit(VPS, bits.rbsp())
+    return nal_unit(VPS, bits.rbsp())
 
 
 def write_short_term(bits: Bits, sets: list, index: int, wanted: list[tuple[int, int]], rng: random.Random) -> None:
@@ -283,7 +288,7 @@ def write_sps(sps: Sps, rng: random.Random) -> bytes:
     if sps.vui:
         _write_vui(bits, sps, rng)
     bits.flag(0)
-    return unit(SPS, bits.rbsp())
+    return nal_unit(SPS, bits.rbsp())
 
 
 def _write_vui(bits: Bits, sps: Sps, rng: random.Random) -> None:
@@ -400,7 +405,7 @@ def write_pps(pps: Pps, sps: Sps, rng: random.Random) -> bytes:
     bits.ue(pps.merge_level - 2)
     bits.flag(pps.header_extension)
     bits.flag(0)
-    return unit(PPS, bits.rbsp())
+    return nal_unit(PPS, bits.rbsp())
 
 
 def init_type(header: Header) -> int:

@@ -1,5 +1,7 @@
 """HEVC samples from syntax elements, plainly after clauses 8.4 to 8.6: no deblocking, no SAO, one block after another.
 
+Intra prediction (8.4.4.2) is in hevc_intra.
+
 FFmpeg with skip_loop_filter=all shows the same samples, references included, so one comparison judges partitions,
 vectors, reference lists, intra modes, quantisers and levels at once. Slow on purpose; numba only loops here.
 """
@@ -10,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
+
+from tests.support.hevc_intra import clip, filtered, intra_prediction, neighbours
 
 # a transform block, in decoding order; x, y in samples of its plane
 C, X, Y, LOG2, MODE, KIND, QP, MATRIX, START, COUNT, BLOCK_FIELDS = range(11)
@@ -57,12 +61,6 @@ def _matrix() -> np.ndarray:
 
 DCT = _matrix()
 DST4 = np.array([[29, 55, 74, 84], [74, 74, 0, -74], [84, -29, -74, 55], [55, -84, 74, -29]], np.int64)
-ANGLE = np.array(
-    [0, 0, 32, 26, 21, 17, 13, 9, 5, 2, 0, -2, -5, -9, -13, -17, -21, -26]
-    + [-32, -26, -21, -17, -13, -9, -5, -2, 0, 2, 5, 9, 13, 17, 21, 26, 32]
-)  # Table 8-5
-INVERSE_ANGLE = np.zeros(35, np.int64)
-INVERSE_ANGLE[11:26] = [-4096, -1638, -910, -630, -482, -390, -315, -256, -315, -390, -482, -630, -910, -1638, -4096]
 LUMA_FILTER = np.array(
     [[0, 0, 0, 64, 0, 0, 0, 0], [-1, 4, -10, 58, 17, -5, 1, 0], [-1, 4, -11, 40, 40, -11, 4, -1]]
     + [[0, 1, -5, 17, 58, -10, 4, -1]]
@@ -75,133 +73,6 @@ LEVEL_SCALE = np.array([40, 45, 51, 57, 64, 72])
 
 
 @njit(cache=True, nogil=True)
-def _clip(low, high, value):
-    return min(max(value, low), high)
-
-
-@njit(cache=True, nogil=True)
-def neighbours(plane, c, x, y, n, depth, address, region, intra, constrained):
-    """8.4.4.2.2: 4n + 1 samples from the bottom left over the corner (index 2n) to the top right, substituted."""
-    to_unit = 2 if c == 0 else 1  # samples to units of 4x4 luma
-    height, width = plane.shape
-    here = (y >> to_unit, x >> to_unit)
-    p = np.zeros(4 * n + 1, np.int64)
-    there = np.zeros(4 * n + 1, np.bool_)
-    for i in range(4 * n + 1):
-        nx = x - 1 if i <= 2 * n else x + i - 2 * n - 1
-        ny = y - 1 if i >= 2 * n else y + 2 * n - 1 - i
-        if nx < 0 or ny < 0 or nx >= width or ny >= height:
-            continue
-        unit = (ny >> to_unit, nx >> to_unit)
-        if address[unit] > address[here] or region[unit] != region[here] or (constrained and not intra[unit]):
-            continue
-        p[i] = plane[ny, nx]
-        there[i] = True
-    if not there.any():
-        p[:] = 1 << (depth - 1)
-        return p
-    first = 0
-    while not there[first]:
-        first += 1
-    for i in range(first):
-        p[i] = p[first]
-    for i in range(first + 1, 4 * n + 1):
-        if not there[i]:
-            p[i] = p[i - 1]
-    return p
-
-
-@njit(cache=True, nogil=True)
-def filtered(p, n, mode, depth, strong):
-    """8.4.4.2.3, luma only."""
-    if mode == 1 or n == 4:
-        return p
-    distance = min(abs(mode - 26), abs(mode - 10))
-    if distance <= (7 if n == 8 else 1 if n == 16 else 0):
-        return p
-    q = p.copy()
-    corner, end = 2 * n, 4 * n
-    limit = 1 << (depth - 5)
-    if (
-        strong
-        and n == 32
-        and abs(p[corner] + p[end] - 2 * p[corner + n]) < limit
-        and abs(p[corner] + p[0] - 2 * p[corner - n]) < limit
-    ):
-        for i in range(1, 64):
-            q[corner + i] = ((64 - i) * p[corner] + i * p[end] + 32) >> 6
-            q[corner - i] = ((64 - i) * p[corner] + i * p[0] + 32) >> 6
-        return q
-    for i in range(1, end):
-        q[i] = (p[i - 1] + 2 * p[i] + p[i + 1] + 2) >> 2
-    return q
-
-
-@njit(cache=True, nogil=True)
-def intra_prediction(p, n, mode, depth, c):
-    """8.4.4.2.4 planar, .5 DC, .6 angular; p as `neighbours` orders it."""
-    out = np.empty((n, n), np.int64)
-    corner = 2 * n
-    log2 = 2 if n == 4 else 3 if n == 8 else 4 if n == 16 else 5
-    if mode == 0:
-        for y in range(n):
-            for x in range(n):
-                out[y, x] = (
-                    (n - 1 - x) * p[corner - 1 - y]
-                    + (x + 1) * p[corner + 1 + n]
-                    + (n - 1 - y) * p[corner + 1 + x]
-                    + (y + 1) * p[corner - 1 - n]
-                    + n
-                ) >> (log2 + 1)
-        return out
-    if mode == 1:
-        mean = n
-        for i in range(n):
-            mean += p[corner + 1 + i] + p[corner - 1 - i]
-        mean >>= log2 + 1
-        out[:] = mean
-        if c == 0 and n < 32:
-            out[0, 0] = (p[corner - 1] + 2 * mean + p[corner + 1] + 2) >> 2
-            for i in range(1, n):
-                out[0, i] = (p[corner + 1 + i] + 3 * mean + 2) >> 2
-                out[i, 0] = (p[corner - 1 - i] + 3 * mean + 2) >> 2
-        return out
-    vertical = mode >= 18
-    side = 1 if vertical else -1  # the reference runs over the top, or down the left
-    angle = ANGLE[mode]
-    ref = np.zeros(3 * n + 1, np.int64)  # ref[n + i] is ref[i] of the standard
-    for i in range(n + 1):
-        ref[n + i] = p[corner + side * i]
-    if angle < 0:
-        last = (n * angle) >> 5
-        for i in range(-1, last - 1 if last < -1 else -1, -1):
-            ref[n + i] = p[corner - side * ((i * INVERSE_ANGLE[mode] + 128) >> 8)]
-    else:
-        for i in range(n + 1, 2 * n + 1):
-            ref[n + i] = p[corner + side * i]
-    for j in range(n):  # along the direction of prediction
-        whole, part = ((j + 1) * angle) >> 5, ((j + 1) * angle) & 31
-        for i in range(n):
-            at = n + i + whole + 1
-            value = ref[at]
-            if part:
-                value = ((32 - part) * ref[at] + part * ref[at + 1] + 16) >> 5
-            if vertical:
-                out[j, i] = value
-            else:
-                out[i, j] = value
-    if angle == 0 and c == 0 and n < 32:
-        peak = (1 << depth) - 1
-        for i in range(n):
-            value = _clip(0, peak, p[corner + side] + ((p[corner - side * (1 + i)] - p[corner]) >> 1))
-            if vertical:
-                out[i, 0] = value
-            else:
-                out[0, i] = value
-    return out
-
-
-@njit(cache=True, nogil=True)
 def scaled(levels, start, count, n, qp, depth, scaling, flat, matrix):
     """8.6.3 (8-309): transform coefficients of one block."""
     log2 = 2 if n == 4 else 3 if n == 8 else 4 if n == 16 else 5
@@ -211,7 +82,7 @@ def scaled(levels, start, count, n, qp, depth, scaling, flat, matrix):
         x, y = levels[i, 0], levels[i, 1]
         m = np.int64(16) if flat else np.int64(scaling[log2 - 2, matrix, y, x])
         value = levels[i, 2] * m * (LEVEL_SCALE[qp % 6] << (qp // 6))
-        d[y, x] = _clip(-32768, 32767, (value + (np.int64(1) << (shift - 1))) >> shift)
+        d[y, x] = clip(-32768, 32767, (value + (np.int64(1) << (shift - 1))) >> shift)
     return d
 
 
@@ -235,7 +106,7 @@ def inverse_transform(d, kind, depth):
                     g[y, x] += d[k, x] * (DST4[k, y] if kind & DST else DCT[k * step, y])
     for y in range(n):
         for x in range(n):
-            g[y, x] = _clip(-32768, 32767, (g[y, x] + 64) >> 7)
+            g[y, x] = clip(-32768, 32767, (g[y, x] + 64) >> 7)
     for y in range(n):
         for k in range(n):
             if g[y, k]:
@@ -259,17 +130,17 @@ def interpolated(plane, x, y, w, h, mx, my, c, depth):
     if fx == 0 and fy == 0:
         for j in range(h):
             for i in range(w):
-                sample = np.int64(plane[_clip(0, height - 1, top + j), _clip(0, width - 1, left + i)])
+                sample = np.int64(plane[clip(0, height - 1, top + j), clip(0, width - 1, left + i)])
                 out[j, i] = sample << (14 - depth)
         return out
     rows = np.empty((h + taps - 1, w), np.int64)
     shift1 = min(4, depth - 8)
     for j in range(h + taps - 1):
-        row = _clip(0, height - 1, top + j - before)
+        row = clip(0, height - 1, top + j - before)
         for i in range(w):
             total = np.int64(0)
             for k in range(taps):
-                total += table[fx, k] * plane[row, _clip(0, width - 1, left + i + k - before)]
+                total += table[fx, k] * plane[row, clip(0, width - 1, left + i + k - before)]
             rows[j, i] = total
     for j in range(h):
         for i in range(w):
@@ -306,7 +177,7 @@ def combined(a, b, depth, weight_a, weight_b, explicit, both):
                     value = ((a[j, i] * weight_a[1] + (1 << (log2wd - 1))) >> log2wd) + weight_a[2]
                 else:
                     value = a[j, i] * weight_a[1] + weight_a[2]
-            out[j, i] = _clip(0, peak, value)
+            out[j, i] = clip(0, peak, value)
     return out
 
 
@@ -367,7 +238,7 @@ def reconstruct_blocks(
         residual[y : y + n, x : x + n] = r
         for j in range(n):
             for k in range(n):
-                plane[y + j, x + k] = _clip(0, peak, plane[y + j, x + k] + r[j, k])
+                plane[y + j, x + k] = clip(0, peak, plane[y + j, x + k] + r[j, k])
 
 
 def reconstruct(coded: Coded) -> tuple[list[np.ndarray], list[np.ndarray]]:

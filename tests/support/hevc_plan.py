@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from tests.support.hevc_chances import Chances
 from tests.support.hevc_headers import (
     BLA_N_LP,
     CRA,
@@ -20,7 +21,7 @@ from tests.support.hevc_headers import (
     Pps,
     Sps,
 )
-from tests.support.hevc_syntax import B, Chances, I, P
+from tests.support.hevc_syntax import B, I, P
 
 
 def _scaling_lists(rng: random.Random) -> list:

@@ -1,58 +1,27 @@
 """Random slice data of HEVC (7.3.8), legal syntax without any encoder's habits, and a record of what was written.
 
-One function for each syntax structure. `Slices` writes the CTUs of one picture; what it knows is what a parser must
-find: coding units, prediction units, transform blocks and levels, in decoding order.
+One function for each syntax structure down to the transform unit; below it is hevc_residual. `Slices` writes the CTUs
+of one picture; what it knows is what a parser must find: coding units, prediction units, transform blocks and levels,
+in decoding order.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 
-from tests.support.hevc_cabac import BYPASS, FIRST, RAW, RESTART, STORE, TERMINATE
-from tests.support.hevc_pixels import BYPASS as LOSSLESS
-from tests.support.hevc_pixels import DST, PCM, SKIP, decoding_order
+from tests.support.hevc_chances import Chances
+from tests.support.hevc_pixels import PCM, decoding_order
+from tests.support.hevc_residual import Residuals
+from tests.support.hevc_symbols import Symbols
 
 B, P, I = range(3)  # noqa: E741  slice_type
 INTER, INTRA, SKIPPED = range(3)
 PART_2Nx2N, PART_2NxN, PART_Nx2N, PART_NxN, PART_2NxnU, PART_2NxnD, PART_nLx2N, PART_nRx2N = range(8)
 
-SIG_CTX_4x4 = (0, 1, 4, 5, 2, 3, 4, 5, 6, 6, 8, 8, 7, 7, 8)  # Table 9-50
 CHROMA_QP = {30: 29, 31: 30, 32: 31, 33: 32, 34: 33, 35: 33, 36: 34, 37: 34, 38: 35, 39: 35, 40: 36, 41: 36, 42: 37}
-
-
-@dataclass
-class Chances:
-    """How often what is chosen, drawn anew for each stream."""
-
-    split: float = 0.5
-    skip: float = 0.3
-    intra: float = 0.3
-    coded: float = 0.5  # a coded block flag
-    tu_split: float = 0.4
-    merge: float = 0.5
-    bypass: float = 0.2
-    pcm: float = 0.2
-    delta_qp: int = 6
-    density: float = 0.5  # of coefficients
-    large: float = 0.03  # levels
-    far: float = 0.05  # vectors
-    sao: float = 0.3
-    all_2nx2n: bool = False
-
-
-@cache
-def scan(size: int, kind: int) -> tuple[tuple[int, int], ...]:
-    """6.5.3 up-right diagonal, 6.5.4 horizontal, 6.5.5 vertical: (x, y) by position."""
-    if kind == 1:
-        return tuple((x, y) for y in range(size) for x in range(size))
-    if kind == 2:
-        return tuple((x, y) for x in range(size) for y in range(size))
-    places = [(x, y) for x in range(size) for y in range(size)]
-    return tuple(sorted(places, key=lambda at: (at[0] + at[1], at[0])))
 
 
 def chroma_qp(qp: int, offset: int, bit_offset: int) -> int:
@@ -91,7 +60,8 @@ class Slices:
 
     def __init__(self, sps, pps, chances: Chances, rng: random.Random) -> None:
         self.sps, self.pps, self.chances, self.rng = sps, pps, chances, rng
-        self.symbols: list[int] = []
+        self.symbols = Symbols()
+        self.residuals = Residuals(self.symbols, pps, chances, rng)
         self.written = Written()
         address, _ = decoding_order(sps.width, sps.height, sps.ctb, pps.column_bounds, pps.row_bounds, [0])
         self.address = address.tolist()
@@ -101,30 +71,6 @@ class Slices:
         self.mode = np.zeros((rows, columns), np.int8)  # INTER, INTRA, SKIPPED
         self.luma_mode = np.ones((rows, columns), np.int8)  # for candModeList: DC where nothing better
         self.qp = np.zeros((rows, columns), np.int8)
-
-    # bins
-
-    def bin(self, name: str, value: object, increment: int = 0) -> None:
-        self.symbols.append((FIRST[name] + increment) << 1 | (1 if value else 0))
-
-    def bypass(self, value: int, count: int = 1) -> None:
-        for i in range(count - 1, -1, -1):
-            self.symbols.append(BYPASS | (value >> i & 1))
-
-    def unary(self, value: int, largest: int) -> None:
-        """Truncated, all bypass."""
-        self.bypass((1 << value) - 1, value)
-        if value < largest:
-            self.bypass(0)
-
-    def exp_golomb(self, k: int, value: int) -> None:
-        """EGk of 9.3.3.5, bypass."""
-        while value >= 1 << k:
-            self.bypass(1)
-            value -= 1 << k
-            k += 1
-        self.bypass(0)
-        self.bypass(value, k)
 
     def chance(self, p: float) -> bool:
         return self.rng.random() < p
@@ -163,12 +109,12 @@ class Slices:
         size = 1 << self.sps.ctb
         if self.available(x, y, x - size, y):
             merge = self.chance(0.3)
-            self.bin("sao_merge", merge)
+            self.symbols.bin("sao_merge", merge)
             if merge:
                 return
         if self.available(x, y, x, y - size):
             merge = self.chance(0.3)
-            self.bin("sao_merge", merge)
+            self.symbols.bin("sao_merge", merge)
             if merge:
                 return
         kind = 0
@@ -177,22 +123,22 @@ class Slices:
                 continue
             if c < 2:
                 kind = self.rng.choice((1, 2)) if self.chance(self.chances.sao) else 0
-                self.bin("sao_type_idx", kind)
+                self.symbols.bin("sao_type_idx", kind)
                 if kind:
-                    self.bypass(kind - 1)
+                    self.symbols.bypass(kind - 1)
             if not kind:
                 continue
             largest = (1 << (min(self.sps.bit_depth, 10) - 5)) - 1
             offsets = [self.rng.randint(0, largest) for _ in range(4)]
             for offset in offsets:
-                self.unary(offset, largest)
+                self.symbols.unary(offset, largest)
             if kind == 1:  # band
                 for offset in offsets:
                     if offset:
-                        self.bypass(self.rng.getrandbits(1))
-                self.bypass(self.rng.getrandbits(5), 5)
+                        self.symbols.bypass(self.rng.getrandbits(1))
+                self.symbols.bypass(self.rng.getrandbits(5), 5)
             elif c < 2:
-                self.bypass(self.rng.getrandbits(2), 2)
+                self.symbols.bypass(self.rng.getrandbits(2), 2)
 
     def quadtree(self, x: int, y: int, log2: int, depth: int) -> None:
         sps, size = self.sps, 1 << log2
@@ -203,7 +149,7 @@ class Slices:
                     self.available(x, y, nx, ny) and self.depth[ny >> 2, nx >> 2] > depth
                     for nx, ny in ((x - 1, y), (x, y - 1))
                 )
-                self.bin("split_cu_flag", split, increment)
+                self.symbols.bin("split_cu_flag", split, increment)
         else:
             split = log2 > sps.min_cb
         if log2 >= sps.ctb - self.pps.diff_cu_qp_delta_depth:
@@ -235,14 +181,7 @@ class Slices:
         if self.chance(0.03):
             value = self.rng.randint(low, high)
         value = min(max(value, low), high)
-        for i in range(min(abs(value), 5)):
-            self.bin("cu_qp_delta_abs", 1, min(i, 1))
-        if abs(value) < 5:
-            self.bin("cu_qp_delta_abs", 0, min(abs(value), 1))
-        else:
-            self.exp_golomb(0, abs(value) - 5)
-        if value:
-            self.bypass(value < 0)
+        self.symbols.cu_qp_delta(value)
         self.delta_coded = True
         self.current_qp = (self.predicted_qp + value + 52 + 2 * offset) % (52 + offset) - offset
 
@@ -254,7 +193,7 @@ class Slices:
         self.bypassed = False
         if self.pps.transquant_bypass:
             self.bypassed = self.chance(self.chances.bypass)
-            self.bin("cu_transquant_bypass_flag", self.bypassed)
+            self.symbols.bin("cu_transquant_bypass_flag", self.bypassed)
         skip = False
         if self.header.slice_type != I:
             skip = self.chance(self.chances.skip)
@@ -262,7 +201,7 @@ class Slices:
                 self.available(x, y, nx, ny) and self.mode[ny >> 2, nx >> 2] == SKIPPED
                 for nx, ny in ((x - 1, y), (x, y - 1))
             )
-            self.bin("cu_skip_flag", skip, increment)
+            self.symbols.bin("cu_skip_flag", skip, increment)
         self.depth[where] = depth
         self.luma_mode[where] = 1
         part, pcm = PART_2Nx2N, False
@@ -280,14 +219,14 @@ class Slices:
         sps, n = self.sps, 1 << log2
         intra = self.header.slice_type == I or self.chance(self.chances.intra)
         if self.header.slice_type != I:
-            self.bin("pred_mode_flag", intra)
+            self.symbols.bin("pred_mode_flag", intra)
         self.mode[self.area(x, y, n, n)] = INTRA if intra else INTER
         part = self.part_mode(log2, intra)
         merged = False
         if intra:
             if sps.pcm and part == PART_2Nx2N and sps.pcm_min <= log2 <= sps.pcm_max:
                 pcm = self.chance(self.chances.pcm)
-                self.symbols.append(TERMINATE | int(pcm))
+                self.symbols.terminate(pcm)
                 if pcm:
                     self.pcm_sample(x, y, n)
                     return part, True
@@ -298,7 +237,7 @@ class Slices:
         coded = True
         if not intra and not (part == PART_2Nx2N and merged):
             coded = self.chance(self.chances.coded)
-            self.bin("rqt_root_cbf", coded)
+            self.symbols.bin("rqt_root_cbf", coded)
         if coded:
             self.max_depth = sps.depth_intra + (part == PART_NxN) if intra else sps.depth_inter
             self.inter_split = sps.depth_inter == 0 and not intra and part != PART_2Nx2N
@@ -312,7 +251,7 @@ class Slices:
             if log2 > sps.min_cb:
                 return PART_2Nx2N
             part = self.rng.choice((PART_2Nx2N, PART_NxN))
-            self.bin("part_mode", part == PART_2Nx2N)
+            self.symbols.bin("part_mode", part == PART_2Nx2N)
             return part
         smallest = log2 == sps.min_cb
         choices = [PART_2Nx2N, PART_2NxN, PART_Nx2N]
@@ -321,18 +260,18 @@ class Slices:
         if not smallest and sps.amp:
             choices += [PART_2NxnU, PART_2NxnD, PART_nLx2N, PART_nRx2N]
         part = PART_2Nx2N if self.chances.all_2nx2n else self.rng.choice(choices)
-        self.bin("part_mode", part == PART_2Nx2N)
+        self.symbols.bin("part_mode", part == PART_2Nx2N)
         if part == PART_2Nx2N:
             return part
         flat = part in (PART_2NxN, PART_2NxnU, PART_2NxnD)
-        self.bin("part_mode", flat, 1)
+        self.symbols.bin("part_mode", flat, 1)
         if smallest and log2 > 3 and not flat:
-            self.bin("part_mode", part == PART_Nx2N, 2)
+            self.symbols.bin("part_mode", part == PART_Nx2N, 2)
         if not smallest and sps.amp:
             symmetric = part in (PART_2NxN, PART_Nx2N)
-            self.bin("part_mode", symmetric, 3)
+            self.symbols.bin("part_mode", symmetric, 3)
             if not symmetric:
-                self.bypass(part in (PART_2NxnD, PART_nRx2N))
+                self.symbols.bypass(part in (PART_2NxnD, PART_nRx2N))
         return part
 
     def pcm_sample(self, x: int, y: int, n: int) -> None:
@@ -344,10 +283,10 @@ class Slices:
                 for i in range(size):
                     value = self.rng.getrandbits(bits)
                     levels.append((i, j, value << (sps.bit_depth - bits)))
-                    self.symbols += [RAW | (value >> k & 1) for k in range(bits - 1, -1, -1)]
+                    self.symbols.raw(value, bits)
             row = (c, x >> (c > 0), y >> (c > 0), size.bit_length() - 1, 1, PCM, 0, 0, start, size * size)
             self.written.blocks.append(row)
-        self.symbols.append(RESTART)
+        self.symbols.restart()
 
     def intra_modes(self, x: int, y: int, log2: int, part: int) -> None:
         """8.4.2: the mode is drawn, the syntax follows from the candidates."""
@@ -372,18 +311,18 @@ class Slices:
             self.luma_mode[self.area(bx, by, w, h)] = mode
             coded.append((mode, candidates))
         for mode, candidates in coded:
-            self.bin("prev_intra_luma_pred_flag", mode in candidates)
+            self.symbols.bin("prev_intra_luma_pred_flag", mode in candidates)
         for mode, candidates in coded:
             if mode in candidates:
-                self.unary(candidates.index(mode), 2)
+                self.symbols.unary(candidates.index(mode), 2)
             else:
-                self.bypass(mode - sum(candidate < mode for candidate in candidates), 5)
+                self.symbols.bypass(mode - sum(candidate < mode for candidate in candidates), 5)
         self.chroma_mode = 1
         if not self.sps.monochrome:
             choice, luma = self.rng.randrange(5), coded[0][0]
-            self.bin("intra_chroma_pred_mode", choice != 4)
+            self.symbols.bin("intra_chroma_pred_mode", choice != 4)
             if choice != 4:
-                self.bypass(choice, 2)
+                self.symbols.bypass(choice, 2)
             self.chroma_mode = luma if choice == 4 else (0, 26, 10, 1)[choice]
             if choice != 4 and self.chroma_mode == luma:
                 self.chroma_mode = 34
@@ -394,14 +333,14 @@ class Slices:
         largest = self.header.max_num_merge_cand - 1
         value = self.rng.randint(0, largest)
         if largest:
-            self.bin("merge_idx", value > 0)
+            self.symbols.bin("merge_idx", value > 0)
             if value:
-                self.unary(value - 1, largest - 1)
+                self.symbols.unary(value - 1, largest - 1)
         return value
 
     def prediction_unit(self, x: int, y: int, w: int, h: int, n: int, depth: int) -> bool:
         merge = self.chance(self.chances.merge)
-        self.bin("merge_flag", merge)
+        self.symbols.bin("merge_flag", merge)
         if merge:
             self.written.parts.append((x, y, w, h, self.merge_idx(), -1, 0, 0, -1, 0, 0))
             return True
@@ -409,9 +348,9 @@ class Slices:
         if self.header.slice_type == B:
             lists = self.rng.choice((1, 2) if w + h == 12 else (1, 2, 3))
             if w + h != 12:
-                self.bin("inter_pred_idc", lists == 3, depth)
+                self.symbols.bin("inter_pred_idc", lists == 3, depth)
             if lists != 3:
-                self.bin("inter_pred_idc", lists == 2, 4)
+                self.symbols.bin("inter_pred_idc", lists == 2, 4)
         row = [x, y, w, h, -1]
         for one in range(2):
             if not lists >> one & 1:
@@ -419,40 +358,21 @@ class Slices:
                 continue
             count = self.header.num_ref_idx[one]
             ref_idx = self.rng.randrange(count)
-            if count > 1:
-                for i in range(ref_idx):
-                    self.ref_idx_bin(1, i)
-                if ref_idx < count - 1:
-                    self.ref_idx_bin(0, ref_idx)
+            self.symbols.ref_idx(ref_idx, count)
             vector = [0, 0]
             if not (one == 1 and self.header.mvd_l1_zero and lists == 3):
                 vector = self.mvd()
-            self.bin("mvp_flag", self.rng.getrandbits(1))
+            self.symbols.bin("mvp_flag", self.rng.getrandbits(1))
             row += [ref_idx, *vector]
         self.written.parts.append(tuple(row))
         return False
-
-    def ref_idx_bin(self, value: int, index: int) -> None:
-        if index < 2:
-            self.bin("ref_idx", value, index)
-        else:
-            self.bypass(value)
 
     def mvd(self) -> list[int]:
         reach = self.rng.choice((1, 4, 30, 200))
         if self.chance(self.chances.far):
             reach = self.rng.choice((1000, 32767))
         vector = [self.rng.randint(-reach, reach) if self.chance(0.8) else 0 for _ in range(2)]
-        for value in vector:
-            self.bin("abs_mvd_greater0_flag", value)
-        for value in vector:
-            if value:
-                self.bin("abs_mvd_greater1_flag", abs(value) > 1)
-        for value in vector:
-            if abs(value) > 1:
-                self.exp_golomb(1, abs(value) - 2)
-            if value:
-                self.bypass(value < 0)
+        self.symbols.mvd(vector)
         return vector
 
     # transform tree
@@ -462,17 +382,17 @@ class Slices:
         forced = self.intra and self.part == PART_NxN and depth == 0
         if sps.min_tb < log2 <= sps.max_tb and depth < self.max_depth and not forced:
             split = self.chance(self.chances.tu_split)
-            self.bin("split_transform_flag", split, 5 - log2)
+            self.symbols.bin("split_transform_flag", split, 5 - log2)
         else:
             split = log2 > sps.max_tb or forced or (self.inter_split and depth == 0)
         cb, cr = parent_cb, parent_cr
         if log2 > 2:
             if parent_cb:
                 cb = self.chance(self.chances.coded)
-                self.bin("cbf_chroma", cb, depth)
+                self.symbols.bin("cbf_chroma", cb, depth)
             if parent_cr:
                 cr = self.chance(self.chances.coded)
-                self.bin("cbf_chroma", cr, depth)
+                self.symbols.bin("cbf_chroma", cr, depth)
         if split:
             half = 1 << (log2 - 1)
             for i in range(4):
@@ -482,7 +402,7 @@ class Slices:
         luma = True
         if self.intra or depth or cb or cr:
             luma = self.chance(self.chances.coded)
-            self.bin("cbf_luma", luma, int(depth == 0))
+            self.symbols.bin("cbf_luma", luma, int(depth == 0))
         self.transform_unit(x, y, base_x, base_y, log2, depth, index, luma, cb, cr)
 
     def transform_unit(self, x, y, base_x, base_y, log2, depth, index, luma, cb, cr) -> None:
@@ -505,7 +425,8 @@ class Slices:
             mode = self.chroma_mode if c else int(self.luma_mode[y >> 2, x >> 2])
         start, kind, qp, matrix = len(self.written.levels), 0, 0, 0
         if coded:
-            kind = self.residual_coding(c, log2, mode)
+            kind, levels = self.residuals.residual_coding(c, log2, mode, self.intra, self.bypassed)
+            self.written.levels += levels
             bit_offset = 6 * (sps.bit_depth - 8)
             qp = self.current_qp + bit_offset
             if c:
@@ -515,177 +436,3 @@ class Slices:
         count = len(self.written.levels) - start
         if coded or self.intra:
             self.written.blocks.append((c, x, y, log2, mode, kind, qp, matrix, start if coded else 0, count))
-
-    # residual coding
-
-    def random_levels(self, log2: int) -> dict[tuple[int, int], int]:
-        """Positions and values of at least one coefficient."""
-        size = 1 << log2
-        reach = self.rng.choice((1, 2, 4, size, size))
-        reach = min(reach, size)
-        wanted = 1
-        while self.chance(self.chances.density) and wanted < reach * reach:
-            wanted += self.rng.choice((1, 1, 2, 5))
-        if self.chance(0.02):
-            wanted = reach * reach
-        result = {}
-        for _ in range(wanted):
-            value = self.rng.choice((1, 1, 1, 1, 2, 2, 3, 4, 7, 15))
-            if self.chance(self.chances.large):
-                value = self.rng.choice((30, 200, 3000, 32767))
-                value = self.rng.randint(1, value)
-            at = self.rng.randrange(reach), self.rng.randrange(reach)
-            result[at] = value if self.rng.getrandbits(1) else -value
-        return result
-
-    def residual_coding(self, c: int, log2: int, mode: int) -> int:
-        """7.3.8.11; the KIND of the block."""
-        levels = self.random_levels(log2)
-        kind = LOSSLESS if self.bypassed else 0
-        if self.bypassed:  # sums beyond 16 bits are nobody's promise
-            levels = {at: min(max(value, -255), 255) for at, value in levels.items()}
-        if self.pps.transform_skip and not self.bypassed and log2 == 2:
-            skip = self.chance(0.4)
-            self.bin("transform_skip_flag", skip, int(c > 0))
-            kind |= SKIP * skip
-        if self.intra and c == 0 and log2 == 2 and not kind:
-            kind = DST
-        scan_idx = 0
-        if mode >= 0 and (log2 == 2 or (log2 == 3 and c == 0)):
-            scan_idx = 2 if 6 <= mode <= 14 else 1 if 22 <= mode <= 30 else 0
-        subs, inner = scan(1 << (log2 - 2), scan_idx), scan(4, scan_idx)
-        by_sub: dict[int, dict[int, int]] = {}
-        for (px, py), value in levels.items():
-            by_sub.setdefault(subs.index((px >> 2, py >> 2)), {})[inner.index((px & 3, py & 3))] = value
-        last_sub = max(by_sub)
-        last = max(by_sub[last_sub])
-        last_x = subs[last_sub][0] * 4 + inner[last][0]
-        last_y = subs[last_sub][1] * 4 + inner[last][1]
-        self.last_position(c, log2, *((last_y, last_x) if scan_idx == 2 else (last_x, last_y)))
-        state = {"previous": None}
-        for i in range(last_sub, -1, -1):
-            self.sub_block(c, log2, scan_idx, subs, inner, by_sub, i, last_sub, last, state)
-        start = len(self.written.levels)
-        for i in sorted(by_sub):
-            for n in sorted(by_sub[i]):
-                at = subs[i][0] * 4 + inner[n][0], subs[i][1] * 4 + inner[n][1]
-                self.written.levels.append((*at, by_sub[i][n]))
-        assert len(self.written.levels) > start
-        return kind
-
-    def last_position(self, c: int, log2: int, x: int, y: int) -> None:
-        offset, shift = (15, log2 - 2) if c else (3 * (log2 - 2) + ((log2 - 1) >> 2), (log2 + 1) >> 2)
-        largest = (log2 << 1) - 1
-        suffixes = []
-        for name, value in (("last_x_prefix", x), ("last_y_prefix", y)):
-            prefix, count = value, 0
-            if value > 3:
-                count = value.bit_length() - 2
-                prefix = 2 * (count + 1) + (value >> count & 1)
-            for i in range(prefix):
-                self.bin(name, 1, offset + (i >> shift))
-            if prefix < largest:
-                self.bin(name, 0, offset + (prefix >> shift))
-            suffixes.append((value & ((1 << count) - 1), count))
-        for value, count in suffixes:
-            self.bypass(value, count)
-
-    def sub_block(self, c, log2, scan_idx, subs, inner, by_sub, i, last_sub, last, state) -> None:
-        sx, sy = subs[i]
-        right = (sx + 1, sy) in subs and subs.index((sx + 1, sy)) in by_sub
-        below = (sx, sy + 1) in subs and subs.index((sx, sy + 1)) in by_sub
-        values = by_sub.get(i, {})
-        coded = bool(values)
-        inferable = False
-        if 0 < i < last_sub:
-            self.bin("coded_sub_block_flag", coded, min(right + below, 1) + 2 * (c > 0))
-            inferable = True
-        elif i == 0:
-            coded = True  # inferred, even if nothing is in it
-        if not coded:
-            return
-        for n in range(last - 1 if i == last_sub else 15, -1, -1):
-            if n == 0 and inferable:
-                break  # all others were zero: this one is inferred
-            present = n in values
-            self.bin("sig_coeff_flag", present, self.sig_ctx(c, log2, scan_idx, sx, sy, *inner[n], right + 2 * below))
-            if present:
-                inferable = False
-        if not values:
-            return
-        order = sorted(values, reverse=True)
-        ctx_set = 0 if i == 0 or c else 2
-        if state["previous"] is not None and state["previous"] == 0:
-            ctx_set += 1
-        greater1, greater2_at = 1, None
-        for n in order[:8]:
-            large = abs(values[n]) > 1
-            self.bin("greater1_flag", large, ctx_set * 4 + min(3, greater1) + (16 if c else 0))
-            if large:
-                greater1 = 0
-                if greater2_at is None:
-                    greater2_at = n
-            elif greater1:
-                greater1 += 1
-        state["previous"] = greater1
-        if greater2_at is not None:
-            self.bin("greater2_flag", abs(values[greater2_at]) > 2, ctx_set + (4 if c else 0))
-        hidden = self.pps.sign_data_hiding and not self.bypassed and order[0] - order[-1] > 3
-        if hidden:  # the first coefficient's sign follows from the sum
-            n = order[-1]
-            odd = sum(abs(value) for value in values.values()) & 1
-            values[n] = -abs(values[n]) if odd else abs(values[n])
-        for n in order[:-1] if hidden else order:
-            self.bypass(values[n] < 0)
-        rice = 0
-        for k, n in enumerate(order):
-            base = 1
-            if k < 8:
-                base = 2 if greater2_at is not None and k > order.index(greater2_at) else 3 if n == greater2_at else 2
-            size = abs(values[n])
-            if size >= base:
-                self.remaining(size - base, rice)
-                if size > 3 << rice:
-                    rice = min(rice + 1, 4)
-
-    def remaining(self, value: int, rice: int) -> None:
-        """9.3.3.11 coeff_abs_level_remaining."""
-        if value >> rice < 4:
-            self.bypass((1 << (value >> rice)) - 1, value >> rice)
-            self.bypass(0)
-            self.bypass(value & ((1 << rice) - 1), rice)
-            return
-        self.bypass(15, 4)
-        self.exp_golomb(rice + 1, value - (4 << rice))
-
-    def sig_ctx(self, c, log2, scan_idx, sx, sy, px, py, neighbours) -> int:
-        """9.3.4.2.5."""
-        if log2 == 2:
-            ctx = SIG_CTX_4x4[py * 4 + px]
-        elif sx == sy == px == py == 0:
-            ctx = 0
-        else:
-            if neighbours == 0:
-                ctx = 2 if px + py == 0 else 1 if px + py < 3 else 0
-            elif neighbours == 1:
-                ctx = 2 if py == 0 else 1 if py == 1 else 0
-            elif neighbours == 2:
-                ctx = 2 if px == 0 else 1 if px == 1 else 0
-            else:
-                ctx = 2
-            if c:
-                ctx += 9 if log2 == 3 else 12
-            else:
-                if sx or sy:
-                    ctx += 3
-                ctx += (9 if scan_idx == 0 else 15) if log2 == 3 else 21
-        return ctx if c == 0 else 27 + ctx
-
-    def end_of_substream(self) -> None:
-        self.symbols.append(TERMINATE | 1)
-
-    def end_of_slice_segment_flag(self, value: bool) -> None:
-        self.symbols.append(TERMINATE | int(value))
-
-    def store_contexts(self) -> None:
-        self.symbols.append(STORE)

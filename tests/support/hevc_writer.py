@@ -1,9 +1,9 @@
 """Random HEVC streams that no encoder at hand makes, and the record of what is in them.
 
-`write(seed)`: parameter sets, reference picture sets, slice segments, tiles, WPP and headers here; the slice data are
-hevc_syntax's. Every stream is legal apart from limits of profiles and levels. In `plain` streams each CTU is a slice
-with one vector predictor, zero, so that vectors are the written differences: inter prediction is then testable without
-anybody's derivation of motion.
+`write(seed)`: slice segments, tiles, WPP and what slice headers say are drawn here; hevc_headers and hevc_slice_header
+write headers, hevc_syntax draws and writes slice data. Every stream is legal apart from limits of profiles and levels.
+In `plain` streams each CTU is a slice with one vector predictor, zero, so that vectors are the written differences:
+inter prediction is then testable without anybody's derivation of motion.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import random
 
 import numpy as np
 
-from tests.support.hevc_cabac import Bits, encode, escaped, initial_contexts, unit
+from tests.support.bits import Bits, escaped
+from tests.support.hevc_cabac import encode, initial_contexts
+from tests.support.hevc_chances import Chances
 from tests.support.hevc_headers import (
     EOS,
     IDR_N_LP,
@@ -24,14 +26,15 @@ from tests.support.hevc_headers import (
     Stream,
     explicit_weights,
     init_type,
+    nal_unit,
     write_pps,
-    write_short_term,
     write_sps,
     write_vps,
 )
 from tests.support.hevc_pixels import PART_FIELDS, Coded, decoding_order, default_scaling_list, scaling_factors
 from tests.support.hevc_plan import Plan, candidates, draw_chances, draw_pps, draw_sps, ordered
-from tests.support.hevc_syntax import INTRA, B, Chances, I, P, Slices
+from tests.support.hevc_slice_header import write_slice_header
+from tests.support.hevc_syntax import INTRA, B, I, P, Slices
 
 
 def _resolved(lists: list) -> tuple[list, list]:
@@ -213,7 +216,7 @@ class _PictureWriter:
                 slices.last_qp = header.slice_qp
             if new_tile or row_start or i == first:
                 if i > first:
-                    slices.end_of_substream()
+                    slices.symbols.terminate(1)
                     substreams.append(encode(slices.symbols, contexts, self.wpp_store))
                 slices.symbols.clear()
                 above_right = slices.available(x << ctb, y << ctb, (x + 1) << ctb, (y - 1) << ctb)
@@ -224,15 +227,15 @@ class _PictureWriter:
                     contexts = self.segment_store.copy()
             slices.coding_tree_unit(x << ctb, y << ctb)
             if self.pps.wpp and x == 1:
-                slices.store_contexts()
-            slices.end_of_slice_segment_flag(i + 1 == end)
+                slices.symbols.store_contexts()
+            slices.symbols.terminate(i + 1 == end)
         substreams.append(encode(slices.symbols, contexts, self.wpp_store))
         self.segment_store[:] = contexts
         slices.symbols.clear()
         return substreams
 
     def _segment(self, header: Header, first: int, dependent: bool, substreams: list[bytes]) -> bytes:
-        rng, pps, picture = self.rng, self.pps, self.picture
+        rng, sps, pps, picture = self.rng, self.sps, self.pps, self.picture
         bits = Bits()
         bits.flag(first == 0)
         if 16 <= picture.kind <= 23:
@@ -243,7 +246,7 @@ class _PictureWriter:
                 bits.flag(dependent)
             bits.u((len(self.order) - 1).bit_length(), self.order[first])
         if not dependent:
-            self._independent(bits, header)
+            write_slice_header(bits, header, sps, pps, picture, self.total, self.temporal_mvp, rng)
         sizes = [len(escaped(one)) for one in substreams]  # no emulation crosses: each ends in a byte with a one
         if pps.tiles or pps.wpp:
             bits.ue(len(sizes) - 1)
@@ -259,118 +262,8 @@ class _PictureWriter:
             for byte in extension:
                 bits.u(8, byte)
         picture.segments.append((self.order[first], dependent, sizes))
-        data = unit(picture.kind, bits.rbsp() + b"".join(substreams), picture.temporal_id)
+        data = nal_unit(picture.kind, bits.rbsp() + b"".join(substreams), picture.temporal_id)
         return data + (b"\0\0\3\0\0\3" if rng.random() < 0.03 else b"")  # cabac_zero_words
-
-    def _independent(self, bits: Bits, header: Header) -> None:
-        rng, sps, pps, picture = self.rng, self.sps, self.pps, self.picture
-        bits.u(pps.extra_bits, rng.getrandbits(pps.extra_bits) if pps.extra_bits else 0)
-        bits.ue(header.slice_type)
-        if pps.output_flag_present:
-            bits.flag(picture.output)
-        if picture.kind not in (IDR_W_RADL, IDR_N_LP):
-            self._reference_sets(bits, header)
-        if sps.sao:
-            bits.flag(header.sao_luma)
-            if not sps.monochrome:
-                bits.flag(header.sao_chroma)
-        if header.slice_type != I:
-            counts = header.num_ref_idx
-            lists = 2 if header.slice_type == B else 1
-            override = any(counts[one] != pps.num_ref_idx[one] for one in range(lists)) or rng.random() < 0.2
-            bits.flag(override)
-            if override:
-                for one in range(lists):
-                    bits.ue(counts[one] - 1)
-            if pps.lists_modification and self.total > 1:
-                for one in range(lists):
-                    bits.flag(header.entries[one])
-                    for entry in header.entries[one] or ():
-                        bits.u((self.total - 1).bit_length(), entry)
-            if header.slice_type == B:
-                bits.flag(header.mvd_l1_zero)
-            if pps.cabac_init_present:
-                bits.flag(header.cabac_init)
-            if header.temporal_mvp:
-                if header.slice_type == B:
-                    bits.flag(header.collocated[0])
-                if counts[not header.collocated[0]] > 1:
-                    bits.ue(header.collocated[1])
-            if header.weights:
-                self._pred_weight_table(bits, header)
-            bits.ue(5 - header.max_num_merge_cand)
-        bits.se(header.slice_qp - pps.init_qp)
-        if pps.slice_chroma_offsets:
-            bits.se(header.chroma_offsets[0])
-            bits.se(header.chroma_offsets[1])
-        disabled = pps.deblocking_disabled and pps.deblocking_control
-        if pps.deblocking_override:
-            override = rng.getrandbits(1)
-            bits.flag(override)
-            if override:
-                disabled = rng.getrandbits(1)
-                bits.flag(disabled)
-                if not disabled:
-                    bits.se(rng.randint(-6, 6))
-                    bits.se(rng.randint(-6, 6))
-        if pps.loop_across_slices and (header.sao_luma or header.sao_chroma or not disabled):
-            bits.flag(rng.getrandbits(1))
-
-    def _reference_sets(self, bits: Bits, header: Header) -> None:
-        rng, sps, picture = self.rng, self.sps, self.picture
-        largest = 1 << sps.lsb_bits
-        bits.u(sps.lsb_bits, picture.poc % largest)
-        wanted = ordered(picture.short, picture.poc)
-        in_sps = wanted in sps.rps and rng.random() < 0.8
-        bits.flag(in_sps)
-        if in_sps:
-            bits.u((len(sps.rps) - 1).bit_length(), sps.rps.index(wanted))
-        else:
-            write_short_term(bits, sps.rps, len(sps.rps), wanted, rng)
-        if sps.long_term:
-            known = sps.long_term_lsbs
-            from_sps = [one for one in picture.long if (one[0] % largest, one[1]) in known]
-            explicit = [one for one in picture.long if one not in from_sps]
-            assert from_sps + explicit == picture.long or {*from_sps, *explicit} == {*picture.long}
-            if known:
-                bits.ue(len(from_sps))
-            bits.ue(len(explicit))
-            for group in (from_sps, explicit):
-                last = 0
-                for poc, used in group:
-                    if group is from_sps:
-                        if len(known) > 1:
-                            bits.u((len(known) - 1).bit_length(), known.index((poc % largest, used)))
-                    else:
-                        bits.u(sps.lsb_bits, poc % largest)
-                        bits.flag(used)
-                    cycle = picture.poc // largest - poc // largest
-                    present = cycle >= last
-                    bits.flag(present)
-                    if present:
-                        bits.ue(cycle - last)
-                        last = cycle
-        if sps.temporal_mvp:
-            bits.flag(self.temporal_mvp)
-
-    def _pred_weight_table(self, bits: Bits, header: Header) -> None:
-        table = header.weights
-        bits.ue(table["luma_denom"])
-        if not self.sps.monochrome:
-            bits.se(table["chroma_denom"] - table["luma_denom"])
-        for rows in table["lists"]:
-            for luma, _ in rows:
-                bits.flag(luma is not None)
-            if not self.sps.monochrome:
-                for _, chroma in rows:
-                    bits.flag(chroma is not None)
-            for luma, chroma in rows:
-                if luma:
-                    bits.se(luma[0])
-                    bits.se(luma[1])
-                for weight, delta in chroma or ():
-                    bits.se(weight)
-                    bits.se(delta)
 
     def _coded(self, addresses: list[int]) -> Coded:
         sps, pps, written = self.sps, self.pps, self.slices.written

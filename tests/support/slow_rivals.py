@@ -153,18 +153,21 @@ def windows(tokens, tau):
     return [(a, b, still(a, b)) for a, b in found]
 
 
-def density_peaks(states, count, neighbours):
+def peaks(states, neighbours):
+    """Density times distance to the next denser state."""
     n, width = states.shape
-    distance = [[float((a.double() - b.double()).norm()) / width**0.5 for b in states] for a in states]
-    rho = []
-    for row in distance:
-        near = sorted(row)[: min(neighbours, count, n)]
-        rho.append(float(torch.tensor(-sum(d * d for d in near) / len(near), dtype=torch.float64).exp()))
+    far = [[float((a.double() - b.double()).norm()) / width**0.5 for b in states] for a in states]
+    rho = [math.exp(-sum(d * d for d in sorted(row)[:neighbours]) / min(neighbours, n)) for row in far]
     gamma = []
     for i in range(n):
-        denser = [distance[i][j] for j in range(n) if rho[j] > rho[i] or (rho[j] == rho[i] and j < i)]
-        gamma.append(rho[i] * (min(denser) if denser else max(map(max, distance))))
-    return best_places(gamma, count)
+        denser = [far[i][j] for j in range(n) if rho[j] > rho[i] or (rho[j] == rho[i] and j < i)]
+        gamma.append(rho[i] * (min(denser) if denser else max(map(max, far))))
+    return gamma
+
+
+def density_peaks(states, count, neighbours):
+    """Places of `count` centres; their density is among as few neighbours as there are centres, at most."""
+    return best_places(peaks(states, min(neighbours, count)), count)
 
 
 def cluster(states, count, neighbours, beta):
@@ -337,18 +340,6 @@ def segments(tokens, tau, least):
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def peaks(states, neighbours):
-    """Density times distance to the next denser state."""
-    n, width = states.shape
-    far = [[float((a.double() - b.double()).norm()) / width**0.5 for b in states] for a in states]
-    rho = [math.exp(-sum(d * d for d in sorted(row)[:neighbours]) / min(neighbours, n)) for row in far]
-    gamma = []
-    for i in range(n):
-        denser = [far[i][j] for j in range(n) if rho[j] > rho[i] or (rho[j] == rho[i] and j < i)]
-        gamma.append(rho[i] * (min(denser) if denser else max(map(max, far))))
-    return gamma
-
-
 def fastvid(tokens, attention, budget, tau=0.9, least=8, contextual=0.4, every=4, neighbours=4, beta=0.6):
     """{slot: value}."""
     frames, cells, _ = tokens.shape
@@ -417,7 +408,7 @@ def flashvid(tokens, attention, count, selected, tau_t=0.8, tau_s=0.9, least=8, 
             if clusters >= len(means):
                 centres = list(range(len(means)))
             else:
-                centres = best_places(peaks(torch.stack(means), min(neighbours, clusters)), clusters)
+                centres = density_peaks(torch.stack(means), clusters, neighbours)
             members = {c: [] for c in centres}
             for i, mean in enumerate(means):
                 nearest = min(centres, key=lambda c: (i != c, float((mean - means[c]).norm()), c))

@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPConfig,
     CLIPModel,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     PreTrainedTokenizerFast,
@@ -141,6 +143,44 @@ def qwen3_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]
     ids = torch.cat((*parts, torch.tensor([93]), ids[-AFTER:]))[None]
     types = (ids == VIDEO).long() * 2
     return {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}
+
+
+def internvl(seed: int = 0, attention: str = "sdpa", vocabulary: int = 96, picture: int = VIDEO) -> Any:
+    """InternVL with 6x6 patches, a class token and 3x3 tokens per picture."""
+    torch.manual_seed(seed)
+    text = {
+        "model_type": "qwen2", "vocab_size": vocabulary, "hidden_size": 48, "intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": [48, 48], "patch_size": [8, 8], "use_qk_norm": True,
+    }  # fmt: skip
+    config = InternVLConfig(
+        vision_config=vision, text_config=text, image_token_id=picture, image_seq_length=TOKENS**2,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    model = InternVLForConditionalGeneration._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith(("lambda_1", "lambda_2")):
+                weight.fill_(1.0)
+    return model
+
+
+def internvl_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Prompt ids with three tokens of a number and a marker before every picture, and one behind it, and pixels."""
+    rng = torch.Generator().manual_seed(seed)
+    text = torch.randint(1, 80, (BEFORE + AFTER,), generator=rng)
+    parts = [text[:BEFORE]]
+    for _ in range(frames):
+        number = torch.randint(1, 80, (3,), generator=rng)
+        parts += [number, torch.tensor([92]), torch.full((TOKENS**2,), VIDEO), torch.tensor([93])]
+    ids = torch.cat((*parts, text[BEFORE:]))[None]
+    pixels = torch.randn(frames, 3, 48, 48, generator=rng)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
 
 
 def sharpen(model: torch.nn.Module) -> None:

@@ -7,10 +7,7 @@ of the DC levels of Intra_16x16 luma and of chroma, which spread one level over 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import types
 
 from codecmeta.codecs.h264.cavlc import residual_block_cavlc
 from codecmeta.codecs.h264.parameter_sets import ScalingLists
@@ -53,7 +50,8 @@ from codecmeta.codecs.syntax.arithmetic import (
     decode_decision,
     refill,
 )
-from codecmeta.codecs.syntax.jit import F32A, F32P, F64, I32P, I64, I64P, U8P, VOID, constant, kernel
+from codecmeta.codecs.syntax.jit import F32P, F64, I32P, I64, I64P, U8P, VOID, constant, kernel
+from codecmeta.codecs.syntax.rms import RMS, rms_of_blocks
 
 QPC = constant(table("QPc"), "int64")
 ZIGZAG = constant(table("zigzag_4x4"), "int64")
@@ -408,18 +406,7 @@ def residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transfor
     return flags
 
 
-@kernel(VOID(F32A, I64, I64, F64, types.float32[:, ::1], types.float32[:, ::1]), entry=True)
+@kernel(RMS, entry=True)
 def block_rms(energy, luma_scale, chroma_scale, largest, luma, chroma):
-    """`Picture.energy` as root mean squares per 8x8 luma block, float32 (2 * rows, 2 * columns) each: divided by the
-    scales, `largest` at most; `chroma` over both planes."""
-    rows, columns = luma.shape
-    blue = 4 * rows * columns
-    red = blue + rows * columns
-    for y in range(rows):
-        for x in range(columns):
-            at = 4 * y * columns + 2 * x
-            below = at + 2 * columns
-            total = (energy[at] + energy[below]) + (energy[at + 1] + energy[below + 1])
-            luma[y, x] = min(math.sqrt(total / 64) / luma_scale, largest)
-            at = y * columns + x
-            chroma[y, x] = min(math.sqrt((energy[blue + at] + energy[red + at]) / 32) / chroma_scale, largest)
+    """`Picture.energy` as root mean squares, see `rms_of_blocks`."""
+    rms_of_blocks(energy, luma_scale, chroma_scale, largest, luma, chroma)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import from_dtype, int16, int32, types
 
@@ -22,28 +20,18 @@ from codecmeta.codecs.hevc.state import (
     PU_X,
     PU_Y,
 )
-from codecmeta.codecs.syntax.jit import F32A, F64, I64, VOID, kernel
+from codecmeta.codecs.syntax.jit import I64, VOID, kernel
+from codecmeta.codecs.syntax.rms import RMS, rms_of_blocks
 from codecmeta.record.metadata import VECTOR
 
 BLOCK = 16  # side of the blocks of QP and bits
 _KINDS = 512  # of vectors: side, height and width in units of four samples
 
 
-@kernel(VOID(F32A, I64, I64, F64, types.float32[:, ::1], types.float32[:, ::1]), entry=True)
+@kernel(RMS, entry=True)
 def block_rms(energy, luma_scale, chroma_scale, largest, luma, chroma):
-    """`Picture.energy` as root mean squares per 8x8 luma block, float32 (height / 8, width / 8) each: divided by the
-    scales, `largest` at most; `chroma` over both planes."""
-    rows, columns = luma.shape
-    blue = 4 * rows * columns
-    red = blue + rows * columns
-    for y in range(rows):
-        for x in range(columns):
-            at = 4 * y * columns + 2 * x
-            below = at + 2 * columns
-            total = (energy[at] + energy[below]) + (energy[at + 1] + energy[below + 1])
-            luma[y, x] = min(math.sqrt(total / 64) / luma_scale, largest)
-            at = y * columns + x
-            chroma[y, x] = min(math.sqrt((energy[blue + at] + energy[red + at]) / 32) / chroma_scale, largest)
+    """`Picture.energy` as root mean squares, see `rms_of_blocks`."""
+    rms_of_blocks(energy, luma_scale, chroma_scale, largest, luma, chroma)
 
 
 @kernel(VOID(int32[:, ::1], I64, int16[:, ::1], types.float32[:, ::1]), entry=True)

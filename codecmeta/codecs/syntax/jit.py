@@ -24,6 +24,8 @@ from numba import njit, types
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.extending import intrinsic
 
+from codecmeta.compiling import in_turn
+
 ARRAYS = os.environ.get("CODECMETA_H264_ARRAYS", "") not in ("", "0")
 
 I64, F64, VOID = types.int64, types.float64, types.void
@@ -72,6 +74,7 @@ class _Build:
     that a kernel is written in."""
 
     folder: Path
+    entries: list[Entry] = field(default_factory=list)
     waiting: list[tuple[Any, Any]] = field(default_factory=list)
     stamp: tuple[float, int] | None = None
     said: bool = False
@@ -104,8 +107,8 @@ class _Build:
             )
         return False
 
-    def compile_waiting(self) -> None:
-        """Compile what entry kernels may call."""
+    def compile(self) -> None:
+        """Compile its entry kernels, and first what they may call."""
         if not self.said:
             self.said = True
             print(
@@ -119,11 +122,13 @@ class _Build:
                     dispatcher.compile(signature)
                     dispatcher.disable_compile()
                 build.waiting.clear()
+        for entry in self.entries:
+            entry.load()
 
 
 class Entry:
     """A kernel that Python calls. It is built when it is called first: taken from the cache, with everything it calls
-    inside it, or compiled after all that its parser defines."""
+    inside it, or compiled together with all that its parser defines."""
 
     def __init__(self, dispatcher: Any, signature: Any, build: _Build) -> None:
         self.dispatcher, self._signature, self._build = dispatcher, signature, build
@@ -137,8 +142,19 @@ class Entry:
         with _building:
             if self._run != self._first_run:
                 return
-            if not self._build.cached(self.dispatcher, self._signature):
-                self._build.compile_waiting()
+            if not self.is_cached():
+                with in_turn(self.dispatcher.stats.cache_path):
+                    if not self.is_cached():  # nor has another process compiled it meanwhile
+                        self._build.compile()
+            self.load()
+
+    def is_cached(self) -> bool:
+        return self._build.cached(self.dispatcher, self._signature)
+
+    def load(self) -> None:
+        """Have numba take it from its cache, or compile it."""
+        if self._run == self._first_run:
+            self.is_cached()  # turns the cache on
             self.dispatcher.compile(self._signature)
             self.dispatcher.disable_compile()
             self._run = self.dispatcher
@@ -210,7 +226,8 @@ def kernel(signature: Any, *, inline: bool = False, entry: bool = False) -> Call
         dispatcher = njit(nogil=True, error_model="numpy", forceinline=inline, **wrappers)(function)
         build = _build_of(Path(function.__code__.co_filename).parent)
         if entry:
-            return Entry(dispatcher, signature, build)
+            build.entries.append(Entry(dispatcher, signature, build))
+            return build.entries[-1]
         build.waiting.append((dispatcher, signature))
         return dispatcher
 

@@ -11,7 +11,9 @@ evaluation split only.
 """
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import cv2
@@ -207,12 +209,23 @@ def _draw_objects(
 ) -> tuple[MovingObject, ...] | None:
     """Objects with distinct colours and distinct shapes that stay apart, or None if the draft is too crowded."""
     pairs = _draw_pairs(rng, len(spans), split, held_out)
+    drafts = [
+        partial(_draw_object, rng, colour, shape, span, aspect)
+        for (colour, shape), span in zip(pairs, spans, strict=True)
+    ]
+    return place(drafts, lambda first, second: apart(first, second, aspect))
+
+
+def place(
+    drafts: Iterable[Callable[[], MovingObject]], fits: Callable[[MovingObject, MovingObject], bool]
+) -> tuple[MovingObject, ...] | None:
+    """An object of each draft, drawn at most twelve times until it fits those before it; None if one never does."""
     objects: list[MovingObject] = []
-    for (colour, shape), span in zip(pairs, spans, strict=True):
+    for draft in drafts:
         for _ in range(12):
-            draft = _draw_object(rng, colour, shape, span, aspect)
-            if all(_apart(draft, other, aspect) for other in objects):
-                objects.append(draft)
+            one = draft()
+            if all(fits(one, other) for other in objects):
+                objects.append(one)
                 break
         else:
             return None
@@ -267,14 +280,15 @@ def _repaint(item: MovingObject, rng: np.random.Generator) -> MovingObject:
             return replace(item, colour=NAMELESS, rgb=(red, green, blue))
 
 
-def _apart(first: MovingObject, second: MovingObject, aspect: float) -> bool:
-    """Do two objects at most brush each other while both are visible?"""
+def apart(first: MovingObject, second: MovingObject, aspect: float, moments: int = 9, share: float = 0.45) -> bool:
+    """Do two objects at most brush each other while both are visible? Looked at in so many moments; `share` of the sum
+    of their diameters is the least distance of their centres."""
     begin, end = max(first.appears, second.appears), min(first.disappears, second.disappears)
     if begin >= end:
         return True
-    times = np.linspace(begin, end, 9)
+    times = np.linspace(begin, end, moments)
     gap = (first.centres(times) - second.centres(times)) * np.array([aspect**0.5, aspect**-0.5])
-    return bool(np.hypot(gap[:, 0], gap[:, 1]).min() >= 0.45 * (first.size + second.size))
+    return bool(np.hypot(gap[:, 0], gap[:, 1]).min() >= share * (first.size + second.size))
 
 
 def _draw_background(rng: np.random.Generator) -> Background:
