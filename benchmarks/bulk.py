@@ -317,26 +317,29 @@ def main() -> None:
             result = {"peak": memory(path, options.part)}
         print(json.dumps(result))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for folder in options.folders:
-        for path, _ in find_videos(folder):
-            rows.append(row_of(Path(path), options.seconds))
-            row = rows[-1]
-            print(
-                f"{row['file']:40} {row.get('frames', '?'):>6} {'; '.join(row['remarks']) or 'as decoded'}", flush=True
-            )
-    clean = sum(not row["remarks"] for row in rows)
-    print(f"{clean} of {len(rows)} files without a remark")
-    if options.json:
-        record = {
-            "command": "python -m benchmarks.bulk FOLDER... --json bulk.json",
-            "ffmpeg": ".".join(map(str, av.library_versions["libavcodec"])),
-            "files": len(rows),
-            "without_remark": clean,
-            "peak_of_all_megabytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-            "rows": rows,
-        }
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+        for path, name in find_videos(folder):
+            row = row_of(Path(path), options.seconds) | {"file": f"{folder.resolve().name}/{name}"}
+            rows.append(row)
+            remarks = "; ".join(row["remarks"]) or "as decoded"
+            print(f"{row['file']:40} {row.get('frames', '?'):>6} {remarks}", flush=True)
+            if options.json:
+                write(options.json, rows)
+    print(f"{sum(not row['remarks'] for row in rows)} of {len(rows)} files without a remark")
+
+
+def write(target: Path, rows: list[dict[str, Any]]) -> None:
+    """The rows so far: a check of a large folder takes hours, and may be looked at, or ended, on the way."""
+    record = {
+        "command": "python -m benchmarks.bulk FOLDER... --json bulk.json",
+        "ffmpeg": ".".join(map(str, av.library_versions["libavcodec"])),
+        "files": len(rows),
+        "without_remark": sum(not row["remarks"] for row in rows),
+        "peak_of_all_megabytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+        "rows": rows,
+    }
+    target.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ FLOORS = [
     {"codecmeta.errors", "codecmeta.version", "codecmeta.compiling", "codecmeta.cache.locks"},
     {"codecmeta.record"},
     {"codecmeta.codecs.syntax"},
-    {"codecmeta.codecs.look", "codecmeta.codecs.packet_facts"},
+    {"codecmeta.codecs.look"},
     {"codecmeta.codecs.table"},
     {"codecmeta.codecs.protocol"},
     {"codecmeta.codecs.h264", "codecmeta.codecs.hevc"},

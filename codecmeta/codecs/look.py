@@ -1,10 +1,12 @@
 """What a packet says of itself in its first bits: how many frames it shows, and whether decoding may start with it.
 
 One function per codec, `look(packet, extradata) -> Look`; `codecs.table` says which. Parsers' headers look deeper.
+Packets are bytes or a view of them, which nobody copies for a look at their first bytes.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
@@ -18,7 +20,8 @@ class Look(NamedTuple):
 
     picture_type: ASCII, 0 unknown. frames: how many it shows. starts: a decoder may start with it. order: by which it
     is displayed among the packets since the last one that counts anew, (how many of those, place), None unknown. field:
-    it holds a single field. doubt: why only a decoder can tell which frame it gives, "" where these bits do.
+    it holds a single field. doubt: why only a decoder can tell which frame it gives, "" where these bits do. reference,
+    layer, coded: as in `codecmeta.container.packets.PacketTable`.
     """
 
     picture_type: int = UNKNOWN
@@ -27,42 +30,49 @@ class Look(NamedTuple):
     order: tuple[int, int] | None = None
     field: bool = False
     doubt: str = ""
+    reference: bool = True
+    layer: int = 0
+    coded: int = 1
 
 
+DISCARDED = "pictures that a decoder may discard before they are shown"
+Data = bytes | memoryview
+_PICTURE = re.compile(b"\0\0\1\0").search
+_VOP = re.compile(b"\0\0\1\xb6").search
 _UNREADABLE = "a packet without a readable picture header"
 
 
-def intra_look(packet: bytes, extradata: bytes) -> Look:
+def intra_look(packet: Data, extradata: bytes) -> Look:
     """Codecs of whose pictures none refers to another."""
     return Look(I, starts=True)
 
 
-def mpeg2_look(packet: bytes, extradata: bytes) -> Look:
+def mpeg2_look(packet: Data, extradata: bytes) -> Look:
     """picture_coding_type of ISO/IEC 13818-2 Table 6-12, behind ten bits of temporal_reference."""
-    at = packet[:_HEADER_BYTES].find(b"\x00\x00\x01\x00")
-    if at < 0 or at + 6 > len(packet):
+    found = _PICTURE(packet, 0, _HEADER_BYTES)
+    if found is None or found.end() + 2 > len(packet):
         return Look(doubt=_UNREADABLE)
-    kind = {1: I, 2: P, 3: B}.get(packet[at + 5] >> 3 & 7, UNKNOWN)
+    kind = {1: I, 2: P, 3: B}.get(packet[found.end() + 1] >> 3 & 7, UNKNOWN)
     return Look(kind, starts=kind == I)
 
 
-def mpeg4_look(packet: bytes, extradata: bytes) -> Look:
+def mpeg4_look(packet: Data, extradata: bytes) -> Look:
     """vop_coding_type of ISO/IEC 14496-2 Table 6-20 (3 is a sprite); packets with two pictures, or with one that is not
     coded, give other frames than their own."""
-    start = b"\x00\x00\x01\xb6"
-    at = packet.find(start)
-    if at < 0 or at + 4 >= len(packet):
+    found = _VOP(packet)
+    if found is None or found.end() >= len(packet):
         return Look(doubt=_UNREADABLE)
-    kind = {0: I, 1: P, 2: B, 3: P}[packet[at + 4] >> 6]
+    at = found.end()
+    kind = {0: I, 1: P, 2: B, 3: P}[packet[at] >> 6]
     doubt = ""
-    if packet.find(start, at + 4) >= 0:
+    if _VOP(packet, at) is not None:
         doubt = "two pictures in a packet"
-    elif len(packet) - at < 20:
+    elif len(packet) - at < 16:
         doubt = "a picture that may not be coded"
     return Look(kind, starts=kind == I, doubt=doubt)
 
 
-def h263_look(packet: bytes, extradata: bytes) -> Look:
+def h263_look(packet: Data, extradata: bytes) -> Look:
     """PTYPE and PLUSPTYPE of ITU-T H.263 5.1.3 and 5.1.4, behind PSC (22 bits) and TR (8)."""
     r = BitReader(packet, 16)
     try:
@@ -79,7 +89,7 @@ def h263_look(packet: bytes, extradata: bytes) -> Look:
         return Look(doubt=_UNREADABLE)
 
 
-def flv1_look(packet: bytes, extradata: bytes) -> Look:
+def flv1_look(packet: Data, extradata: bytes) -> Look:
     """The picture header of Sorenson's variant: PSC (17 bits), version (5), TR (8), size (3), type (2)."""
     r = BitReader(packet, 16)
     try:
@@ -94,20 +104,21 @@ def flv1_look(packet: bytes, extradata: bytes) -> Look:
         return Look(doubt=_UNREADABLE)
 
 
-def vp8_look(packet: bytes, extradata: bytes) -> Look:
+def vp8_look(packet: Data, extradata: bytes) -> Look:
     """The frame tag of RFC 6386 9.1: bit 0 is off in keyframes, bit 4 is show_frame."""
     key = not packet[0] & 1
     return Look(I if key else UNKNOWN, packet[0] >> 4 & 1, key)
 
 
-def vp9_look(packet: bytes, extradata: bytes) -> Look:
+def vp9_look(packet: Data, extradata: bytes) -> Look:
     """uncompressed_header() of each frame of a superframe (VP9 bitstream specification 6.2 and annex B)."""
     shown, key, first = 0, False, True
+    frames = _vp9_frames(packet)
     try:
-        for frame in _vp9_frames(packet):
+        for frame in frames:
             r = BitReader(frame, 4)
             if r.u(2) != 2:
-                return Look(doubt=_UNREADABLE)
+                return Look(doubt=_UNREADABLE, coded=len(frames))
             if r.u(1) + 2 * r.u(1) == 3:
                 r.u(1)
             if r.u(1):  # show_existing_frame
@@ -118,17 +129,20 @@ def vp9_look(packet: bytes, extradata: bytes) -> Look:
                 key |= first and not not_key
             first = False
     except EndOfData:
-        return Look(doubt=_UNREADABLE)
-    return Look(I if key else UNKNOWN, shown, key, doubt="several frames in a packet" if shown > 1 else "")
+        return Look(doubt=_UNREADABLE, coded=len(frames))
+    doubt = "several frames in a packet" if shown > 1 else ""
+    return Look(I if key else UNKNOWN, shown, key, doubt=doubt, coded=len(frames))
 
 
-def _vp9_frames(packet: bytes) -> list[bytes]:
+def _vp9_frames(packet: Data) -> list[Data]:
+    """The frames of a superframe, by the marker in its last byte (VP9 bitstream specification, annex B)."""
     last = packet[-1]
     if last & 0xE0 == 0xC0:
         count, width = (last & 7) + 1, (last >> 3 & 3) + 1
         index = packet[-(2 + count * width) :]
         if index[0] == last:
-            frames, at = [], 0
+            frames: list[Data] = []
+            at = 0
             for i in range(count):
                 size = int.from_bytes(index[1 + i * width : 1 + (i + 1) * width], "little")
                 frames.append(packet[at : at + size])
@@ -137,9 +151,9 @@ def _vp9_frames(packet: bytes) -> list[bytes]:
     return [packet]
 
 
-def av1_look(packet: bytes, extradata: bytes) -> Look:
+def av1_look(packet: Data, extradata: bytes) -> Look:
     """The frame headers among the open bitstream units of a temporal unit (AV1 specification 5.3 and 5.9)."""
-    at, shown, key, still = 0, 0, False, False
+    at, coded, shown, key, still = 0, 0, 0, False, False
     while at < len(packet):
         head = packet[at]
         kind, at = head >> 3 & 15, at + (2 if head & 4 else 1)
@@ -151,14 +165,15 @@ def av1_look(packet: bytes, extradata: bytes) -> Look:
         if kind == 1 and body:
             still = bool(body[0] >> 3 & 1)  # reduced_still_picture_header
         elif kind in (3, 6) and body:  # OBU_FRAME_HEADER, OBU_FRAME
+            coded += 1
             existing = body[0] >> 7 and not still
             shown += 1 if existing or still else body[0] >> 4 & 1
             key |= still or (not existing and not body[0] >> 5 & 3 and bool(body[0] >> 4 & 1))
     doubt = "several frames in a packet" if shown > 1 else ""
-    return Look(I if key else UNKNOWN, shown, key, doubt=doubt)
+    return Look(I if key else UNKNOWN, shown, key, doubt=doubt, coded=max(coded, 1))
 
 
-def _leb128(data: bytes, at: int) -> tuple[int, int]:
+def _leb128(data: Data, at: int) -> tuple[int, int]:
     value = 0
     for i in range(8):
         if at >= len(data):

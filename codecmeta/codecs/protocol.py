@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.codecs.look import Look
+from codecmeta.codecs.look import Data, Look
 from codecmeta.codecs.table import codec_of
 
 NOT_PARSED_QP = -1
@@ -95,7 +95,10 @@ class Headers(Protocol):
 
     coded: Coded | None
 
-    def look(self, packet: bytes) -> Look:
+    def go_on(self) -> None:
+        """There are packets before the next one."""
+
+    def look(self, packet: Data) -> Look:
         """What the next packet of the stream, in decoding order, says of itself."""
 
 

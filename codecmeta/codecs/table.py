@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from codecmeta.codecs.look import (
+    Data,
     Look,
     av1_look,
     flv1_look,
@@ -21,7 +22,6 @@ from codecmeta.codecs.look import (
     vp8_look,
     vp9_look,
 )
-from codecmeta.codecs.packet_facts import Reader, av1_facts, h264_facts, hevc_facts, vp9_facts
 
 _LINEAR = "twice the quantiser scale where the codec's is linear"
 
@@ -40,10 +40,10 @@ class Codec:
     pictures. look: what a packet says of itself; without it, and without a parser, only a decoder can tell. parser: the
     folder beside this file whose `stream` module reads the bitstream. reorders: frames may be displayed in another
     order than they are sent; order_by_types: B pictures before the I or P picture sent before them, and no other.
-    oriented: a stream may say by itself how it is turned. facts: from a stream's extradata to a reader of
-    `packet_facts`. b_references: other pictures may refer to B pictures. packed: two pictures may come in one packet
-    and an empty one behind it. hides: packets hold frames that are shown later, so that sizes alone say little.
-    seconds_per_pixel: of decoding in one thread, fitted to benchmarks/results/extract.json.
+    oriented: a stream may say by itself how it is turned. b_references: other pictures may refer to B pictures. packed:
+    two pictures may come in one packet and an empty one behind it. hides: packets hold frames that are shown later, so
+    that sizes alone say little. seconds_per_pixel: of decoding in one thread, fitted to
+    benchmarks/results/extract.json.
     """
 
     vectors: bool = False
@@ -54,8 +54,7 @@ class Codec:
     many_references: bool = False
     fresh: bool = False
     full_tables: bool = False
-    look: Callable[[bytes, bytes], Look] | None = None
-    facts: Callable[[bytes | None], Reader] | None = None
+    look: Callable[[Data, bytes], Look] | None = None
     b_references: bool = True
     packed: bool = False
     hides: bool = False
@@ -89,14 +88,12 @@ CODECS: dict[str, Codec] = {
         fresh=True,
         full_tables=True,
         borrowed=("B-frames", "direct vectors"),
-        facts=h264_facts,
         seconds_per_pixel=1.85e-9,
         parser="h264",
         oriented=True,
     ),
     "hevc": Codec(
         borrowed=("P- and B-frames", "temporal vectors"),
-        facts=hevc_facts,
         seconds_per_pixel=1.95e-9,
         parser="hevc",
         oriented=True,
@@ -121,10 +118,8 @@ CODECS: dict[str, Codec] = {
     "h261": Codec(**_EXPORTS),
     "snow": Codec(**_EXPORTS),
     "vp8": Codec(look=vp8_look, reorders=False),
-    "vp9": Codec(
-        qp=True, qp_note="VP9 quantiser index, 0 to 255", look=vp9_look, facts=vp9_facts, reorders=False, hides=True
-    ),
-    "av1": Codec(look=av1_look, facts=av1_facts, seconds_per_pixel=1.2e-9, reorders=False, hides=True),
+    "vp9": Codec(qp=True, qp_note="VP9 quantiser index, 0 to 255", look=vp9_look, reorders=False, hides=True),
+    "av1": Codec(look=av1_look, seconds_per_pixel=1.2e-9, reorders=False, hides=True),
     **dict.fromkeys(("mjpeg", "prores", "dnxhd", "rawvideo", "v210", "jpeg2000", "dvvideo", "cfhd", "hap"), _INTRA),
     **dict.fromkeys(("huffyuv", "ffvhuff", "utvideo", "png", "webp", "qoi", "jpegls", "jpegxl"), _INTRA),
 }

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.codecs.packet_facts import Reader
 from codecmeta.codecs.table import codec_of
 from codecmeta.container.packets import NO_PTS, PacketTable, header_reader, open_video, order_by_types
 from codecmeta.container.samples import NoIndex, Samples
 from codecmeta.container.segments import Segment, plan_segments, prefetch, segment_packets
 from codecmeta.container.source import Medium, size_of
-from codecmeta.record.metadata import UNKNOWN, I
+from codecmeta.record.metadata import UNKNOWN, B, I
 
 _ASKED = 64  # entries of FFmpeg's own index that are compared; asking for all takes longer than reading the table
 
@@ -108,7 +107,6 @@ def look_at(medium: Medium, stream: int, codec: str, packets: PacketTable, rows:
         order=packets.order.copy(),
         looked=packets.looked.copy(),
     )
-    reader = codec_of(codec).facts
     with open_video(medium, stream) as (container, video):
         for segment in segments:
             own = rows[(rows >= segment.rows.start) & (rows < segment.rows.stop)]
@@ -116,16 +114,13 @@ def look_at(medium: Medium, stream: int, codec: str, packets: PacketTable, rows:
                 stop = int(packets.display_order[own].max()) + 1
                 part = replace(segment, stop=stop)
                 prefetch(medium, packets, part)
-                facts = reader(packets.extradata) if reader is not None else None
-                _look_at_segment(container, video, table, part, codec, facts)
+                _look_at_segment(container, video, table, part, codec)
     return table
 
 
-def _look_at_segment(
-    container: Any, video: Any, table: PacketTable, segment: Segment, codec: str, facts: Reader | None
-) -> None:
+def _look_at_segment(container: Any, video: Any, table: PacketTable, segment: Segment, codec: str) -> None:
     row = codec_of(codec)
-    look_of = header_reader(codec, table.extradata)
+    look_of = header_reader(codec, table.extradata, in_the_middle=segment.first > 0)
     assert look_of is not None and table.looked is not None
     part = np.arange(segment.first, segment.stop)
     for index, packet in segment_packets(container, video, table, segment):
@@ -134,21 +129,20 @@ def _look_at_segment(
             raise Unproven(f"packet {index} is not what the index says")
         if packet.has_sidedata("new_extradata"):
             raise Unproven("the decoder's configuration changes in the middle")
-        look = look_of(bytes(packet))
+        look = look_of(memoryview(packet))
         if look.doubt or look.frames != 1 or look.field:
             raise Unproven(look.doubt or f"packet {index} does not hold one picture")
         if index == segment.first and not look.starts:
             raise Unproven(f"the bitstream does not say that decoding may start with packet {index}")
-        referred, layer, coded = facts(packet) if facts is not None else (True, 0, 1)
-        table.picture_type[index] = look.picture_type or table.picture_type[index]
+        kind = look.picture_type or table.picture_type[index]
+        table.picture_type[index] = kind
         table.starts[index] = look.starts
         table.order[index] = NO_PTS if look.order is None else (look.order[0] << 40) + look.order[1]
-        table.reference[index], table.layer[index], table.coded[index] = referred, layer, coded
+        table.reference[index] = look.reference and (kind != B or row.b_references)
+        table.layer[index], table.coded[index] = look.layer, look.coded
         table.looked[index] = True
     if not table.looked[part].all():
         raise Unproven(f"packet {segment.first} is not where the index says")
-    if facts is None and not row.b_references:
-        table.reference[part] = table.picture_type[part] != ord("B")
     if row.order_by_types:
         table.order[part] = order_by_types(table.picture_type[part])
     order = table.order[part]

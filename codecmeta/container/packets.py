@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from struct import Struct
 from typing import Any
 
 import av
@@ -14,7 +14,7 @@ import numpy as np
 from av.stream import Discard
 from numpy.typing import NDArray
 
-from codecmeta.codecs.look import Look
+from codecmeta.codecs.look import Data, Look
 from codecmeta.codecs.protocol import headers_of
 from codecmeta.codecs.syntax.nal import nal_length_size_of, units_of_extradata
 from codecmeta.codecs.table import Codec, codec_of
@@ -25,6 +25,7 @@ from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 NO_PTS = -(2**63)
 _FIRST_PACKETS = 16
+_UNKNOWN = Look()
 _DECODE_TIMES = ("avi", "asf", "asf_o")
 """Containers that know of each packet when it is to be decoded, and of nothing else."""
 
@@ -121,84 +122,105 @@ def _choose(container: Any, path: Medium, stream: int | None) -> Any:
     return chosen
 
 
+_ROW = np.dtype(
+    [
+        *((name, "<i8") for name in ("pts", "dts", "size", "position", "order")),
+        *((name, "u1") for name in ("key", "shown", "picture_type", "starts", "reference", "layer", "coded")),
+    ]
+)
+_pack = Struct("<5q7B").pack
+
+
 def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
     """All packets of the stream as a table, and the first few from its first keyframe on."""
-    # one growing array per column: a hundred thousand tuples of numbers take six times the memory
-    pts, dts, size, position, order = (array("q") for _ in range(5))
-    key, shown, types, starts, reference, layer, coded = (array("B") for _ in range(7))
+    rows = bytearray()  # a hundred thousand tuples of numbers take six times the memory
     first: list[Any] = []
     doubts: dict[str, None] = {}
     changes: dict[int, bytes] = {}
     name = video.codec_context.codec.canonical_name
     codec = codec_of(name)
-    extradata = bytes(video.codec_context.extradata or b"")
+    extradata = known = bytes(video.codec_context.extradata or b"")
     look_at = header_reader(name, extradata)
-    codec = codec_of(name)
-    facts = codec.facts(extradata) if codec.facts is not None else None
-    last_pts, open_field = None, False
-    for packet in demux(container, video):
-        if packet.has_sidedata("new_extradata"):
-            new = bytes(packet.get_sidedata("new_extradata"))
-            if new != extradata:
-                changes[len(pts)], extradata = new, new
-        look = look_at(with_configuration(bytes(packet), extradata, changes.get(len(pts)))) if look_at else Look()
-        if look.doubt:
-            doubts[look.doubt] = None
-        if packet.is_corrupt:
-            doubts["a packet that is cut"] = None
-        second_field = look.field and open_field and packet.pts in (None, last_pts)
-        if look.field and open_field and not second_field:
-            doubts["fields with time stamps of their own"] = None
-        open_field = look.field and not second_field
-        pts.append(NO_PTS if packet.pts is None else packet.pts)
-        dts.append(NO_PTS if packet.dts is None else packet.dts)
-        size.append(packet.size)
-        key.append(packet.is_keyframe)
-        shown.append(bool(look.frames) and not packet.is_discard and not second_field)
-        types.append(kind := look.picture_type or (I if packet.is_keyframe else UNKNOWN))
-        referred, its_layer, inside = facts(packet) if facts is not None else (kind != B or codec.b_references, 0, 1)
-        reference.append(referred)
-        layer.append(its_layer)
-        coded.append(inside)
-        starts.append(look.starts)
-        order.append(NO_PTS if look.order is None else (look.order[0] << 40) + look.order[1])
-        position.append(-1 if packet.pos is None else packet.pos)
-        last_pts = packet.pts
-        if len(first) < _FIRST_PACKETS and (first or packet.is_keyframe):
-            first.append(packet)
     if look_at is None:
         doubts[f"headers of {name} are not read"] = None
-    is_key = np.array(key, bool)
-    gop = np.maximum(np.cumsum(is_key) - (1 if len(key) and key[0] else 0), 0).astype(np.int32)
-    table = PacketTable(
-        np.array(pts, np.int64),
-        np.array(dts, np.int64),
-        np.array(size, np.int64),
-        is_key,
-        np.array(shown, bool),
-        np.array(types, np.uint8),
-        gop,
-        np.array(position, np.int64),
-        np.array(reference, bool),
-        np.array(layer, np.uint8),
-        np.array(coded, np.uint8),
-        bytes(video.codec_context.extradata or b""),
-        np.array(starts, bool),
-        order_by_types(np.array(types, np.uint8)) if codec_of(name).order_by_types else np.array(order, np.int64),
-        changes,
-        any(one in container.format.name.split(",") for one in _DECODE_TIMES),
-        "; ".join(doubts),
+    last_pts, open_field = None, False
+    for index, packet in enumerate(demux(container, video)):
+        data: Data = memoryview(packet)
+        if (new := _new_extradata(packet)) is not None and new != known:
+            changes[index] = known = new
+            data = with_configuration(bytes(packet), known, new)
+        look = look_at(data) if look_at is not None else _UNKNOWN
+        kind, frames, starts, place, field, doubt, reference, layer, coded = look
+        if doubt:
+            doubts[doubt] = None
+        if packet.is_corrupt:
+            doubts["a packet that is cut"] = None
+        pts, dts, position, is_key = packet.pts, packet.dts, packet.pos, packet.is_keyframe
+        second_field = field and open_field and pts in (None, last_pts)
+        if field and open_field and not second_field:
+            doubts["fields with time stamps of their own"] = None
+        open_field, last_pts = field and not second_field, pts
+        kind = kind or (I if is_key else UNKNOWN)
+        rows += _pack(
+            NO_PTS if pts is None else pts,
+            NO_PTS if dts is None else dts,
+            packet.size,
+            -1 if position is None else position,
+            NO_PTS if place is None else (place[0] << 40) + place[1],
+            is_key,
+            frames > 0 and not second_field and not packet.is_discard,
+            kind,
+            starts,
+            reference and (kind != B or codec.b_references),
+            layer,
+            coded,
+        )
+        if len(first) < _FIRST_PACKETS and (first or is_key):
+            first.append(packet)
+    decode_times = any(one in container.format.name.split(",") for one in _DECODE_TIMES)
+    table = _table(np.frombuffer(rows, _ROW), extradata, codec, changes, decode_times)
+    return replace(table, doubt="; ".join((*doubts, *_doubts(table, codec)))), first
+
+
+def _new_extradata(packet: Any) -> bytes | None:
+    """What a container says beside a packet of another configuration of the decoder."""
+    if next(packet.iter_sidedata(), None) is None:  # a third of the time of asking by name, of which most have none
+        return None
+    return bytes(packet.get_sidedata("new_extradata")) if packet.has_sidedata("new_extradata") else None
+
+
+def _table(
+    rows: NDArray[np.void], extradata: bytes, codec: Codec, changes: dict[int, bytes], decode_times: bool
+) -> PacketTable:
+    key, types = rows["key"].astype(bool), rows["picture_type"].copy()
+    return PacketTable(
+        pts=rows["pts"].copy(),
+        dts=rows["dts"].copy(),
+        size=rows["size"].copy(),
+        key=key,
+        shown=rows["shown"].astype(bool),
+        picture_type=types,
+        gop=np.maximum(np.cumsum(key) - (1 if len(key) and key[0] else 0), 0).astype(np.int32),
+        position=rows["position"].copy(),
+        reference=rows["reference"].astype(bool),
+        layer=rows["layer"].copy(),
+        coded=rows["coded"].copy(),
+        extradata=extradata,
+        starts=rows["starts"].astype(bool),
+        order=order_by_types(types) if codec.order_by_types else rows["order"].copy(),
+        changes=changes,
+        decode_times=decode_times,
+        doubt="",
     )
-    return replace(
-        table,
-        doubt="; ".join(filter(None, (table.doubt, *_doubts(table, codec_of(name))))),
-    ), first
 
 
-def header_reader(codec: str, extradata: bytes) -> Callable[[bytes], Look] | None:
-    """What packets of this codec say of themselves; None where their headers are not read here."""
+def header_reader(codec: str, extradata: bytes, *, in_the_middle: bool = False) -> Callable[[Data], Look] | None:
+    """What packets of this codec say of themselves; None where their headers are not read here. in_the_middle: the
+    first one that is shown to it is not the first one of the stream."""
     headers = headers_of(codec, extradata)
     if headers is not None:
+        if in_the_middle:
+            headers.go_on()
         return headers.look
     look = codec_of(codec).look
     return None if look is None else lambda packet: look(packet, extradata)

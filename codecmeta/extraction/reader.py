@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.codecs.look import DISCARDED
 from codecmeta.codecs.protocol import NOT_PARSED_QP, Lost, Parser, Picture, Refused, open_stream
 from codecmeta.container.fetch import NotFound, PacketSource
 from codecmeta.container.packets import PacketTable
@@ -53,8 +54,11 @@ class Reader:
         self._first_of = np.searchsorted(self.order[self._by_packet], np.arange(len(packets) + 1))
 
     def _order(self) -> NDArray[np.int64]:
-        """Packets in display order. Raises Damage for a stream that starts in the middle of a GoP."""
+        """Packets in display order. Raises Damage for a stream that starts within a GoP, and where pictures may be
+        discarded."""
         pts = self.packets.pts
+        if DISCARDED in self.packets.doubt:
+            raise Damage
         if not self.packets.key[0] or (self.packets.timed and pts[self.packets.shown].min() < pts[0]):
             raise Damage
         if self.packets.timed:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ParameterSets
 from codecmeta.codecs.protocol import Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import SLICE_IDR, SLICE_NON_IDR, SLICE_PARTITION_A, nal_units, rbsp_of
+from codecmeta.codecs.syntax.nal import SLICE_IDR, SLICE_NON_IDR, SLICE_PARTITION_A
 
 P, B, I, SP, SI = range(5)  # noqa: E741  slice_type % 5 (Table 7-6)
-SLICE_TYPE_LETTERS = "PBIPI"
 EXTENDED = 88  # profile_idc of the only profile with data partitioning, SP and SI slices (A.2.3)
 
 HEADER_BYTES = (48, 2000)  # enough for most headers; for all: 2 x 32 weights of 6 Exp-Golomb codes are the longest part
@@ -233,32 +232,18 @@ def _memory_management_control_operations(r: BitReader) -> tuple[tuple[int, int,
     return tuple(operations)
 
 
-def slice_type(packet: bytes, nal_length_size: int | None) -> str | None:
-    """The type of a packet's first slice, 'I', 'P' or 'B', from a few of its bytes; None: it holds no slice.
-
-    An SP slice counts as P and an SI slice as I, as FFmpeg's picture types do not.
-    """
-    for unit in nal_units(packet, nal_length_size):
-        if unit[0] & 31 in (SLICE_NON_IDR, SLICE_PARTITION_A, SLICE_IDR):
-            if len(unit) > 1 and (letter := _LETTER_OF_FIRST_BYTE[unit[1]]):
-                return letter
-            try:
-                r = BitReader(rbsp_of(unit[:16]))
-                r.ue()
-                value = r.ue()
-            except EndOfData:
-                return None
-            return SLICE_TYPE_LETTERS[value % 5] if value < 10 else None
-    return None
+def type_in_first_byte(unit: bytes) -> tuple[int, int]:
+    """(slice_type, bits up to its end) of a slice's first bytes, where first_mb_in_slice is 0 and both are in one byte;
+    bits 0 elsewhere."""
+    return _IN_FIRST_BYTE[unit[1]] if len(unit) > 1 else (0, 0)
 
 
-def _letter_of_first_byte(byte: int) -> str | None:
-    """The slice type of a header whose first byte this is, where first_mb_in_slice is 0 (one bit); else None."""
+def _in_first_byte(byte: int) -> tuple[int, int]:
     r = BitReader(bytes([byte]))
     try:
-        return SLICE_TYPE_LETTERS[value % 5] if r.ue() == 0 and (value := r.ue()) < 10 else None
+        return (r.ue(), r.position) if r.flag() else (0, 0)
     except EndOfData:
-        return None
+        return 0, 0
 
 
-_LETTER_OF_FIRST_BYTE = [_letter_of_first_byte(byte) for byte in range(256)]
+_IN_FIRST_BYTE = [_in_first_byte(byte) for byte in range(256)]

@@ -18,25 +18,39 @@ from codecmeta.codecs.h264.parameter_sets import SPS, parameter_sets_of
 from codecmeta.codecs.h264.picture import Picture, PictureParser
 from codecmeta.codecs.h264.sequence import PictureSequence
 from codecmeta.codecs.h264.slice_data import slice_data
-from codecmeta.codecs.h264.slice_header import SliceHeader, parse_slice_header, refusal_of, slice_type
+from codecmeta.codecs.h264.slice_header import SliceHeader, parse_slice_header, refusal_of, type_in_first_byte
 from codecmeta.codecs.look import Look
 from codecmeta.codecs.protocol import NOT_PARSED_QP, Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
 from codecmeta.codecs.syntax.nal import (
+    PICTURE_PARAMETER_SET,
+    SEQUENCE_PARAMETER_SET,
+    SLICE,
     SLICE_IDR,
     SLICE_NON_IDR,
+    WANTED,
+    first_slice,
     has_wrong_lengths,
     nal_length_size_of,
     nal_units,
     rbsp_of,
 )
-from codecmeta.record.metadata import I
+from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 ENTRY_KERNELS = (slice_data, block_rms, count_rows, write_rows, write_vectors)
 
 _SEI = 6  # nal_unit_type
-_HEADER_BYTES = 48  # the elements up to pic_order_cnt_lsb take less
+_HEADER_BYTES = 26  # the elements up to pic_order_cnt_lsb: 128 bits, and emulation prevention bytes
+_TYPES = (P, B, I, P, I)  # slice_type % 5; SP and SI count as P and I, as FFmpeg's picture types do not
 _LARGEST = float(np.finfo(np.float16).max)  # only levels of a damaged picture reach so far
+_UNREADABLE = "a packet without a readable slice header"
+_WRONG_LENGTHS = "a packet that is cut, or whose NAL units have wrong lengths"
+_ROLES = bytes(
+    SLICE
+    if SLICE_NON_IDR <= byte & 31 <= SLICE_IDR
+    else WANTED * (byte & 31 in (_SEI, SEQUENCE_PARAMETER_SET, PICTURE_PARAMETER_SET))
+    for byte in range(256)
+)
 _RESETS_ORDER = 5  # memory_management_control_operation
 
 
@@ -58,61 +72,81 @@ class H264Headers:
         self.coded = _first_coded(extradata)
         self._length_size = nal_length_size_of(extradata)
         self._sets = parameter_sets_of(extradata)
+        self._layouts: dict[int, tuple[SPS, int, bool, int]] = {}
         self._period = 0
         self._previous = 0, 0  # prevPicOrderCntMsb, prevPicOrderCntLsb (8.2.1.1)
 
-    def look(self, packet: bytes) -> Look:
-        kind = ord(slice_type(packet, self._length_size) or "\0")
-        doubt, recovers = "", False
-        for unit in nal_units(packet, self._length_size):
-            nal_unit_type = unit[0] & 31
-            if nal_unit_type == _SEI:
-                recovers |= _recovers_at_once(rbsp_of(unit))
-            elif SLICE_NON_IDR <= nal_unit_type <= SLICE_IDR:
-                try:
-                    order, field = self._order_of(unit)
-                except (EndOfData, KeyError):
-                    break
-                if has_wrong_lengths(packet, self._length_size):
-                    doubt = "a packet that is cut, or whose NAL units have wrong lengths"
-                starts = kind == I and (nal_unit_type == SLICE_IDR or recovers)
-                return Look(kind, 1, starts, order, field, doubt)
-            else:
-                self._sets.add(unit)
-        return Look(kind, doubt="a packet without a readable slice header")
+    def go_on(self) -> None:
+        """What is said of a picture does not depend on those before the last one that may be decoded first."""
 
-    def _order_of(self, unit: bytes) -> tuple[tuple[int, int] | None, bool]:
-        """(pictures that reset the order before it and PicOrderCnt, it is a single field). Where a memory management
-        operation resets the order too, this is wrong, which shows in comparison with time stamps."""
-        r = BitReader(rbsp_of(unit[:_HEADER_BYTES]))
-        r.ue()
-        r.ue()
-        sps = self._sets.sps[self._sets.pps[r.ue()].seq_parameter_set_id]
-        if sps.separate_colour_plane_flag:
-            r.u(2)
-        r.u(sps.log2_max_frame_num)
-        field = bottom = False
-        if not sps.frame_mbs_only_flag:
-            field = r.flag()
-            bottom = field and r.flag()
-        if idr := unit[0] & 31 == SLICE_IDR:
-            r.ue()
+    def look(self, packet: bytes | memoryview) -> Look:
+        """By the first slice; SEI messages and parameter sets before it are taken in."""
+        unit, before, wrong = first_slice(packet, self._length_size, _ROLES, _HEADER_BYTES)
+        recovers = False
+        for one in before:
+            if one[0] & 31 == _SEI:
+                recovers |= _recovers_at_once(rbsp_of(one))
+            else:
+                self._sets.add(one)
+                self._layouts.clear()
+        if not unit:
+            return Look(doubt=_UNREADABLE)
+        return self._by_slice(unit, recovers, _WRONG_LENGTHS if wrong else "")
+
+    def _by_slice(self, unit: bytes, recovers: bool, doubt: str) -> Look:
+        """By the first bytes of a slice. Where a memory management operation resets the order, the order is wrong,
+        which shows in comparison with time stamps."""
+        kind, field, bottom = UNKNOWN, False, False
+        referred, idr = unit[0] & 0x60 != 0, unit[0] & 31 == SLICE_IDR
+        r = BitReader(rbsp_of(unit))
+        try:
+            kind, r.position = type_in_first_byte(unit)
+            if not r.position:
+                r.ue()
+                kind = r.ue()
+            kind = _TYPES[kind % 5] if kind < 10 else UNKNOWN
+            sps, skipped, has_fields, lsb_bits = self._layout_of(r.ue())
+            r.u(skipped)
+            if has_fields:
+                field = r.flag()
+                bottom = field and r.flag()
+            if idr:
+                r.ue()
+            lsb = r.u(lsb_bits)
+        except (EndOfData, KeyError):
+            return Look(kind, doubt=_UNREADABLE, reference=referred)
+        if idr:
             self._period += not bottom
             self._previous = 0, 0
+        order = self._order(sps, lsb, referred or idr)
+        return Look(kind, 1, kind == I and (idr or recovers), order, field, doubt, referred)
+
+    def _layout_of(self, pic_parameter_set_id: int) -> tuple[SPS, int, bool, int]:
+        """Of slice headers: their sequence parameter set, bits before what is read of them, whether field_pic_flag
+        is there, bits of pic_order_cnt_lsb."""
+        if (layout := self._layouts.get(pic_parameter_set_id)) is None:
+            sps = self._sets.sps[self._sets.pps[pic_parameter_set_id].seq_parameter_set_id]
+            skipped = 2 * sps.separate_colour_plane_flag + sps.log2_max_frame_num
+            layout = sps, skipped, not sps.frame_mbs_only_flag, sps.log2_max_pic_order_cnt_lsb
+            self._layouts[pic_parameter_set_id] = layout
+        return layout
+
+    def _order(self, sps: SPS, lsb: int, referred: bool) -> tuple[int, int] | None:
+        """(pictures that reset the order so far, PicOrderCnt of 8.2.1); None where it takes more than these bits."""
         if sps.pic_order_cnt_type == 1:
-            return None, field
+            return None
         if sps.pic_order_cnt_type == 2:  # 8.2.1.3: as they are sent
             self._previous = self._previous[0] + 1, 0
-            return (self._period, self._previous[0]), field
-        lsb, (msb, before) = r.u(sps.log2_max_pic_order_cnt_lsb), self._previous
+            return self._period, self._previous[0]
+        msb, before = self._previous
         half = 1 << (sps.log2_max_pic_order_cnt_lsb - 1)
         if lsb < before and before - lsb >= half:
             msb += 2 * half
         elif lsb > before and lsb - before > half:
             msb -= 2 * half
-        if unit[0] >> 5 & 3 or idr:
+        if referred:
             self._previous = msb, lsb
-        return (self._period, msb + lsb), field
+        return self._period, msb + lsb
 
 
 def _recovers_at_once(rbsp: bytes) -> bool:

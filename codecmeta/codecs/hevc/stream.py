@@ -14,30 +14,47 @@ from numpy.typing import NDArray
 from codecmeta.codecs.hevc.maps import block_maps, block_rms, motion_vectors, qp_and_bits, rms_maps, write_vectors
 from codecmeta.codecs.hevc.nal import (
     BLA_W_LP,
+    END_OF_BITSTREAM,
+    END_OF_SEQUENCE,
+    IDR_N_LP,
+    IDR_W_RADL,
     LAST_IRAP,
+    RADL_N,
+    RASL_R,
+    START_CODE,
     has_wrong_lengths,
     is_slice,
-    layer_of,
     nal_length_size_of,
     nal_units,
     rbsp_of,
-    type_of,
 )
+from codecmeta.codecs.hevc.nal import PPS as PPS_NUT
+from codecmeta.codecs.hevc.nal import SPS as SPS_NUT
 from codecmeta.codecs.hevc.parameter_sets import ParameterSets, parameter_sets_of, refusal_of
 from codecmeta.codecs.hevc.picture import Picture, PictureParser
+from codecmeta.codecs.hevc.pps import PPS
 from codecmeta.codecs.hevc.sequence import PictureSequence
 from codecmeta.codecs.hevc.slice_data import slice_segment_data
 from codecmeta.codecs.hevc.slice_header import slice_segment_header
 from codecmeta.codecs.hevc.sps import SPS
-from codecmeta.codecs.look import Look
+from codecmeta.codecs.look import DISCARDED, Look
 from codecmeta.codecs.protocol import Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
+from codecmeta.codecs.syntax.nal import SLICE, WANTED, first_slice
+from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 ENTRY_KERNELS = (slice_segment_header, slice_segment_data, block_rms, block_maps, write_vectors)
 
 _LARGEST = float(np.finfo(np.float16).max)  # only levels of a damaged picture reach so far
+_UNREADABLE = "a packet without a readable slice header"
+_ENDS = (END_OF_SEQUENCE, END_OF_BITSTREAM)
+_ROLES = bytes(
+    0 if byte & 1 else SLICE if is_slice(byte >> 1 & 63) else WANTED * (byte >> 1 & 63 in (SPS_NUT, PPS_NUT, *_ENDS))
+    for byte in range(256)
+)  # layers from 32 on are left out
 _FARTHEST = np.iinfo(np.int16).max
-_TYPES = "BPI"  # slice_type (Table 7-7)
+_TYPES = (B, P, I)  # slice_type (Table 7-7)
+_HEADER_BYTES = 32
 
 
 def open_stream(extradata: bytes) -> HevcStream:
@@ -51,40 +68,92 @@ def headers_of(extradata: bytes | None) -> HevcHeaders:
 
 
 class HevcHeaders:
-    """Types and random access points by slice headers, size and crop by the first parameter set; of any HEVC."""
+    """Types, random access points and display order by slice headers, of any HEVC; size and crop by the first parameter
+    set."""
 
     def __init__(self, extradata: bytes | None) -> None:
         self._sets = parameter_sets_of(extradata)
         self._length_size = nal_length_size_of(extradata)
+        self._period, self._previous = 0, 0  # prevTid0Pic's PicOrderCntVal
+        self._anew, self._skips_rasl = True, False
         self.coded = _first_coded(self._sets)
 
-    def look(self, packet: bytes) -> Look:
-        """By the first slice; parameter sets on the way are taken in, as one says how many bits to skip."""
-        for unit in nal_units(packet, self._length_size):
-            if layer_of(unit):
-                continue
-            if not is_slice(type_of(unit)):
-                self._sets.add(unit)
-                continue
-            try:
-                kind = self._slice_type(unit)
-            except EndOfData:
-                break
-            return Look(kind, starts=BLA_W_LP <= type_of(unit) <= LAST_IRAP)
-        return Look(doubt="a packet without a readable slice header")
+    def go_on(self) -> None:
+        """The next picture has others before it, to which it and its leading pictures may refer."""
+        self._anew = False
 
-    def _slice_type(self, unit: bytes) -> int:
-        r = BitReader(rbsp_of(unit[:32]))
-        if not r.flag():  # first_slice_segment_in_pic_flag: the packet starts within a picture
-            return 0
-        if 16 <= type_of(unit) <= 23:
-            r.flag()
-        pps = self._sets.pps.get(r.ue())
-        if pps is None:
-            return 0
-        r.u(pps.num_extra_slice_header_bits)
-        slice_type = r.ue()
-        return ord(_TYPES[slice_type]) if slice_type < len(_TYPES) else 0
+    def look(self, packet: bytes | memoryview) -> Look:
+        """By the first slice; parameter sets on the way are taken in, as one says how many bits to skip."""
+        unit, before, _ = first_slice(packet, self._length_size, _ROLES, _HEADER_BYTES)
+        for one in before:
+            if one[0] >> 1 in _ENDS:
+                self._anew = True
+            elif len(one) >= 2:
+                self._sets.add(one)
+        if len(unit) < 2 or unit[1] >> 3:  # nuh_layer_id
+            return Look(doubt=_UNREADABLE)
+        look = self._by_slice(unit)
+        self._anew |= _ends_sequence(packet)
+        return look
+
+    def _by_slice(self, unit: bytes) -> Look:
+        """By the first bytes of a slice."""
+        nal_unit_type, layer = unit[0] >> 1 & 63, max((unit[1] & 7) - 1, 0)
+        irap = BLA_W_LP <= nal_unit_type <= LAST_IRAP
+        referred = irap or bool(nal_unit_type & 1)
+        kind, order, shown, doubt = UNKNOWN, None, True, ""
+        starts_anew = irap and (self._anew or nal_unit_type <= IDR_N_LP)  # NoRaslOutputFlag (8.1.3)
+        r = BitReader(rbsp_of(unit))
+        try:
+            if r.flag():  # first_slice_segment_in_pic_flag; else the packet starts within a picture
+                if irap and (r.flag() or self._anew) and starts_anew and self._period:  # no_output_of_prior_pics_flag
+                    doubt = DISCARDED
+                pps = self._sets.pps.get(r.ue())
+                if pps is not None:
+                    r.u(pps.num_extra_slice_header_bits)
+                    slice_type = r.ue()
+                    kind = _TYPES[slice_type] if slice_type < len(_TYPES) else UNKNOWN
+                    shown = not pps.output_flag_present_flag or r.flag()
+                    order = self._order(r, pps, nal_unit_type, layer, starts_anew)
+        except EndOfData:
+            return Look(doubt=_UNREADABLE, reference=referred, layer=layer)
+        if irap:
+            self._anew, self._skips_rasl = False, starts_anew
+        elif nal_unit_type in (RASL_R - 1, RASL_R):  # leading pictures whose references nobody has are not shown
+            shown &= not self._skips_rasl
+        return Look(kind, int(shown), irap, order, False, doubt, referred, layer)
+
+    def _order(self, r: BitReader, pps: PPS, nal_unit_type: int, layer: int, anew: bool) -> tuple[int, int] | None:
+        """(pictures that reset the order so far, PicOrderCntVal of 8.3.1); None where its sequence parameter set is not
+        known."""
+        sps = self._sets.sps.get(pps.sps_id)
+        if sps is None:
+            return None
+        if sps.separate_colour_plane_flag:
+            r.u(2)
+        lsb = 0 if nal_unit_type in (IDR_W_RADL, IDR_N_LP) else r.u(sps.log2_max_poc_lsb)
+        msb = 0
+        if anew:
+            self._period += 1
+        else:
+            cycle = 1 << sps.log2_max_poc_lsb
+            before = self._previous & cycle - 1
+            msb = self._previous - before
+            if before - lsb >= cycle >> 1:
+                msb += cycle
+            elif lsb - before > cycle >> 1:
+                msb -= cycle
+        leading = RADL_N <= nal_unit_type <= RASL_R
+        if layer == 0 and not leading and (nal_unit_type >= BLA_W_LP or nal_unit_type & 1):  # prevTid0Pic
+            self._previous = msb + lsb
+        return self._period, msb + lsb
+
+
+def _ends_sequence(packet: bytes | memoryview) -> bool:
+    """Whether the last NAL unit of a packet is an end of sequence or bitstream: a header and nothing else."""
+    if packet[-1] != 1 or len(packet) < 5:
+        return False
+    return packet[-2] >> 1 in _ENDS and bytes(packet[-5:-2]) in (START_CODE, b"\0\0\2")
 
 
 class HevcStream:

@@ -15,38 +15,33 @@ class BitReader:
     (0, 1, 2)
     """
 
-    def __init__(self, rbsp: bytes, limit: int | None = None) -> None:
+    def __init__(self, rbsp: bytes | memoryview, limit: int | None = None) -> None:
         """`limit`: look at the first so many bytes only (a slice header is short, a slice is not)."""
         head = rbsp if limit is None else rbsp[:limit]
-        self.digits = bin(int.from_bytes(b"\x01" + head, "big"))[3:]
+        self._value, self._size = int.from_bytes(head, "big"), 8 * len(head)
         self.position = 0
 
     def u(self, count: int) -> int:
         """`count` bits, most significant first."""
         end = self.position + count
-        if end > len(self.digits):
+        if end > self._size:
             raise EndOfData("payload ends early")
-        value = int(self.digits[self.position : end], 2) if count else 0
         self.position = end
-        return value
+        return self._value >> (self._size - end) & ((1 << count) - 1)
 
     def flag(self) -> bool:
         """u(1)."""
-        position = self.position
-        if position >= len(self.digits):
-            raise EndOfData("payload ends early")
-        self.position = position + 1
-        return self.digits[position] == "1"
+        return self.u(1) == 1
 
     def ue(self) -> int:
         """Unsigned Exp-Golomb code (9.1)."""
-        one = self.digits.find("1", self.position)
-        zeros = one - self.position
-        end = one + zeros + 1
-        if one < 0 or zeros > 32 or end > len(self.digits):
+        left = self._size - self.position
+        rest = self._value & ((1 << left) - 1)
+        zeros = left - rest.bit_length()
+        if 2 * zeros >= left or zeros > 32:
             raise EndOfData("payload ends early")
-        self.position = end
-        return int(self.digits[one:end], 2) - 1
+        self.position += 2 * zeros + 1
+        return (rest >> (left - 2 * zeros - 1)) - 1
 
     def se(self) -> int:
         """Signed Exp-Golomb code (9.1.1)."""
@@ -55,4 +50,5 @@ class BitReader:
 
     def more_rbsp_data(self) -> bool:
         """Whether anything stands before the rbsp_stop_one_bit (7.2)."""
-        return self.position < self.digits.rfind("1")
+        last = self._size - (self._value & -self._value).bit_length()
+        return self._value > 0 and self.position < last

@@ -6,7 +6,9 @@ or each behind a start code ("Annex B": transport streams, raw .264 files).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 SLICE_NON_IDR = 1
 SLICE_PARTITION_A, SLICE_PARTITION_B, SLICE_PARTITION_C = 2, 3, 4
@@ -15,6 +17,7 @@ SEQUENCE_PARAMETER_SET = 7
 PICTURE_PARAMETER_SET = 8
 
 START_CODE = b"\x00\x00\x01"
+_START_CODE = re.compile(START_CODE).search
 
 
 def nal_length_size_of(extradata: bytes | None) -> int | None:
@@ -33,7 +36,7 @@ def nal_units(packet: bytes, nal_length_size: int | None) -> Iterator[bytes]:
     return _by_start_code(packet) if nal_length_size is None else _by_length(packet, nal_length_size)
 
 
-def has_wrong_lengths(packet: bytes, nal_length_size: int | None) -> bool:
+def has_wrong_lengths(packet: bytes | memoryview, nal_length_size: int | None) -> bool:
     """Whether the lengths of the NAL units do not add up to the packet, which FFmpeg throws away then.
 
     Never with start codes, where nothing tells. Up to three bytes may be left over.
@@ -47,6 +50,51 @@ def has_wrong_lengths(packet: bytes, nal_length_size: int | None) -> bool:
         if not length:
             return True
     return position > len(packet)
+
+
+class FirstSlice(NamedTuple):
+    """unit: the first bytes of the first slice, zero bytes behind it included, b"" where there is none. before: the NAL
+    units before it that are wanted. wrong: lengths of NAL units do not add up to the packet."""
+
+    unit: bytes
+    before: list[bytes]
+    wrong: bool
+
+
+SLICE, WANTED = 1, 2
+
+
+def first_slice(packet: bytes | memoryview, nal_length_size: int | None, roles: bytes, limit: int) -> FirstSlice:
+    """The first slice of a packet, at most `limit` bytes of it, and what stands before it.
+
+    roles: by the first byte of a NAL unit, `SLICE`, `WANTED` or neither. A packet is neither copied nor read through:
+    that would take longer than everything else that is done to find out what is in a file.
+    """
+    before: list[bytes] = []
+    size = len(packet)
+    if nal_length_size is None:
+        found = _START_CODE(packet)
+        while found is not None and (start := found.end()) < size:
+            role = roles[packet[start]]
+            if role == SLICE:
+                head = bytes(packet[start : start + limit])
+                return FirstSlice(head.partition(START_CODE)[0], before, False)
+            found = _START_CODE(packet, start)
+            if role == WANTED:
+                before.append(bytes(packet[start : found.start() if found is not None else size]).rstrip(b"\0"))
+        return FirstSlice(b"", before, False)
+    at = 0
+    while (start := at + nal_length_size) < size:
+        at = start + int.from_bytes(packet[at:start], "big")
+        if at == start:
+            continue
+        role = roles[packet[start]]
+        if role == SLICE:
+            wrong = at != size and has_wrong_lengths(packet, nal_length_size)
+            return FirstSlice(bytes(packet[start : min(at, start + limit)]), before, wrong)
+        if role == WANTED:
+            before.append(bytes(packet[start:at]))
+    return FirstSlice(b"", before, False)
 
 
 def _by_length(packet: bytes, nal_length_size: int) -> Iterator[bytes]:

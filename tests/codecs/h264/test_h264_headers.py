@@ -8,7 +8,8 @@ import av
 import pytest
 
 from codecmeta.codecs.h264.parameter_sets import parameter_sets_of, parse_sps
-from codecmeta.codecs.h264.slice_header import parse_slice_header, refusal_of, slice_type
+from codecmeta.codecs.h264.slice_header import parse_slice_header, refusal_of
+from codecmeta.codecs.h264.stream import headers_of
 from codecmeta.codecs.syntax.nal import nal_length_size_of, nal_units, rbsp_of
 from tests.support.h264_encodes import clip, encode
 
@@ -42,7 +43,7 @@ def test_the_type_of_each_slice_is_the_picture_type_of_ffmpeg(container):
     data = encode("bf=3 b_strategy=0", frames=20, container=container, gop=9)
     sets, nal_length_size, packets, _ = _sets(BytesIO(data))
     with av.open(BytesIO(data)) as source:
-        types = {}
+        types, extradata = {}, source.streams.video[0].codec_context.extradata
         decoder = source.streams.video[0].codec_context
         decoder.thread_type, decoder.thread_count, decoder.copy_opaque = "NONE", 1, True
         number = 0
@@ -50,7 +51,8 @@ def test_the_type_of_each_slice_is_the_picture_type_of_ffmpeg(container):
             packet.opaque, number = number, number + 1
             for frame in packet.decode():
                 types[frame.opaque] = "?IPB"[int(frame.pict_type)]
-    assert [slice_type(packet, nal_length_size) for packet in packets] == [types[i] for i in range(len(packets))]
+    headers = headers_of(extradata)
+    assert [chr(headers.look(packet).picture_type) for packet in packets] == [types[i] for i in range(len(packets))]
     assert set(types.values()) == {"I", "P", "B"}
     for packet, letter in zip(packets, (types[i] for i in range(len(packets))), strict=True):
         for unit in nal_units(packet, nal_length_size):
