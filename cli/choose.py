@@ -14,7 +14,7 @@ import click
 
 from codecmeta.cli.failure import Failed
 from codecmeta.cli.outputs import by_format, check_output, write_outputs
-from codecmeta.cli.sources import Video
+from codecmeta.cli.sources import Video, files_among
 from codecmeta.decisions.choose import TOLERANCE
 from codecmeta.decisions.packet_events import PacketEvent
 from codecmeta.errors import CacheError, VideoError
@@ -86,10 +86,10 @@ def events(
     _one_format(as_json, as_csv)
     try:
         if html is not None:
-            if video.suffix == CACHE_SUFFIX:
+            if isinstance(video, Path) and video.suffix == CACHE_SUFFIX:
                 raise ValueError(f"{video}: --html shows pictures, which are in the video; pass that")
             by_format((html,), (".html",))
-            check_output(html, video)
+            check_output(html, *files_among(video))
         listed = packet_events(video, most=most, least=least, exact=exact)
         if html is not None:
             write_outputs({".html": html}, {".html": lambda: _page(video, listed, exact)})
@@ -108,7 +108,7 @@ def events(
             click.echo(f"no event of strength {least:g} or more", err=True)
 
 
-def _page(video: Path, listed: list[PacketEvent], exact: bool) -> bytes:
+def _page(video: Path | str, listed: list[PacketEvent], exact: bool) -> bytes:
     """The page of some events, with the cheapest picture of each."""
     from codecmeta.view.event_page import event_page  # OpenCV, needed for this only
     from codecmeta.view.panels import shrunk
@@ -116,7 +116,7 @@ def _page(video: Path, listed: list[PacketEvent], exact: bool) -> bytes:
     pictures = []
     if listed:
         pictures = read(video, rows=frames_of_events(video, listed), transform=shrunk)[2]
-    return event_page(video.name, listed, pictures, "all signals" if exact else "packet sizes alone").encode()
+    return event_page(Path(video).name, listed, pictures, "all signals" if exact else "packet sizes alone").encode()
 
 
 def _one_format(as_json: bool, as_csv: bool) -> None:

@@ -234,17 +234,20 @@ def packet_events(
         video = _candidates(known, packets)
         if exact:
             known = known if isinstance(known, Metadata) else extract(medium, jobs=cores())
-    if exact:
-        if block_evidence(known, picture_kinds(known.frames)) is None:
-            raise ValueError(
-                f"{known.path.name}: exact=True needs residual or bits per block of all frames, and there are none "
-                f"({known.capability.get('residual', {}).get('why', 'not stored')})"
-            )
-        packets = video.packets if len(known.frames) == len(video.frames) else None
-        video = replace(video, frames=known.frames, packets=packets, meta=known)
+            video = _with_signals(video, known)
     change = change_scores(known, np.arange(len(video.frames)))
     score = activity(video.frames, video.packets, video.meta if exact else None)
     return events_of(video.frames, score, change, most=most, least=least)
+
+
+def _with_signals(video: Candidates, meta: Metadata) -> Candidates:
+    if block_evidence(meta, picture_kinds(meta.frames)) is None:
+        raise ValueError(
+            f"{meta.path.name}: exact=True needs residual or bits per block of all frames, and there are none "
+            f"({meta.capability.get('residual', {}).get('why', 'not stored')})"
+        )
+    packets = video.packets if len(meta.frames) == len(video.frames) else None
+    return replace(video, frames=meta.frames, packets=packets, meta=meta)
 
 
 def frames_of_events(source: Source | Probe, events: Sequence[PacketEvent]) -> NDArray[np.int64]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import multiprocessing
 import os
 import pty
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -17,12 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 import codecmeta
 from codecmeta import Corpus
 from codecmeta.cache.recognise import kept
-from codecmeta.cache.store import save
 from codecmeta.cache.unfinished import begin_unfinished, remove_abandoned
 from codecmeta.cli import main
 from codecmeta.cli.summary import Summary
@@ -30,30 +26,10 @@ from codecmeta.corpus import batch
 from codecmeta.corpus.batch import extract_many
 from codecmeta.corpus.index import IndexWriter, Row, read_rows
 from codecmeta.corpus.inputs import Task, find_videos, plan, read_manifest
-from codecmeta.errors import CacheError
-from codecmeta.extraction.to_file import extract_to_file
 from tests.support import faults
 from tests.support.clips import pan, write_clip
-
-
-def call(*arguments: object, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(main, ["extract", *map(str, arguments)], input=stdin)
-
-
-@pytest.fixture(scope="module")
-def clip(made: Path) -> Path:
-    return write_clip(made / "tiny.mp4", pan(6, (32, 32), (1, 0)))
-
-
-@pytest.fixture
-def folder(clip: Path, tmp_path: Path) -> Path:
-    """videos/{a,b}.mp4, videos/deep/er/c.mp4 with one content, and a text file."""
-    for name in ("a.mp4", "b.mp4", "deep/er/c.mp4"):
-        path = tmp_path / "videos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(clip.read_bytes())
-    (tmp_path / "videos" / "notes.txt").write_text("no video")
-    return tmp_path / "videos"
+from tests.support.corpora import extract_command as call
+from tests.support.corpora import read_all
 
 
 @pytest.mark.parametrize(
@@ -363,51 +339,6 @@ def test_the_caches_of_workers_are_those_of_this_process(folder: Path, tmp_path:
     assert Path(tasks[0].cache).read_bytes() == Path(tasks[1].cache).read_bytes()
 
 
-def read_all(corpus: Corpus) -> dict[str, tuple[int, str]]:
-    """In any process: what every cache says of itself."""
-    found = {}
-    for key in corpus:
-        with corpus[key] as meta:
-            found[key] = (len(meta.frames), meta.path.name)
-    return found
-
-
-def test_a_corpus_is_its_index_and_opens_what_is_asked_for(folder: Path, tmp_path: Path) -> None:
-    write_clip(folder / "m.avi", pan(9, (32, 32), (1, 0)), "mpeg4")
-    (folder / "bad.mp4").write_bytes(b"no video")
-    for part in (0, 1):
-        call(folder, "-o", tmp_path / "out", "--frames", 2, "--layout", "hash", "--shard", f"{part}/2")
-    corpus = codecmeta.Corpus(tmp_path / "out")
-    assert list(corpus) == ["a.mp4", "b.mp4", "deep/er/c.mp4", "m.avi"] and len(corpus) == 4
-    assert "m.avi" in corpus and "bad.mp4" not in corpus and [one.key for one in corpus.failed] == ["bad.mp4"]
-    assert read_all(corpus) == {key: (9 if key == "m.avi" else 6, Path(key).name) for key in corpus}
-    assert list(corpus.where(codec="h264")) == ["a.mp4", "b.mp4", "deep/er/c.mp4"]
-    assert list(corpus.where(lambda row: row.frames > 6)) == list(corpus.where(codec="mpeg4")) == ["m.avi"]
-    with pytest.raises(KeyError):
-        corpus["bad.mp4"]
-    with pytest.raises(TypeError, match="rows have path, key"):
-        corpus.where(colour="red")
-    with pytest.raises(CacheError, match="no index.jsonl"):
-        codecmeta.Corpus(folder)
-
-
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_a_corpus_is_read_by_many_processes(start: str, folder: Path, tmp_path: Path) -> None:
-    call(folder, "-o", tmp_path / "out", "--frames", 2)
-    corpus = codecmeta.Corpus(tmp_path / "out")
-    here = read_all(corpus)
-    with corpus["a.mp4"], multiprocessing.get_context(start).Pool(3) as pool:  # one of them is open meanwhile
-        assert pool.map(read_all, [corpus] * 6) == [here] * 6
-
-
-def test_a_corpus_moves_with_its_folder_and_needs_no_videos(folder: Path, tmp_path: Path) -> None:
-    call(folder, "-o", tmp_path / "out", "--frames", 2)
-    before = read_all(codecmeta.Corpus(tmp_path / "out"))
-    (tmp_path / "out").rename(tmp_path / "moved")
-    folder.rename(tmp_path / "gone")
-    assert read_all(codecmeta.Corpus(tmp_path / "moved")) == before and len(before) == 3
-
-
 def test_a_name_that_is_no_utf8_is_a_name(folder: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.mp4")
     (folder / name).write_bytes((folder / "a.mp4").read_bytes())
@@ -465,102 +396,3 @@ def test_a_log_file_gets_a_line_of_progress_now_and_then(
     summary.count.update({"skipped": 4, "done": 3})
     summary.start -= 1000  # seconds that three videos took
     assert summary.progress().endswith("0.003 videos/s, 0:16:40 left")
-
-
-def test_a_full_disk_is_said_and_leaves_nothing(clip: Path, tmp_path: Path) -> None:
-    """Every write of a cache and of the index in turn is the first one that fails."""
-    meta = codecmeta.extract(clip)
-    whole, limits = tmp_path / "whole.h5", resource.getrlimit(resource.RLIMIT_FSIZE)
-    extract_to_file(clip, whole)
-    size = whole.stat().st_size
-    said = set()
-    for most in range(0, size, size // 25):
-        for write in (lambda: save(meta, tmp_path / "a.h5"), lambda: extract_to_file(clip, tmp_path / "a.h5")):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
-            try:
-                with pytest.raises(OSError) as caught:
-                    write()
-            finally:
-                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-            said.add(str(caught.value))
-            assert [one.name for one in tmp_path.iterdir()] == ["whole.h5"]
-    assert said == {f"[Errno {errno.EFBIG}] File too large: '{tmp_path / 'a.h5'}'"}
-    extract_to_file(clip, tmp_path / "again.h5")
-    assert (tmp_path / "again.h5").read_bytes() == whole.read_bytes()
-
-
-def test_an_index_on_a_full_disk_keeps_the_rows_it_has(tmp_path: Path) -> None:
-    path, limits = tmp_path / "index.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
-    rows = [Row(f"{key}.mp4", f"{key}.mp4", str(tmp_path / f"{key}.h5"), "done") for key in "abc"]
-    with IndexWriter(path) as writer:
-        writer.add(rows[0])
-    length = path.stat().st_size
-    try:
-        with pytest.raises(OSError, match="File too large: .*index.jsonl"), IndexWriter(path) as writer:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2 * length + 10, limits[1]))
-            writer.add(rows[1])
-            writer.add(rows[2])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert list(read_rows(path.read_bytes().splitlines())) == ["a.mp4", "b.mp4"]
-    with IndexWriter(path) as writer:
-        writer.add(rows[2])
-    assert list(read_rows(path.read_bytes().splitlines())) == ["a.mp4", "b.mp4", "c.mp4"]
-    assert [one.name for one in tmp_path.iterdir()] == ["index.jsonl"]
-
-
-def test_what_is_moved_to_its_name_is_on_the_disk(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flushed: dict[int, bytes] = {}
-    moved: list[bytes] = []
-    sync, move = os.fsync, os.replace
-
-    def fsync(descriptor: int) -> None:
-        sync(descriptor)
-        flushed[os.fstat(descriptor).st_ino] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
-
-    def replace(source: Path, target: Path) -> None:
-        moved.append(source.read_bytes())
-        assert flushed[os.stat(source).st_ino] == moved[-1]
-        move(source, target)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", replace)
-    written = extract_to_file(clip, tmp_path / "a.h5")
-    with IndexWriter(tmp_path / "index.jsonl") as writer:
-        writer.add(Row("a.mp4", "a.mp4", str(written.path), "done"))
-    assert moved == [(tmp_path / "a.h5").read_bytes(), (tmp_path / "index.jsonl").read_bytes()]
-
-
-def test_a_trusted_corpus_checks_once_and_reads_what_a_plain_one_reads(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from codecmeta.cache import store
-    from codecmeta.corpus import recent
-
-    call(folder, "-o", tmp_path / "out", "--frames", 2)
-    plain = read_all(Corpus(tmp_path / "out"))
-    checked: list[Path] = []
-    reopened: list[Path] = []
-    real = store.check_cache
-    monkeypatch.setattr(store, "check_cache", lambda file, path: checked.append(path) or real(file, path))
-    monkeypatch.setattr(recent, "reopen", lambda path: reopened.append(path) or store.reopen(path))
-    corpus = Corpus(tmp_path / "out", trusted=True)
-    with corpus["a.mp4"] as first:
-        pass
-    assert corpus["a.mp4"] is first and first.residual.values[0].shape == (4, 4)
-    for _ in range(2):
-        assert read_all(corpus.where(codec="h264")) == plain
-    assert len(checked) == len(set(checked)) == 3 and not reopened
-    small = Corpus(tmp_path / "out", trusted=True, memory=1)  # room for one thing only
-    for _ in range(2):
-        assert read_all(small) == plain
-    assert len(checked) == 6 and len(reopened) >= 2
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(read_all, (corpus,)) == plain  # a pickle has a memory of its own
-    codecmeta.extract_to_file(folder / "a.mp4", corpus.path("a.mp4"), frames=1, overwrite=True)
-    before = len(checked)
-    assert corpus["a.mp4"].residual.values.shape[0] == 1 and len(checked) == before + 1  # it is another file
-    with pytest.raises(CacheError, match="written anew since it was opened"):
-        small["b.mp4"], first.qp.values[0]
-    with pytest.raises(ValueError, match="memory=0"):
-        Corpus(tmp_path / "out", trusted=True, memory=0)
