@@ -9,7 +9,7 @@ from typing import Any
 from codecmeta.cache.store import SUFFIX, load, opened
 from codecmeta.cache.user_block import Summary, read_summary
 from codecmeta.cache.writer import fingerprint, levels
-from codecmeta.container.source import Medium, changed_ns, size_of
+from codecmeta.container.source import Medium, version_of
 from codecmeta.errors import CacheError
 from codecmeta.record.selection import Selection, as_setting
 
@@ -123,7 +123,7 @@ def check_video(cache: Path, video: Medium) -> None:
 
 def _check_source(summary: Summary, cache: str | Path, video: str | Medium) -> None:
     medium = Path(video) if isinstance(video, str) else video
-    size, changed = size_of(medium), changed_ns(medium)
+    size, changed = version_of(medium)
     same = summary.source_bytes == size and (
         (changed and summary.source_mtime_ns == changed) or summary.source_sha256 == fingerprint(medium)
     )

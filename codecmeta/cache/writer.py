@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from codecmeta.cache.unfinished import begin_unfinished
 from codecmeta.cache.user_block import SUMMARY_BYTES, Summary, write_summary
-from codecmeta.container.source import Medium, changed_ns, opened_for_ranges, size_of
+from codecmeta.container.source import Medium, opened_for_ranges, size_of, version_of
 from codecmeta.record.metadata import SOURCES, VECTOR, Frames, Gops, Maps, Stream
 from codecmeta.record.parts import Found, FrameSignals
 from codecmeta.version import __version__
@@ -221,7 +221,7 @@ class Writer:
         )
         if medium is not None or source.is_file():
             medium = source if medium is None else medium
-            size, changed, digest = size_of(medium), changed_ns(medium), fingerprint(medium)
+            (size, changed), digest = version_of(medium), fingerprint(medium)
             file.attrs.update({"source_bytes": size, "source_mtime_ns": changed, "source_sha256": digest})
             self._summary = Summary(settings, size, changed, digest, len(frames), stream.codec, levels(capability))
 

@@ -86,9 +86,12 @@ def size_of(medium: Medium) -> int:
     return medium.size if isinstance(medium, Blob) else medium.stat().st_size
 
 
-def changed_ns(medium: Medium) -> int:
-    """When a file was changed, in nanoseconds; 0 for what is none."""
-    return 0 if isinstance(medium, Blob) else medium.stat().st_mtime_ns
+def version_of(medium: Medium) -> tuple[int, int]:
+    """How many bytes there are, and when a file was changed, in nanoseconds; 0 for what is none. One look at it."""
+    if isinstance(medium, Blob):
+        return medium.size, 0
+    status = medium.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _seeks(file: Any) -> bool:

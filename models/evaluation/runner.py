@@ -52,6 +52,7 @@ class Answers:
                 values = json.loads(line)
                 if number == 0:
                     values = {"choose": "uniform", **values}  # of files that are older than the choice
+                    identity = {"choose": "uniform", **identity}
                 if number == 0 and values != identity:
                     differs = sorted(name for name in {*values, *identity} if values.get(name) != identity.get(name))
                     raise ValueError(
