@@ -344,6 +344,24 @@ def index_rare_table(result: dict[str, Any]) -> str:
     return table(["codec", "clips", "every packet's headers", "the index alone", "by default"], rows)
 
 
+def models_table(result: dict[str, Any]) -> str:
+    """What published checkpoints cost by their configurations, a line each."""
+    rows = [
+        [
+            f"`{one['id']}`",
+            f"{one['parameters'] / 1e9:.2f} B",
+            f"{one['download_bytes'] / 1e9:.1f} GB",
+            f"{2 * one['download_bytes'] / 1e9:.1f} GB",
+            f"{one['tokens_per_picture']:g}",
+            f"{64 * one['tokens_per_picture'] * one['kv_bytes_per_token'] / 1e6:,.0f} MB",
+        ]
+        for one in result["models"]
+    ]
+    return table(
+        ["`--model`", "parameters", "download", "weights on a CPU", "tokens per picture", "cache of 64 pictures"], rows
+    )
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),
@@ -362,13 +380,14 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "rare_strata": ("rare.json", rare_strata_table),
     "choose_speed": ("choose_speed.json", choose_speed_table),
     "cuts": ("cuts.json", cuts_table),
+    "models": ("models.json", models_table),
     "index": ("index.json", index_table),
     "index_rare": ("index_rare.json", index_rare_table),
     "remote": ("remote.json", remote_table),
 }
 PAGES = {
     "README.md": ("in_short",),
-    "docs/methods.md": ("method_names", "model_names"),
+    "docs/methods.md": ("method_names", "model_names", "models"),
     "docs/numbers.md": ("extract", "cache", "events", "small_model"),
     "docs/comparison.md": ("methods", "replenish", "variants", "strata", "oracle", "signals"),
     "docs/savings.md": ("cost", "stages"),

@@ -141,6 +141,16 @@ def headers_of(codec: str, extradata: bytes | None) -> Headers | None:
     return _module(folder).headers_of(extradata) if folder else None
 
 
+def with_configuration(codec: str, packet: bytes, extradata: bytes, change: bytes | None) -> bytes:
+    """A packet, with another configuration of the decoder that came beside it (an extradata like the stream's) inside
+    of it, where a parser looks for it."""
+    folder = codec_of(codec).parser
+    if change is None or not folder:
+        return packet
+    made: bytes = _module(folder).with_configuration(packet, extradata, change)
+    return made
+
+
 def entry_kernels(codec: str) -> tuple[Any, ...]:
     """The compiled functions of a codec's parser, each with `prepare()`; none where it has no parser."""
     folder = codec_of(codec).parser

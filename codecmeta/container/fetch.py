@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from codecmeta.container.packets import NO_PTS, PacketTable, demux, open_video, with_configuration
+from codecmeta.codecs.protocol import with_configuration
+from codecmeta.container.packets import NO_PTS, PacketTable, demux, open_video
 from codecmeta.container.segments import Segment, prefetch, segment_packets
 from codecmeta.container.source import Medium, opened_for_ranges
 
@@ -33,8 +34,10 @@ class PacketSource:
         if segment.first:
             prefetch(self.path, self.packets, segment)
         with open_video(self.path, self.stream_index) as (container, video):
+            codec = video.codec_context.codec.canonical_name
             for index, packet in segment_packets(container, video, self.packets, segment):
-                yield index, with_configuration(bytes(packet), self.packets.extradata, self.packets.changes.get(index))
+                change = self.packets.changes.get(index)
+                yield index, with_configuration(codec, bytes(packet), self.packets.extradata, change)
 
     def at(self, indices: Sequence[int], with_keyframes: bool) -> Iterator[tuple[int, bytes, bytes | None]]:
         """(index, packet, keyframe packet before it if they are asked for) of ascending indices. Raises NotFound.

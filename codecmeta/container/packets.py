@@ -15,8 +15,7 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from codecmeta.codecs.look import Data, Look
-from codecmeta.codecs.protocol import headers_of
-from codecmeta.codecs.syntax.nal import nal_length_size_of, units_of_extradata
+from codecmeta.codecs.protocol import headers_of, with_configuration
 from codecmeta.codecs.table import Codec, codec_of
 from codecmeta.container.opening import open_file
 from codecmeta.container.source import Medium
@@ -148,7 +147,7 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
         data: Data = memoryview(packet)
         if (new := _new_extradata(packet)) is not None and new != known:
             changes[index] = known = new
-            data = with_configuration(bytes(packet), known, new)
+            data = with_configuration(name, bytes(packet), extradata, new)
         look = look_at(data) if look_at is not None else _UNKNOWN
         kind, frames, starts, place, field, doubt, reference, layer, coded = look
         if doubt:
@@ -266,21 +265,6 @@ def order_by_types(types: NDArray[np.uint8]) -> NDArray[np.int64]:
     if anchor >= 0:
         place[anchor] = next_
     return place
-
-
-def with_configuration(packet: bytes, extradata: bytes, change: bytes | None) -> bytes:
-    """A packet in the framing of H.264 that `extradata` says, the parameter sets of a changed configuration before it.
-
-    Containers may bring another configuration beside a packet; a parser takes it from inside as well. One whose NAL
-    units have lengths of another size is not put so: it stays without the sets, and is found damaged.
-    """
-    if change is None or nal_length_size_of(change) != nal_length_size_of(extradata):
-        return packet
-    units = list(units_of_extradata(change))
-    width = nal_length_size_of(extradata)
-    if width is None:
-        return b"".join(b"\0\0\1" + unit for unit in units) + packet
-    return b"".join(len(unit).to_bytes(width, "big") + unit for unit in units) + packet
 
 
 def demux(container: Any, video: Any) -> Iterator[Any]:

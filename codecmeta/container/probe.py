@@ -119,7 +119,7 @@ def _stream_facts(container: Any, video: Any, first: Iterable[Any]) -> tuple[Str
     codec = video.codec_context
     rate = video.average_rate or video.guessed_rate
     width, height, orientation = codec.width, codec.height, (0, False)
-    pixel_format = codec.pix_fmt or ""
+    pixel_format = codec.format.name if codec.format is not None else ""  # `pix_fmt` of PyAV 17 crashes on none
     crop, note = (0, 0), ""
     headers = headers_of(codec.name, codec.extradata)
     coded = headers.coded if headers is not None else None

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from codecmeta.codecs.h264.nal import nal_units
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import SLICE, WANTED, first_slice, has_wrong_lengths, nal_units
+from codecmeta.codecs.syntax.nal import SLICE, WANTED, first_slice, has_wrong_lengths
 
 ROLES = bytes(SLICE if kind & 31 in (1, 5) else WANTED * (kind & 31 in (6, 7)) for kind in range(256))
 

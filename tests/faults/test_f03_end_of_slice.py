@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import codecmeta
+from codecmeta.codecs.h264.nal import nal_units, rbsp_of
 from codecmeta.codecs.h264.picture import PictureParser
-from codecmeta.codecs.syntax.nal import nal_units, rbsp_of
 from tests.support.bits import escaped
 from tests.support.clips import pan, single_thread_export, write_clip
 from tests.support.fault_files import fault_file

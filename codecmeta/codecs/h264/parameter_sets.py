@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from codecmeta.codecs.h264.nal import PICTURE_PARAMETER_SET, SEQUENCE_PARAMETER_SET, rbsp_of, units_of_extradata
 from codecmeta.codecs.h264.tables import table
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import PICTURE_PARAMETER_SET, SEQUENCE_PARAMETER_SET, rbsp_of, units_of_extradata
 
 PROFILES_WITH_CHROMA_FORMAT = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 

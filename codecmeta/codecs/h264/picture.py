@@ -13,19 +13,13 @@ import numpy as np
 
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.coefficients import energy_weights
+from codecmeta.codecs.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.codecs.h264.slice_header import B, SliceHeader, parse_slice_header
 from codecmeta.codecs.syntax.arithmetic import BYTE_END
 from codecmeta.codecs.syntax.bits import EndOfData
-from codecmeta.codecs.syntax.nal import (
-    SLICE_IDR,
-    SLICE_NON_IDR,
-    has_wrong_lengths,
-    nal_length_size_of,
-    nal_units,
-    rbsp_of,
-)
+from codecmeta.codecs.syntax.nal import has_wrong_lengths
 
 PADDING = bytes(16)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codecmeta.codecs.h264.nal import SLICE_IDR, SLICE_NON_IDR, SLICE_PARTITION_A
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ParameterSets
 from codecmeta.codecs.protocol import Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import SLICE_IDR, SLICE_NON_IDR, SLICE_PARTITION_A
 
 P, B, I, SP, SI = range(5)  # noqa: E741  slice_type % 5 (Table 7-6)
 EXTENDED = 88  # profile_idc of the only profile with data partitioning, SP and SI slices (A.2.3)

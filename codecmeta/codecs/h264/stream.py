@@ -14,6 +14,16 @@ from numpy.typing import NDArray
 from codecmeta.codecs.h264.coefficients import block_rms
 from codecmeta.codecs.h264.decoded_picture_buffer import DecodedPictureBuffer
 from codecmeta.codecs.h264.motion_vectors import count_rows, motion_vectors, write_rows, write_vectors
+from codecmeta.codecs.h264.nal import (
+    PICTURE_PARAMETER_SET,
+    SEQUENCE_PARAMETER_SET,
+    SLICE_IDR,
+    SLICE_NON_IDR,
+    nal_length_size_of,
+    nal_units,
+    rbsp_of,
+    units_of_extradata,
+)
 from codecmeta.codecs.h264.parameter_sets import SPS, parameter_sets_of
 from codecmeta.codecs.h264.picture import Picture, PictureParser
 from codecmeta.codecs.h264.sequence import PictureSequence
@@ -22,19 +32,7 @@ from codecmeta.codecs.h264.slice_header import SliceHeader, parse_slice_header, 
 from codecmeta.codecs.look import Look
 from codecmeta.codecs.protocol import NOT_PARSED_QP, Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import (
-    PICTURE_PARAMETER_SET,
-    SEQUENCE_PARAMETER_SET,
-    SLICE,
-    SLICE_IDR,
-    SLICE_NON_IDR,
-    WANTED,
-    first_slice,
-    has_wrong_lengths,
-    nal_length_size_of,
-    nal_units,
-    rbsp_of,
-)
+from codecmeta.codecs.syntax.nal import SLICE, WANTED, first_slice, has_wrong_lengths, joined
 from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 ENTRY_KERNELS = (slice_data, block_rms, count_rows, write_rows, write_vectors)
@@ -62,6 +60,16 @@ def open_stream(extradata: bytes) -> H264Stream:
 def headers_of(extradata: bytes | None) -> H264Headers:
     """What the headers of a stream say."""
     return H264Headers(extradata)
+
+
+def with_configuration(packet: bytes, extradata: bytes, change: bytes) -> bytes:
+    """A packet in the framing that `extradata` says, behind the parameter sets of another configuration that came
+    beside it. One whose NAL units have lengths of another size is not put so: it stays as it is, and is found
+    damaged."""
+    width = nal_length_size_of(extradata)
+    if nal_length_size_of(change) != width:
+        return packet
+    return joined(units_of_extradata(change), width) + packet
 
 
 class H264Headers:

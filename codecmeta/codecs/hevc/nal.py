@@ -1,20 +1,17 @@
-"""Clause 7.3.1, Annex B and ISO/IEC 14496-15: the bytes of a packet into NAL units, a NAL unit into its RBSP.
-
-A packet carries its NAL units in one of two ways: each behind its length ("hvcC": mp4, mkv) or each behind a start
-code ("Annex B": transport streams, raw .265 files).
-"""
+"""NAL units of HEVC: their types (Table 7-1), two bytes of header, the hvcC record (ISO/IEC 14496-15)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+
+from codecmeta.codecs.syntax.nal import EMULATED, START_CODE, split
 
 # Table 7-1
 RADL_N, RASL_R = 6, 9
 BLA_W_LP, BLA_N_LP, IDR_W_RADL, IDR_N_LP, CRA_NUT, LAST_IRAP = 16, 18, 19, 20, 21, 23
 VPS, SPS, PPS, END_OF_SEQUENCE, END_OF_BITSTREAM = 32, 33, 34, 36, 37
 
-START_CODE = b"\x00\x00\x01"
-EMULATED = b"\x00\x00\x03"
+_HEADER = 2
 
 
 def type_of(unit: bytes) -> int:
@@ -45,42 +42,7 @@ def nal_units(packet: bytes, nal_length_size: int | None) -> Iterator[bytes]:
     >>> [type_of(unit) for unit in nal_units(bytes([0, 0, 0, 1, 0x42, 1, 9, 0, 0, 1, 0x44, 1, 9]), None)]
     [33, 34]
     """
-    return _by_start_code(packet) if nal_length_size is None else _by_length(packet, nal_length_size)
-
-
-def has_wrong_lengths(packet: bytes, nal_length_size: int | None) -> bool:
-    """Whether the lengths of the NAL units do not add up to the packet. Never with start codes, where nothing tells."""
-    if nal_length_size is None:
-        return False
-    position = 0
-    while len(packet) - position >= 4:
-        length = int.from_bytes(packet[position : position + nal_length_size], "big")
-        position += nal_length_size + length
-        if not length:
-            return True
-    return position > len(packet)
-
-
-def _by_length(packet: bytes, nal_length_size: int) -> Iterator[bytes]:
-    position = 0
-    while position + nal_length_size < len(packet):
-        length = int.from_bytes(packet[position : position + nal_length_size], "big")
-        position += nal_length_size
-        unit = packet[position : position + length]
-        if len(unit) >= 2:
-            yield unit
-        position += length
-
-
-def _by_start_code(packet: bytes) -> Iterator[bytes]:
-    start = packet.find(START_CODE)
-    while start >= 0:
-        following = packet.find(START_CODE, start + 3)
-        unit = packet[start + 3 : following if following >= 0 else len(packet)]
-        unit = unit.rstrip(b"\x00")  # trailing_zero_8bits; a NAL unit never ends in a zero byte (7.4.2)
-        if len(unit) >= 2:
-            yield unit
-        start = following
+    return split(packet, nal_length_size, _HEADER)
 
 
 def units_of_extradata(extradata: bytes | None) -> Iterator[bytes]:
@@ -88,7 +50,7 @@ def units_of_extradata(extradata: bytes | None) -> Iterator[bytes]:
     if not extradata:
         return
     if nal_length_size_of(extradata) is None:
-        yield from _by_start_code(extradata)
+        yield from nal_units(extradata, None)
         return
     position = 23
     for _ in range(extradata[22]):  # numOfArrays
@@ -130,7 +92,7 @@ def access_units(stream: bytes) -> Iterator[bytes]:
     """
     packet: list[bytes] = []
     has_slice = False
-    for unit in _by_start_code(stream):
+    for unit in nal_units(stream, None):
         kind = type_of(unit)
         slice_segment = is_slice(kind) and layer_of(unit) == 0
         starts = slice_segment and len(unit) > 2 and unit[2] & 0x80 != 0

@@ -18,11 +18,9 @@ from codecmeta.codecs.hevc import state
 from codecmeta.codecs.hevc.decoded_picture_buffer import DecodedPictureBuffer, Lists
 from codecmeta.codecs.hevc.header_words import SliceHeader
 from codecmeta.codecs.hevc.nal import (
-    EMULATED,
     END_OF_BITSTREAM,
     END_OF_SEQUENCE,
     emulation_positions,
-    has_wrong_lengths,
     is_slice,
     layer_of,
     nal_length_size_of,
@@ -38,6 +36,7 @@ from codecmeta.codecs.hevc.slice_header import NO_PARAMETER_SET, REFUSED, slice_
 from codecmeta.codecs.hevc.sps import SPS
 from codecmeta.codecs.protocol import Refused
 from codecmeta.codecs.syntax.arithmetic import BYTE_END, STATES
+from codecmeta.codecs.syntax.nal import EMULATED, has_wrong_lengths
 
 PADDING = bytes(16)
 _WORDS = state.H_LUMA_WEIGHTS  # of a header, those that Python looks at

@@ -21,12 +21,11 @@ from codecmeta.codecs.hevc.nal import (
     LAST_IRAP,
     RADL_N,
     RASL_R,
-    START_CODE,
-    has_wrong_lengths,
     is_slice,
     nal_length_size_of,
     nal_units,
     rbsp_of,
+    units_of_extradata,
 )
 from codecmeta.codecs.hevc.nal import PPS as PPS_NUT
 from codecmeta.codecs.hevc.nal import SPS as SPS_NUT
@@ -40,7 +39,7 @@ from codecmeta.codecs.hevc.sps import SPS
 from codecmeta.codecs.look import DISCARDED, Look
 from codecmeta.codecs.protocol import Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import SLICE, WANTED, first_slice
+from codecmeta.codecs.syntax.nal import SLICE, START_CODE, WANTED, first_slice, has_wrong_lengths, joined
 from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 ENTRY_KERNELS = (slice_segment_header, slice_segment_data, block_rms, block_maps, write_vectors)
@@ -65,6 +64,15 @@ def open_stream(extradata: bytes) -> HevcStream:
 def headers_of(extradata: bytes | None) -> HevcHeaders:
     """What the headers of a stream say."""
     return HevcHeaders(extradata)
+
+
+def with_configuration(packet: bytes, extradata: bytes, change: bytes) -> bytes:
+    """A packet in the framing that `extradata` says, behind the parameter sets of another configuration that came
+    beside it; as it is where NAL units have lengths of another size there."""
+    width = nal_length_size_of(extradata)
+    if nal_length_size_of(change) != width:
+        return packet
+    return joined(units_of_extradata(change), width) + packet
 
 
 class HevcHeaders:

@@ -1,39 +1,33 @@
-"""Clause 7.3.1 and Annex B: the bytes of a packet into NAL units, a NAL unit into its RBSP.
+"""Clause 7.3.1 and Annex B of H.264 and H.265 alike: the bytes of a packet into NAL units.
 
-A packet carries its NAL units in one of two ways: each behind its length ("avcC", ISO/IEC 14496-15: mp4, mkv, flv)
-or each behind a start code ("Annex B": transport streams, raw .264 files).
+A packet carries its NAL units in one of two ways: each behind its length (ISO/IEC 14496-15: mp4, mkv, flv) or each
+behind a start code ("Annex B": transport streams, raw files).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-SLICE_NON_IDR = 1
-SLICE_PARTITION_A, SLICE_PARTITION_B, SLICE_PARTITION_C = 2, 3, 4
-SLICE_IDR = 5
-SEQUENCE_PARAMETER_SET = 7
-PICTURE_PARAMETER_SET = 8
-
 START_CODE = b"\x00\x00\x01"
+EMULATED = b"\x00\x00\x03"
+"""Two zero bytes and the emulation_prevention_three_byte behind them."""
 _START_CODE = re.compile(START_CODE).search
 
 
-def nal_length_size_of(extradata: bytes | None) -> int | None:
-    """The bytes of a NAL unit's length by the avcC record `extradata`; None: start codes (Annex B)."""
-    if extradata and len(extradata) >= 7 and extradata[0] == 1:
-        return (extradata[4] & 3) + 1
-    return None
+def split(packet: bytes, nal_length_size: int | None, header: int) -> Iterator[bytes]:
+    """The NAL units of a packet, headers of so many bytes included, in order; a truncated one as it is, those without a
+    header left out. nal_length_size: bytes of the lengths, None for start codes."""
+    units = by_start_code(packet) if nal_length_size is None else _by_length(packet, nal_length_size)
+    return (unit for unit in units if len(unit) >= header)
 
 
-def nal_units(packet: bytes, nal_length_size: int | None) -> Iterator[bytes]:
-    """The NAL units of a packet, first byte (nal_ref_idc, nal_unit_type) included, in order; a truncated one as it is.
-
-    >>> [unit[0] & 31 for unit in nal_units(bytes([0, 0, 0, 1, 0x67, 66, 0, 0, 1, 0x68, 0xCE]), None)]
-    [7, 8]
-    """
-    return _by_start_code(packet) if nal_length_size is None else _by_length(packet, nal_length_size)
+def joined(units: Iterable[bytes], nal_length_size: int | None) -> bytes:
+    """The reverse of `split`."""
+    if nal_length_size is None:
+        return b"".join(START_CODE + unit for unit in units)
+    return b"".join(len(unit).to_bytes(nal_length_size, "big") + unit for unit in units)
 
 
 def has_wrong_lengths(packet: bytes | memoryview, nal_length_size: int | None) -> bool:
@@ -102,47 +96,16 @@ def _by_length(packet: bytes, nal_length_size: int) -> Iterator[bytes]:
     while position + nal_length_size < len(packet):
         length = int.from_bytes(packet[position : position + nal_length_size], "big")
         position += nal_length_size
-        if length:
-            yield packet[position : position + length]
+        yield packet[position : position + length]
         position += length
 
 
-def _by_start_code(packet: bytes) -> Iterator[bytes]:
+def by_start_code(packet: bytes) -> Iterator[bytes]:
+    """What stands between start codes, empty ones included."""
     start = packet.find(START_CODE)
     while start >= 0:
         following = packet.find(START_CODE, start + 3)
         unit = packet[start + 3 : following if following >= 0 else len(packet)]
-        unit = unit.rstrip(b"\x00")  # trailing_zero_8bits; a NAL unit never ends in a zero byte (7.4.1)
-        if unit:
-            yield unit
+        unit = unit.rstrip(b"\x00")  # trailing_zero_8bits; a NAL unit never ends in a zero byte (7.4.1, 7.4.2)
+        yield unit
         start = following
-
-
-def units_of_extradata(extradata: bytes | None) -> Iterator[bytes]:
-    """The parameter-set NAL units that a container stores beside the packets (avcC record or Annex B)."""
-    if not extradata:
-        return
-    if nal_length_size_of(extradata) is None:
-        yield from _by_start_code(extradata)
-        return
-    position = 5
-    for mask in (31, 255):  # numOfSequenceParameterSets in five bits, numOfPictureParameterSets in eight
-        if position >= len(extradata):
-            return
-        count = extradata[position] & mask
-        position += 1
-        for _ in range(count):
-            length = int.from_bytes(extradata[position : position + 2], "big")
-            unit = extradata[position + 2 : position + 2 + length]
-            position += 2 + length
-            if unit:
-                yield unit
-
-
-def rbsp_of(unit: bytes) -> bytes:
-    """The raw byte sequence payload of a NAL unit: header byte off, emulation_prevention_three_byte taken out.
-
-    >>> rbsp_of(bytes([0x65, 1, 0, 0, 3, 1]))
-    b'\\x01\\x00\\x00\\x01'
-    """
-    return unit[1:].replace(b"\x00\x00\x03", b"\x00\x00")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import codecmeta
+from codecmeta.codecs.h264.nal import nal_units
 from codecmeta.codecs.h264.picture import PictureParser
 from codecmeta.codecs.protocol import NOT_PARSED_QP
-from codecmeta.codecs.syntax.nal import has_wrong_lengths, nal_units
+from codecmeta.codecs.syntax.nal import has_wrong_lengths
 from codecmeta.record.metadata import VECTOR, B, vector_order
 from tests.support.clips import single_thread_export
 from tests.support.h264_encodes import clip, encode, ffmpeg

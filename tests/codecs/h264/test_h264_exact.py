@@ -7,9 +7,9 @@ import pytest
 
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.motion_vectors import motion_rows
+from codecmeta.codecs.h264.nal import nal_units, rbsp_of
 from codecmeta.codecs.h264.picture import PictureParser
 from codecmeta.codecs.h264.sequence import PictureSequence
-from codecmeta.codecs.syntax.nal import nal_units, rbsp_of
 from tests.support.h264_encodes import clip, encode, ffmpeg
 
 B3 = "bframes=3:b-adapt=0"

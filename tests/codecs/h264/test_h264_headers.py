@@ -7,10 +7,10 @@ from io import BytesIO
 import av
 import pytest
 
+from codecmeta.codecs.h264.nal import nal_length_size_of, nal_units, rbsp_of
 from codecmeta.codecs.h264.parameter_sets import parameter_sets_of, parse_sps
 from codecmeta.codecs.h264.slice_header import parse_slice_header, refusal_of
 from codecmeta.codecs.h264.stream import headers_of
-from codecmeta.codecs.syntax.nal import nal_length_size_of, nal_units, rbsp_of
 from tests.support.h264_encodes import clip, encode
 
 SIZES = [(176, 144), (200, 152), (174, 142), (66, 34)]

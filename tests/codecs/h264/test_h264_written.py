@@ -11,9 +11,9 @@ import pytest
 
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.motion_vectors import motion_rows
+from codecmeta.codecs.h264.nal import nal_units, rbsp_of
 from codecmeta.codecs.h264.parameter_sets import parse_sps
 from codecmeta.codecs.h264.sequence import PictureSequence
-from codecmeta.codecs.syntax.nal import nal_units, rbsp_of
 from tests.support.bits import escaped
 from tests.support.h264_encodes import Exported, _exported, encode, ffmpeg
 from tests.support.h264_energy import TOLERANCE, inter_differences
