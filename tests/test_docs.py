@@ -35,7 +35,7 @@ def test_the_file_tree_is_the_file_tree() -> None:
         assert (ROOT / path).exists(), path
         listed.add(path.rstrip("/"))
     modules = {f"codecmeta/{one.name}" for one in (ROOT / "codecmeta").glob("*.py")}
-    small = {f"codecmeta/{name}.py" for name in ("__main__", "version", "errors", "compiling")}
+    small = {f"codecmeta/{name}.py" for name in ("__init__", "__main__", "version", "errors", "compiling")}
     assert modules - listed == small
 
 

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.cache.store import load
-from codecmeta.codecs.table import codec_of
 from codecmeta.container.decode_cost import decode_cost, predicted_seconds
 from codecmeta.container.packets import PacketTable
-from codecmeta.container.probe import is_remote, probe_with_packets
+from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.remote import is_address
 from codecmeta.container.source import Medium, Source, opened
 from codecmeta.decisions.block_evidence import block_evidence
@@ -39,12 +38,11 @@ from codecmeta.decisions.events import change_scores
 from codecmeta.decisions.packet_events import PacketEvent, events_of, picture_kinds
 from codecmeta.decoding.pictures import cores
 from codecmeta.extraction.read import extract, read
+from codecmeta.extraction.wanted import tables_for
 from codecmeta.record.metadata import Metadata, Probe
 from codecmeta.record.selection import POLICIES, Policy
 
 CACHE_SUFFIX = ".h5"
-
-_BY_SIZE = ("events", "query")
 
 SCORED_SIDE = 448
 """Pictures for a scorer are shrunk, by whole numbers, to not less than this on their shorter side."""
@@ -101,7 +99,7 @@ def choose_frames(
         with opened(known.path) as medium:
             return _chosen(medium, known, packets, frames, policy, tolerance, question, scorer, candidates, spent)
     with opened(source) as medium:  # type: ignore[arg-type]
-        known, packets = _probed(medium, headers, policy)
+        known, packets = tables_for(medium, policy, headers=headers)
         spent["probe"] = perf_counter() - start
         return _chosen(medium, known, packets, frames, policy, tolerance, question, scorer, candidates, spent)
 
@@ -134,16 +132,6 @@ def _record(source: Source | Probe | Metadata) -> Probe | Metadata | None:
         return source
     is_path = isinstance(source, (str, PathLike)) and not is_address(str(source))
     return load(Path(source)) if is_path and Path(source).suffix == CACHE_SUFFIX else None  # type: ignore[arg-type]
-
-
-def _probed(medium: Medium, headers: bool | None, policy: str) -> tuple[Probe, PacketTable]:
-    """The tables of a video, from its container's index where that serves the policy."""
-    if headers is None:
-        found, packets = probe_with_packets(medium, headers=False)
-        blind = policy in _BY_SIZE and codec_of(found.stream.codec).hides and packets.looked is not None
-        if is_remote(medium) or not blind:
-            return found, packets
-    return probe_with_packets(medium, headers=headers is not False)
 
 
 def _check(

@@ -19,7 +19,7 @@ from codecmeta.container.segments import Segment, linear_segment, plan_segments
 from codecmeta.container.source import Medium
 from codecmeta.container.tables import frame_tables
 from codecmeta.errors import VideoError
-from codecmeta.extraction.wanted import resolved
+from codecmeta.extraction.wanted import resolved, tables_for
 from codecmeta.record.metadata import Frames, Gops, Probe, Stream
 from codecmeta.record.selection import ByPolicy, EstimatedRows, Rows, Selection, as_setting, rows_of
 
@@ -111,6 +111,8 @@ class Job:
         container's index is all that is known. Raises VideoError."""
         start, doubt = perf_counter(), ""
         asked = selection
+        if tables is None and isinstance(selection, ByPolicy):
+            tables = tables_for(path, selection.policy, stream)
         probe, packets = tables or probe_with_packets(path, stream=stream, headers=True if selection == "all" else None)
         selection = resolved(selection, (probe, packets))
         if packets.looked is not None:

@@ -7,13 +7,19 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from codecmeta.codecs.table import codec_of
 from codecmeta.container.decode_cost import decode_cost
 from codecmeta.container.packets import PacketTable
+from codecmeta.container.probe import is_remote, probe_with_packets
+from codecmeta.container.source import Medium
 from codecmeta.decisions.choose import TOLERANCE, Candidates, Choice, reasons_of
 from codecmeta.record.metadata import Probe
 from codecmeta.record.selection import ByPolicy, EstimatedRows, Policy, Rows, Selection, selected
 
 Tables = tuple[Probe, PacketTable]
+
+_BY_SIZE = ("events", "query")
+"""Policies that look at the sizes of packets."""
 
 
 def wanted(
@@ -27,6 +33,17 @@ def wanted(
             return _rows(frames.rows.tolist(), frames.tables), frames.tables
         return selected(rows=frames.rows), None
     return selected(frames, rows, times, policy, default=default), None
+
+
+def tables_for(medium: Medium, policy: Policy, stream: int | None = None, *, headers: bool | None = None) -> Tables:
+    """The tables of a video that a policy chooses from: those in its container's index where that serves the policy.
+    headers: as for `choose_frames`."""
+    if headers is None:
+        found, packets = probe_with_packets(medium, stream=stream, headers=False)
+        blind = policy in _BY_SIZE and codec_of(found.stream.codec).hides and packets.looked is not None
+        if is_remote(medium) or not blind:
+            return found, packets
+    return probe_with_packets(medium, stream=stream, headers=headers is not False)
 
 
 def resolved(selection: Selection, tables: Tables) -> Selection:
