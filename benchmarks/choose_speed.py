@@ -15,7 +15,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 
-from codecmeta.container.packets import PacketTable
+from codecmeta.container.packets import NO_PTS, PacketTable
 from codecmeta.container.tables import frame_tables
 from codecmeta.extraction.choose import choose_frames
 from codecmeta.record.metadata import B, I, P, Probe, Stream
@@ -40,17 +40,23 @@ def made_up(packets: int) -> tuple[Probe, PacketTable]:
     kind = np.where(place == 0, I, np.where((part == 0) | (place >= last), P, B)).astype(np.uint8)
     key = place == 0
     table = PacketTable(
-        pts,
-        np.arange(packets, dtype=np.int64),
-        rng.integers(100, 9000, packets),
-        key,
-        np.ones(packets, bool),
-        kind,
-        (np.cumsum(key) - 1).astype(np.int32),
-        np.full(packets, -1, np.int64),
-        (kind != B) | (part == 1),
-        np.zeros(packets, np.uint8),
-        np.ones(packets, np.uint8),
+        pts=pts,
+        dts=np.arange(packets, dtype=np.int64),
+        size=rng.integers(100, 9000, packets),
+        key=key,
+        shown=np.ones(packets, bool),
+        picture_type=kind,
+        gop=(np.cumsum(key) - 1).astype(np.int32),
+        position=np.full(packets, -1, np.int64),
+        reference=(kind != B) | (part == 1),
+        layer=np.zeros(packets, np.uint8),
+        coded=np.ones(packets, np.uint8),
+        extradata=b"",
+        starts=key,
+        order=np.full(packets, NO_PTS, np.int64),
+        changes={},
+        decode_times=False,
+        doubt="",
     )
     stream = Stream("h264", "High", "yuv420p", 1280, 720, 0, (1, RATE), (RATE, 1), packets / RATE, 0)
     frames, gops = frame_tables(table, table.display_order, stream)
