@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,15 +185,25 @@ def extract(
         timeout = timeout or _TIMEOUT
         memory = memory or memory_share(min(jobs, max(len(tasks), 1)))
     summary = Summary(len(tasks))
-    rows = extract_many(tasks, jobs=jobs, timeout=timeout, memory_limit=memory, isolate=isolate, **options)
+    bar = _bar(len(tasks), isolate, quiet)
+    rows = extract_many(
+        tasks,
+        jobs=jobs,
+        timeout=timeout,
+        memory_limit=memory,
+        isolate=isolate,
+        progress=None if isolate else partial(_move, bar),
+        **options,
+    )
     index = _index_path(inputs, manifest, output, shard)
     try:
-        with _terminated_like_interrupted(), _index(index) as writer, closing(rows), _bar(len(tasks), quiet) as bar:
+        with _terminated_like_interrupted(), _index(index) as writer, closing(rows), bar:
             for row in rows:
                 summary.add(row)
                 if writer is not None:
                     writer.add(row)
-                bar.update()
+                if isolate:
+                    bar.update()
                 if bar.disable and not quiet and not alone and summary.due(_SAY_EVERY):
                     click.echo(summary.progress(), err=True)
                 _say(row, as_json, alone and not quiet)
@@ -272,10 +283,18 @@ def _index(path: Path | None) -> Iterator[IndexWriter | None]:
         yield writer
 
 
-def _bar(total: int, quiet: bool) -> tqdm:
-    """Progress with rate and time left on stderr, for terminals; elsewhere a line now and then does."""
-    shown = total > 1 and not quiet and sys.stderr.isatty()
-    return tqdm(total=total, unit="video", file=sys.stderr, disable=not shown)
+def _bar(videos: int, isolate: bool, quiet: bool) -> tqdm:
+    """Progress with rate and time left on stderr, for terminals; elsewhere a line now and then does. Of a single video
+    it goes through the frames, unless a process of its own reads that."""
+    shown = (videos > 1 or not isolate) and not quiet and sys.stderr.isatty()
+    total, unit = (videos, "video") if isolate else (None, " frames")
+    return tqdm(total=total, unit=unit, delay=0 if isolate else 1, file=sys.stderr, leave=isolate, disable=not shown)
+
+
+def _move(bar: tqdm, done: int, rows: int) -> None:
+    """To frame `done` of a single video."""
+    bar.total = rows
+    bar.update(done - bar.n)
 
 
 def _say(row: Row, as_json: bool, line: bool) -> None:

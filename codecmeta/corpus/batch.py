@@ -16,6 +16,7 @@ from codecmeta.corpus.index import Row
 from codecmeta.corpus.inputs import Task
 from codecmeta.corpus.workers import isolated_map
 from codecmeta.errors import CacheError, VideoError
+from codecmeta.extraction.scan import Progress
 from codecmeta.extraction.to_file import extract_to_file
 from codecmeta.extraction.warm_up import warm_up
 from codecmeta.record.selection import Policy, check_jobs, selected
@@ -33,6 +34,7 @@ def extract_many(
     timeout: float | None = None,
     memory_limit: int | None = None,
     isolate: bool = True,
+    progress: Progress | None = None,
 ) -> Generator[Row, None, None]:
     """Cache the metadata of many videos; one row per task, finished ones first, then in the order they end.
 
@@ -42,7 +44,7 @@ def extract_many(
     frames, policy, details, stream, overwrite: as for `cache.extract_to_file`. jobs: videos at the same time, each in a
     worker process; a single task uses them for its keyframe segments instead. timeout, memory_limit: seconds and bytes
     for one video, see `workers.isolated_map`. isolate: False does the work in this process, where a video that crashes
-    or hangs takes everything with it.
+    or hangs takes everything with it, and tells `progress` how far each video is, see `extract_to_file`.
 
     What killed runs have left unfinished in the folders of the caches is removed first. However the iterator ends,
     there are only complete caches, and the same call goes on from there.
@@ -62,7 +64,7 @@ def extract_many(
             yield row
     work = partial(extract_one, **options, jobs=jobs if len(tasks) == 1 else 1)
     if not isolate:
-        yield from map(work, rest)
+        yield from map(partial(work, progress=progress), rest)
     elif rest:
         yield from _isolated(work, rest, jobs, timeout, memory_limit)
 

@@ -7,6 +7,8 @@ side; and where those do not decode as promised, or do not exist, one decoder fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
@@ -18,8 +20,11 @@ from codecmeta.extraction import by_decoder, by_parser
 from codecmeta.extraction.job import Job, Stages, Transform
 from codecmeta.extraction.outcome import Outcome
 from codecmeta.record.metadata import Probe
-from codecmeta.record.parts import Found, Sink
+from codecmeta.record.parts import Found, FrameSignals, Sink
 from codecmeta.record.selection import Selection, check_jobs
+
+Progress = Callable[[int, int], object]
+"""Told how far a video has been read, and how far it goes, in rows of its frame table."""
 
 _DAMAGED = "the file is damaged, and shows what its decoder makes of it"
 
@@ -35,16 +40,36 @@ def scan(
     transform: Transform | None = None,
     stages: Stages | None = None,
     tables: tuple[Probe, PacketTable] | None = None,
+    progress: Progress | None = None,
 ) -> Found:
     """Read what a selection needs and give it to a sink in display order; returns the tables and how signals came
-    about. tables: those of the file, where it was probed just now."""
+    about. tables: those of the file, where it was probed just now. progress: told after each frame."""
     check_jobs(jobs)
     job = Job.begin(path, frames, details, jobs, stream, transform, stages or Stages(), tables)
+    if progress is not None:
+        sink = _Watched(sink, progress, len(job.probe.frames))
     start = perf_counter()
     try:
         return _read(job, sink).found(job)
     finally:
         job.stages.whole = perf_counter() - start + job.stages.probe
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A sink that says how far it is."""
+
+    sink: Sink
+    progress: Progress
+    rows: int
+
+    def clear(self) -> None:
+        self.progress(0, self.rows)
+        self.sink.clear()
+
+    def add(self, frame: FrameSignals) -> None:
+        self.sink.add(frame)
+        self.progress(frame.row + 1, self.rows)
 
 
 def _read(job: Job, sink: Sink) -> Outcome:

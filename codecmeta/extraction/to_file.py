@@ -14,7 +14,7 @@ from codecmeta.container.probe import is_remote
 from codecmeta.container.source import Medium, Source, name_of, opened, size_of
 from codecmeta.decisions.choose import Choice
 from codecmeta.errors import VideoError
-from codecmeta.extraction.scan import scan
+from codecmeta.extraction.scan import Progress, scan
 from codecmeta.extraction.wanted import Tables, wanted
 from codecmeta.record.selection import Policy, Selection, check_jobs
 
@@ -31,6 +31,7 @@ def extract_to_file(
     jobs: int = 1,
     stream: int | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Written:
     """Extract a video's metadata straight into its cache file; memory is bounded by the GoP, not by the length.
 
@@ -38,7 +39,8 @@ def extract_to_file(
     video. frames, rows, times, policy: as for `extract`. details: as for `extract`; None takes them for chosen frames
     and leaves them out for "all", where they would make the cache larger than the video. A cache that is there and was
     made from this video with these settings is kept (skipped=True); one that differs raises CacheError unless overwrite
-    is given. Raises VideoError for videos that cannot be read; then no file is left behind.
+    is given. progress: told after each frame how many rows of the frame table are done, and how many there are. Raises
+    VideoError for videos that cannot be read; then no file is left behind.
     """
     check_jobs(jobs)
     selection, tables = wanted(frames, rows, times, policy)
@@ -50,11 +52,17 @@ def extract_to_file(
         if isinstance(source, Path) and not source.is_file():
             raise VideoError(f"{source}: no such file; pass the path of a video file")
         there = None if overwrite else kept(target, source, settings)
-        return there or _write(source, target, selection, settings, jobs, tables)
+        return there or _write(source, target, selection, settings, jobs, tables, progress)
 
 
 def _write(
-    source: Medium, target: Path, selection: Selection, settings: dict[str, Any], jobs: int, tables: Tables | None
+    source: Medium,
+    target: Path,
+    selection: Selection,
+    settings: dict[str, Any],
+    jobs: int,
+    tables: Tables | None,
+    progress: Progress | None,
 ) -> Written:
     with Writer(target) as writer:
         found = scan(
@@ -65,6 +73,7 @@ def _write(
             jobs=jobs,
             stream=settings["stream"],
             tables=tables,
+            progress=progress,
         )
         writer.finish(found, source)
     return Written(

@@ -318,6 +318,18 @@ def test_progress_is_for_terminals(folder: Path, tmp_path: Path) -> None:
     assert "video/s" not in done.stderr and "3 there already" in done.stderr and done.stdout == ""
 
 
+@pytest.mark.parametrize(("codec", "jobs"), [("libx264", 2), ("mpeg4", 1)])
+def test_a_single_video_says_how_far_it_is(codec: str, jobs: int, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", pan(40, (64, 48), (1, 0)), codec=codec, gop=10)
+    seen: list[tuple[int, int]] = []
+    rows = extract_many(
+        plan(find_videos(path), tmp_path), jobs=jobs, isolate=False, progress=lambda *at: seen.append(at)
+    )
+    assert [one.status for one in rows] == ["done"]
+    assert set(seen[:-40]) == {(0, 40)}  # once for each way that is tried: the last one gives the frames
+    assert seen[-40:] == [(done, 40) for done in range(1, 41)]
+
+
 def test_one_video_is_done_in_this_process_unless_a_limit_is_asked_for(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
