@@ -66,6 +66,7 @@ def stand_in() -> None:
     )  # type: ignore[attr-defined]
     made[""].transforms = made[".transforms"]  # type: ignore[attr-defined]
     made[".transforms.functional"].pil_to_tensor = None  # type: ignore[attr-defined]
+    made[".io"].ImageReadMode = made[".io"].decode_image = None  # type: ignore[attr-defined]
     for function in (resize, normalize, grayscale_to_rgb, pad):
         setattr(made[".transforms.v2.functional"], function.__name__, function)
 
