@@ -87,21 +87,25 @@ class Attached:
         video_processor.__class__ = type(stock.__name__, (stock,), own)
 
     def _decode(self, video: Path, sample_indices_fn: Any) -> tuple[NDArray[np.uint8], VideoMetadata]:
-        known = probe(video)
-        number = self._frames or len(known.frames)
-        if self._frames is None and sample_indices_fn is not None:
-            from transformers.video_utils import VideoMetadata
-
-            seconds = known.stream.duration_seconds or float(known.frames.time[-1])
-            whole = VideoMetadata(
-                total_num_frames=len(known.frames), fps=len(known.frames) / max(seconds, 1e-9), duration=seconds
-            )
-            number = len(sample_indices_fn(metadata=whole))
+        number = self._frames or self._number(video, sample_indices_fn)
         meta, rows, pictures = read(video, choose_frames(video, number, policy=self._policy))
         if spare := -len(rows) % (getattr(self._video_processor, "temporal_patch_size", None) or 1):
             rows, pictures = np.append(rows, [rows[-1]] * spare), np.concatenate([pictures, *[pictures[-1:]] * spare])
         self.read.append((meta, rows))
         return pictures, video_metadata(meta, rows)
+
+    @staticmethod
+    def _number(video: Path, sample_indices_fn: Any) -> int:
+        """How many frames the processor would take."""
+        known = probe(video, headers=False)
+        if sample_indices_fn is None:
+            return len(known.frames)
+        from transformers.video_utils import VideoMetadata
+
+        seconds = known.stream.duration_seconds or float(known.frames.time[-1])
+        fps = len(known.frames) / max(seconds, 1e-9)
+        whole = VideoMetadata(total_num_frames=len(known.frames), fps=fps, duration=seconds)
+        return len(sample_indices_fn(metadata=whole))
 
     def detach(self) -> None:
         """Let the processor be as it was."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.decisions.events import change_scores, event_boundaries
+from codecmeta.decisions.events import change_scores
 from codecmeta.record.metadata import UNKNOWN, B, Frames, I, Metadata, P, Probe
 
 TYPES = (I, P, B, UNKNOWN)
@@ -121,7 +121,7 @@ def timeline(
     """Bars, groups and events of a whole video, and the token budgets of its sampled frames.
 
     rows: int64 (T,), sampled rows of the frame table. budgets: int64 (T,). events: how many events the video is cut
-    into at most; changes that score less than `EVENT` do not count.
+    into at most, see `_marks`; changes that score less than `EVENT` do not count.
     """
     frames = meta.frames
     count = len(frames)
@@ -135,8 +135,7 @@ def timeline(
         bytes_[:, column] = np.add.reduceat(frames.packet_bytes * of_kind, first[:-1])
     gops = np.append(np.unique(meta.gops.start), count)
     change = change_scores(meta, np.arange(count))
-    starts = np.array([start for start, _ in event_boundaries(change, events)[1:]], np.int64)
-    starts = starts[change[starts - 1] >= EVENT]
+    starts = _marks(change, events - 1)
     return Timeline(
         edges=edges[first],
         first=first,
@@ -152,6 +151,20 @@ def timeline(
         event_frames=starts,
         clock=clock,
     )
+
+
+def _marks(change: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """int64 (marks,) ascending: frames behind the largest changes of at least `EVENT`, the larger one of two that are
+    nearer to each other than half of an equal share of the film. So they stand where things happen all over the film,
+    and not only where the largest changes crowd."""
+    room = (len(change) + 1) / (2 * max(most, 1))
+    found: list[int] = []
+    for at in np.argsort(-change, kind="stable").tolist():
+        if len(found) == most or change[at] < EVENT:
+            break
+        if all(abs(at + 1 - other) >= room for other in found):
+            found.append(at + 1)
+    return np.array(sorted(found), np.int64)
 
 
 def _frame_edges(frames: Frames) -> tuple[NDArray[np.float64], bool]:

@@ -64,6 +64,10 @@ def test_the_documented_example_runs(found):
     assert found["documented"]["by_hand"] and text.count("*") == 3 and text.endswith("What happens?")
 
 
+def test_by_default_there_are_as_many_frames_as_the_processor_samples(found):
+    assert found["documented"]["by_default"] == 24  # Qwen3-VL: two a second (video_processing_qwen3_vl.py), of 12.4 s
+
+
 def test_times_come_out_exact(clip):
     meta, rows, _ = read(clip, 7, policy="events")
     for made in (hf.video_metadata(meta, rows), hf.video_metadata(choose_frames(clip, 7))):

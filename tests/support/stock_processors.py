@@ -187,7 +187,10 @@ def main() -> None:
     made = processors()["qwen3_vl"]
     names = {"processor": made, "video": clip}
     exec(documented(), names)  # noqa: S102
+    with codecmeta.hf.attach(made) as source:
+        made.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
     result["documented"] = {
+        "by_default": len(source.read[-1][1]),
         "text": re.sub(r"(?:<\|video_pad\|>)+", "*", made.tokenizer.decode(names["inputs"]["input_ids"][0])),
         "by_hand": bool((names["inputs"]["input_ids"] == names["by_hand"]["input_ids"]).all()),
     }

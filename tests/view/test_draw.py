@@ -127,6 +127,16 @@ def test_clocks_and_ticks_are_written_as_people_write_them() -> None:
     assert root_ticks(10_000, 0.1) == [0, 200, 1000, 2000, 5000, 10_000]
 
 
+def test_marks_of_events_are_where_things_happen_and_not_only_where_most_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten pictures in a row that have nothing in common, one cut, and one fade that is weaker than all of them."""
+    meta = make_metadata([500] * 101, types="I" + "P" * 100)
+    change = np.zeros(100, np.float32)
+    change[10:20], change[60], change[80] = 0.9, 0.5, 0.3
+    monkeypatch.setattr("codecmeta.view.timeline.change_scores", lambda *_: change)
+    assert timeline(meta, np.array([0]), np.array([1]), 4, 5).event_frames.tolist() == [11, 61, 81]
+    assert timeline(meta, np.array([0]), np.array([1]), 4, 1).event_frames.tolist() == []
+
+
 def test_event_boundaries_are_those_that_were_made_and_none_where_nothing_happens() -> None:
     truth = json.loads((SAMPLES / "truth.json").read_text())
     view = overview_of_file(SAMPLES / "cuts.mp4")
