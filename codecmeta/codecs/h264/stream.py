@@ -32,7 +32,7 @@ from codecmeta.codecs.h264.slice_header import SliceHeader, parse_slice_header, 
 from codecmeta.codecs.look import Look
 from codecmeta.codecs.protocol import NOT_PARSED_QP, Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import SLICE, WANTED, first_slice, has_wrong_lengths, joined
+from codecmeta.codecs.syntax.nal import SLICE, WANTED, behind, first_slice, has_wrong_lengths
 from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 ENTRY_KERNELS = (slice_data, block_rms, count_rows, write_rows, write_vectors)
@@ -64,12 +64,8 @@ def headers_of(extradata: bytes | None) -> H264Headers:
 
 def with_configuration(packet: bytes, extradata: bytes, change: bytes) -> bytes:
     """A packet in the framing that `extradata` says, behind the parameter sets of another configuration that came
-    beside it. One whose NAL units have lengths of another size is not put so: it stays as it is, and is found
-    damaged."""
-    width = nal_length_size_of(extradata)
-    if nal_length_size_of(change) != width:
-        return packet
-    return joined(units_of_extradata(change), width) + packet
+    beside it."""
+    return behind(units_of_extradata(change), packet, nal_length_size_of(extradata), nal_length_size_of(change))
 
 
 class H264Headers:

@@ -39,7 +39,7 @@ from codecmeta.codecs.hevc.sps import SPS
 from codecmeta.codecs.look import DISCARDED, Look
 from codecmeta.codecs.protocol import Coded, Lost, Refused
 from codecmeta.codecs.syntax.bits import BitReader, EndOfData
-from codecmeta.codecs.syntax.nal import SLICE, START_CODE, WANTED, first_slice, has_wrong_lengths, joined
+from codecmeta.codecs.syntax.nal import SLICE, START_CODE, WANTED, behind, first_slice, has_wrong_lengths
 from codecmeta.record.metadata import UNKNOWN, B, I, P
 
 ENTRY_KERNELS = (slice_segment_header, slice_segment_data, block_rms, block_maps, write_vectors)
@@ -68,11 +68,8 @@ def headers_of(extradata: bytes | None) -> HevcHeaders:
 
 def with_configuration(packet: bytes, extradata: bytes, change: bytes) -> bytes:
     """A packet in the framing that `extradata` says, behind the parameter sets of another configuration that came
-    beside it; as it is where NAL units have lengths of another size there."""
-    width = nal_length_size_of(extradata)
-    if nal_length_size_of(change) != width:
-        return packet
-    return joined(units_of_extradata(change), width) + packet
+    beside it."""
+    return behind(units_of_extradata(change), packet, nal_length_size_of(extradata), nal_length_size_of(change))
 
 
 class HevcHeaders:

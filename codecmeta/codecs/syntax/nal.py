@@ -30,6 +30,12 @@ def joined(units: Iterable[bytes], nal_length_size: int | None) -> bytes:
     return b"".join(len(unit).to_bytes(nal_length_size, "big") + unit for unit in units)
 
 
+def behind(units: Iterable[bytes], packet: bytes, now: int | None, then: int | None) -> bytes:
+    """A packet whose NAL units have lengths of `now` bytes (None: start codes), behind units that came beside it in a
+    configuration where they are of `then`. Where these differ it stays as it is, and is found damaged."""
+    return joined(units, now) + packet if now == then else packet
+
+
 def has_wrong_lengths(packet: bytes | memoryview, nal_length_size: int | None) -> bool:
     """Whether the lengths of the NAL units do not add up to the packet, which FFmpeg throws away then.
 
