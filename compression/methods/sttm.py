@@ -139,9 +139,9 @@ def calibrate(
     pyramids: list[Pyramids] = []
 
     class Recorded(Sttm):
-        def merge(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, NDArray[np.int64]]:
+        def _thresholds(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Pyramids, tuple[float, float]]:
             pyramids.append(Pyramids(tokens, grid, self.root, self.paper_compat))
-            return tokens.flatten(0, 1), np.arange(pyramids[-1].full)
+            return pyramids[-1], (1.01 + GAP, 1.01 + GAP)  # nothing merges
 
     recorder = Recorded(layer=plain.layer, root=plain.root, paper_compat=plain.paper_compat)
     for clip in clips:
