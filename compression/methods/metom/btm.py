@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from codecmeta.compiling import njit
 from codecmeta.compression.merging import FoldRule, absorb, index_of
 
 
