@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import h5py
+from tqdm import tqdm
 
 from codecmeta.cache.store import load
+from codecmeta.cli.doing import move
 from codecmeta.cli.failure import failures
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.cli.sources import Video, files_among
+from codecmeta.container.packets import Progress
 from codecmeta.container.probe import probe
 from codecmeta.record.facts import in_words, summarise
 from codecmeta.record.selection import TABLE_POLICIES, Policy
@@ -58,23 +63,26 @@ def show(
             if value is not None and not drawn:
                 raise click.UsageError(f"{name} has no effect (it needs a picture or page: --png, --html)")
         cached = isinstance(file, Path) and (h5py.is_hdf5(file) or file.suffix == ".h5")
-        summary = _of_cache(Path(file)) if cached else summarise(probe(file))
+        summary = _of_cache(Path(file)) if cached else {}
         pictures: dict[str, Callable[[], bytes]] = {}
-        if drawn:  # what was found out while drawing is in the text, too
-            known, pictures = _drawn(file, frames, choose)
-            summary |= {name: fact for name, fact in known.items() if name != "stored"}
+        with tqdm(unit="B", unit_scale=True, delay=1, leave=False, disable=not sys.stderr.isatty()) as bar:
+            if drawn:  # what was found out while drawing is in the text, too
+                known, pictures = _drawn(file, frames, choose, partial(move, bar))
+                summary = known | summary
+            elif not cached:
+                summary = summarise(probe(file, progress=partial(move, bar)))
         texts = {".json": lambda: json.dumps(summary).encode(), ".txt": lambda: _text(summary).encode()}
         write_outputs(files, {**texts, **pictures})
     click.echo(json.dumps(summary) if as_json else _text(summary))
 
 
 def _drawn(
-    file: Path | str, frames: int | None, choose: Policy | None
+    file: Path | str, frames: int | None, choose: Policy | None, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Callable[[], bytes]]]:
     """The facts that are drawn, and both pictures from one overview."""
     from codecmeta.view import draw, overview, page  # OpenCV, needed for this only
 
-    view = overview.overview_of_file(file, frames or overview.FRAMES, choose or "uniform")
+    view = overview.overview_of_file(file, frames or overview.FRAMES, choose or "uniform", progress)
     return view.summary, {".png": lambda: draw.png(view), ".html": lambda: page.page(view).encode()}
 
 
