@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoConfig
 
-from codecmeta.compression import Layout, Plan, Strategy, adapter_for, make
+from codecmeta.compression import Layout, Plain, Plan, Strategy, adapter_for, make
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops
@@ -183,7 +183,7 @@ def quote(
         video=fspath(video),
         model=paper.name,
         method=chosen.name,
-        budget=getattr(chosen, "budget", 1.0),
+        budget=1.0 if isinstance(chosen, Plain) else getattr(chosen, "budget", None),
         policy=choice.policy,
         frames=len(rows),
         tokens_full=layout.tokens_full,

@@ -244,7 +244,7 @@ class VideoModel:
             question=question,
             model=self.name,
             method=strategy.name,
-            budget=getattr(strategy, "budget", 1.0),
+            budget=1.0 if isinstance(strategy, Plain) else getattr(strategy, "budget", None),
             frames=len(clip.rows),
             tokens_full=session.tokens_full,
             tokens_kept=session.tokens_kept,
