@@ -32,6 +32,8 @@ ENCODES = [
     dict(options="qp=1 x264-params=bframes=2:psy=0:cabac=0", noise=True, **SMALL),
     dict(options="x264-params=bframes=2:cqm=jvt", pixel_format="yuv420p10le", **SMALL),
     dict(options="x264-params=bframes=2", pixel_format="gray", **SMALL),
+    dict(options="x264-params=bframes=2", pixel_format="yuv422p", **SMALL),
+    dict(options="qp=4 x264-params=bframes=2:cabac=0", pixel_format="yuv422p10le", **SMALL),
 ]
 
 

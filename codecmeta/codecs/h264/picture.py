@@ -89,8 +89,9 @@ class Picture:
         self.macroblocks[3, macroblocks] = -1
         at = np.arange(self.rows * self.columns)[macroblocks]
         y, x = np.divmod(at, self.columns)
-        for plane, side in ((self.luma_energy, 4), *((one, 2) for one in self.chroma_energy)):
-            plane.reshape(self.rows, side, self.columns, side)[y, :, x] = 0
+        for plane in (self.luma_energy, *self.chroma_energy):
+            down, across = plane.shape[0] // self.rows, plane.shape[1] // self.columns
+            plane.reshape(self.rows, down, self.columns, across)[y, :, x] = 0
         self.references[:, macroblocks] = -1
 
     @property
@@ -103,8 +104,9 @@ class Picture:
 
     @property
     def chroma_energy(self) -> np.ndarray:
-        """float32 (2, 2 * rows, 2 * columns): Cb and Cr residual energy per 4x4 chroma block; zero in monochrome."""
-        return self.energy[16 * self.rows * self.columns :].reshape(2, 2 * self.rows, 2 * self.columns)
+        """float32 (2, 2 * rows, 2 * columns): Cb and Cr residual energy per 4x4 chroma block; zero in monochrome. In
+        4:2:2 it has 4 * rows."""
+        return self.energy[16 * self.rows * self.columns :].reshape(2, -1, 2 * self.columns)
 
 
 class PictureParser:
@@ -162,7 +164,7 @@ class PictureParser:
             sps=sps,
             headers=[],
             macroblocks=macroblocks,
-            energy=np.zeros(24 * mbs, np.float32),
+            energy=np.zeros((32 if sps.chroma_array_type == 2 else 24) * mbs, np.float32),
             vectors=np.empty((2, 4 * sps.frame_height_in_mbs + 1, 4 * sps.pic_width_in_mbs + 4), np.int32),
             references=np.full((2, mbs, 4), -1, np.int8),
         )

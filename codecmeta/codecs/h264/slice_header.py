@@ -67,8 +67,8 @@ def refusal_of(sps: SPS, pps: PPS | None = None) -> str | None:
     if not sps.frame_mbs_only_flag:
         kind = "macroblock-adaptive frame/field coding" if sps.mb_adaptive_frame_field_flag else "field pictures (PAFF)"
         return f"interlaced H.264 with {kind}"
-    if sps.chroma_format_idc > 1:
-        return f"H.264 {('', '', '4:2:2', '4:4:4')[sps.chroma_format_idc]} chroma"
+    if sps.chroma_format_idc == 3:
+        return "H.264 4:4:4 chroma"
     if max(sps.bit_depth_luma, sps.bit_depth_chroma) > 10:
         return f"H.264 with {max(sps.bit_depth_luma, sps.bit_depth_chroma)} bits per sample"
     if sps.qpprime_y_zero_transform_bypass_flag:

@@ -285,7 +285,11 @@ class H264Picture:
         picture, sps = self._picture, self._picture.sps
         luma, chroma = np.empty((2, 2 * picture.rows, 2 * picture.columns), np.float32)
         scales = 1 << (sps.bit_depth_luma - 8), 1 << (sps.bit_depth_chroma - 8)
-        block_rms(picture.energy, *scales, _LARGEST, luma, chroma)
+        energy = picture.energy
+        if sps.chroma_array_type == 2:  # two 4x4 chroma blocks to an 8x8 luma block: their mean stands for one
+            both = picture.chroma_energy.reshape(2, 2 * picture.rows, 2, 2 * picture.columns).mean(2)
+            energy = np.concatenate([picture.luma_energy.reshape(-1), both.reshape(-1)])
+        block_rms(energy, *scales, _LARGEST, luma, chroma)
         return luma.astype(np.float16), chroma.astype(np.float16)
 
     def qp(self) -> NDArray[np.int16]:
