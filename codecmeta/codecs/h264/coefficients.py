@@ -60,9 +60,9 @@ SCAN = constant([table("zigzag_4x4"), table("field_4x4")], "int64").reshape(-1)
 CHROMA_DC_422 = constant(table("chroma_DC_422"), "int64")
 CODED_BLOCK_FLAG = constant(table("ctxIdx_coded_block_flag"), "int64")
 # [field coded][ctxBlockCat]
-SIGNIFICANT = constant([*table("ctxIdx_significant_coeff_flag"), *table("ctxIdx_significant_coeff_flag_field")], "int64")
+SIGNIFICANT = constant(table("ctxIdx_significant_coeff_flag") + table("ctxIdx_significant_coeff_flag_field"), "int64")
 LAST = constant(
-    [*table("ctxIdx_last_significant_coeff_flag"), *table("ctxIdx_last_significant_coeff_flag_field")], "int64"
+    table("ctxIdx_last_significant_coeff_flag") + table("ctxIdx_last_significant_coeff_flag_field"), "int64"
 )
 ABS_LEVEL = constant(table("ctxIdx_coeff_abs_level_minus1"), "int64")
 # ctxIdxInc by levelListIdx: in 8x8 blocks of frames, of fields, and in the chroma DC blocks of 4:2:2, where it is
@@ -87,7 +87,8 @@ def energy_weights(scaling_lists: ScalingLists) -> np.ndarray:
     """The energy of a level of one in squared grey levels, by scaling list, qP' and position in the scan.
 
     float32, flat: [6 lists][64 qP'][16 positions], then [intra Y, inter Y][64 qP'][64 positions], for the frame scan,
-    then all of it for the field scan (scaling lists are in the order of the frame scan). From 8.5.12: a level is scaled by LevelScale * 2^(qP / 6) / 16 (4x4) or / 64 (8x8), then transformed and divided by 64; the squared norms
+    then all of it for the field scan (scaling lists are in the order of the frame scan). From 8.5.12: a level is
+    scaled by LevelScale * 2^(qP / 6) / 16 (4x4) or / 64 (8x8), then transformed and divided by 64; the squared norms
     of the basis functions are 4 and 5 / 2 per dimension, and 8, 578 / 64 and 5.
     """
     qp = np.arange(QP_COUNT)
@@ -351,7 +352,7 @@ def chroma_weights(s, iCbCr, intra):
 
 @kernel(VOID(I32P, F32P, F64, I64, I64))
 def chroma_dc_energy(t, e, scale, out, stride):
-    """The transform of the four DC levels of a 4:2:0 block (8.5.11.1), each output squared into its 4x4 block of `e`."""
+    """The transform of the four DC levels of a 4:2:0 block (8.5.11.1), each output squared into its block."""
     a, b = I64(t[T_LEVELS]), I64(t[T_LEVELS + 1])
     k, m = I64(t[T_LEVELS + 2]), I64(t[T_LEVELS + 3])
     e[out] = float((a + b + k + m) ** 2) * scale
