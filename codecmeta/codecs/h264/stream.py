@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from codecmeta.codecs.h264.coefficients import block_rms
 from codecmeta.codecs.h264.decoded_picture_buffer import DecodedPictureBuffer
+from codecmeta.codecs.h264.fields import FieldPair
 from codecmeta.codecs.h264.motion_vectors import count_rows, motion_vectors, write_rows, write_vectors
 from codecmeta.codecs.h264.nal import (
     PICTURE_PARAMETER_SET,
@@ -171,7 +172,7 @@ def _recovers_at_once(rbsp: bytes) -> bool:
 
 
 class H264Stream:
-    """One stream of progressive H.264."""
+    """One stream of H.264, of frames or of fields that come by two in a packet."""
 
     block = 16
     leads = False
@@ -199,33 +200,37 @@ class H264Stream:
         """By the picture order counts of the slice headers, counted anew behind each picture that resets them."""
         buffer = DecodedPictureBuffer()
         keys: list[tuple[int, int]] = []
-        for header in self._first_headers(packets):
-            operations = header.memory_management_control_operations or ()
-            counted_anew = header.idr or any(operation == _RESETS_ORDER for operation, *_ in operations)
-            period = (keys[-1][0] if keys else 0) + counted_anew
-            current = buffer.begin(header)
-            if buffer.lost:
-                raise Lost
-            buffer.end(header)
-            keys.append((period, current.order))
+        for headers in self._first_headers(packets):
+            counted_anew = False
+            for at, header in enumerate(headers):
+                operations = header.memory_management_control_operations or ()
+                counted_anew |= header.idr or any(operation == _RESETS_ORDER for operation, *_ in operations)
+                current = buffer.begin(header, second=at > 0)
+                if buffer.lost:
+                    raise Lost
+                buffer.end(header)
+            keys.append(((keys[-1][0] if keys else 0) + counted_anew, current.order))
         return keys
 
-    def _first_headers(self, packets: Iterable[bytes]) -> Iterator[SliceHeader]:
-        """The first slice header of each packet, parameter sets on the way taken in."""
+    def _first_headers(self, packets: Iterable[bytes]) -> Iterator[list[SliceHeader]]:
+        """The first slice header of each packet, of fields both, parameter sets on the way taken in."""
         sets = parameter_sets_of(self._extradata)
         for packet in packets:
-            header = None
+            headers: list[SliceHeader] = []
             for unit in nal_units(packet, self._length_size):
                 try:
                     if SLICE_NON_IDR <= unit[0] & 31 <= SLICE_IDR:
                         header = parse_slice_header(unit, rbsp_of(unit[:4096]), sets)
-                        break
+                        if not headers or header.completes(headers[0]):
+                            headers.append(header)
+                        if len(headers) > header.field_pic_flag:
+                            break
                 except (EndOfData, KeyError) as reason:
                     raise Lost from reason
                 sets.add(unit)
-            if header is None:
+            if not headers or len(headers) <= headers[0].field_pic_flag:
                 raise Lost
-            yield header
+            yield headers
 
     def is_whole(self, packet: bytes) -> bool:
         """Whether the lengths of its NAL units say so; start codes do not tell."""
@@ -263,7 +268,7 @@ class H264Parser:
 class H264Picture:
     """A parsed picture in the words of the protocol."""
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture | FieldPair) -> None:
         self._picture = picture
         self.picture_type = ord(picture.slice_type)
         self.identity = picture.identity

@@ -114,7 +114,7 @@ def test_operation_5_counts_anew_in_every_type():
     sequence += [header(of, 3, 8, delta_pic_order_cnt_bottom=-3, **forget), header(of, 1, 11), header(of, 2, 4)]
     assert orders(sequence) == [0, 8, 16, 21, 11, 4]
     buffer = after(sequence[:4])
-    assert [(one.order, one.top_order, one.frame_num) for one in buffer.references] == [(0, 3, 0)]
+    assert [(one.order, one.orders[0], one.frame_num) for one in buffer.references] == [(0, 3, 0)]
     of = sps(pic_order_cnt_type=2)
     sequence = [*(header(of, n, kind=P if n else I, idr=n == 0) for n in range(16)), header(of, 0, **forget)]
     assert orders([*sequence, header(of, 1)])[-3:] == [30, 32, 2]
