@@ -109,7 +109,7 @@ def _frame_for_a_field(frame: Picture, parity: int, temporal: bool) -> Colocated
         vectors = _scaled(vectors, (y + (y < 0)) >> 1)  # the standard's / truncates towards zero
     both = frame.references.reshape(2, rows, 2, frame.columns, 4)
     numbers = frame.macroblocks[3].reshape(rows, 2, frame.columns)
-    named, keys = _named(frame, both, numbers, parity)
+    named, keys = _named(frame, both, numbers, parity) if temporal else (both, [])
     references = np.concatenate([named[:, :, 0, :, :2], named[:, :, 1, :, 2:]], axis=-1)
     macroblocks = np.zeros((4, rows, frame.columns), np.int32)
     flags = frame.flags.reshape(rows, 2, frame.columns)
@@ -123,7 +123,7 @@ def _named(
     frame: Picture, references: NDArray[np.int8], numbers: NDArray[np.int32], parity: int
 ) -> tuple[NDArray[np.int8], list[tuple[list[Hashable], list[Hashable]]]]:
     """Reference indices by one table for the whole picture, since both macroblocks of a pair may lie in different
-    slices; the table has the fields of `parity` of the frames that were referred to. Zero stays zero."""
+    slices; the table has the fields of `parity` of the frames that were referred to. (Spatial direct prediction asks for indices as they were.)"""
     keys: dict[Hashable, int] = {}
     named = np.full((max(len(frame.lists), 1), 2, _MOST + 1), -1, np.int8)  # the last one for refIdx -1
     named[:, :, :_MOST] = 0

@@ -60,16 +60,16 @@ def test_fields_and_frames_by_turns(spatial, seed):
     packets = [stream.parameter_sets() + pair(stream, (I, P), 0, 0, idr=True)]
     random = np.random.default_rng(seed)
     more = dict(spatial=spatial)
-    for turn in range(1, 7):
-        number, order = 2 * turn - 1, 16 * turn
+    for turn in range(1, 7):  # what a co-located picture refers to has to be in the lists of the one that uses it
+        number, order, frames = 2 * turn - 1, 16 * turn, min(turn + 1, 3)
         if random.random() < 0.5:
-            packets.append(pair(stream, (P, P), number, order, active=(3, 0)))
+            packets.append(pair(stream, (P, P), number, order, active=(min(2 * turn, 3), 0)))
         else:
-            packets.append(stream.picture(P, number, order, active=(2, 0)))
+            packets.append(stream.picture(P, number, order, active=(min(turn, 2), 0)))
         if random.random() < 0.5:
-            packets.append(pair(stream, (B, B), number + 1, order - 8, active=(4, 3), **more))
+            packets.append(pair(stream, (B, B), number + 1, order - 8, active=(2 * frames, 3), **more))
         else:
-            packets.append(stream.picture(B, number + 1, order - 8, active=(2, 2), **more))
-        packets.append(pair(stream, (B, B), number + 2, order - 12, active=(4, 3), reference=False, **more))
-        packets.append(stream.picture(B, number + 2, order - 4, active=(2, 2), reference=False, **more))
+            packets.append(stream.picture(B, number + 1, order - 8, active=(frames, 2), **more))
+        packets.append(pair(stream, (B, B), number + 2, order - 12, active=(6, 3), reference=False, **more))
+        packets.append(stream.picture(B, number + 2, order - 4, active=(3, 2), reference=False, **more))
     check(packets)
