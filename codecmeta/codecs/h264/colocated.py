@@ -123,7 +123,8 @@ def _named(
     frame: Picture, references: NDArray[np.int8], numbers: NDArray[np.int32], parity: int
 ) -> tuple[NDArray[np.int8], list[tuple[list[Hashable], list[Hashable]]]]:
     """Reference indices by one table for the whole picture, since both macroblocks of a pair may lie in different
-    slices; the table has the fields of `parity` of the frames that were referred to. (Spatial direct prediction asks for indices as they were.)"""
+    slices; the table has the fields of `parity` of the frames that were referred to. Spatial direct prediction asks for
+    the indices as they were."""
     keys: dict[Hashable, int] = {}
     named = np.full((max(len(frame.lists), 1), 2, _MOST + 1), -1, np.int8)  # the last one for refIdx -1
     named[:, :, :_MOST] = 0

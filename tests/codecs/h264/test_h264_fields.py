@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.motion_vectors import DST_Y, HEIGHT, MOTION_Y, WIDTH, motion_rows
 from codecmeta.codecs.h264.sequence import PictureSequence
 from tests.codecs.h264.test_h264_written import decode
@@ -73,3 +74,56 @@ def test_fields_and_frames_by_turns(spatial, seed):
         packets.append(pair(stream, (B, B), number + 2, order - 12, active=(6, 3), reference=False, **more))
         packets.append(stream.picture(B, number + 2, order - 4, active=(3, 2), reference=False, **more))
     check(packets)
+
+
+def check_references(frames, planes, least):
+    """Whole-sample predictions of fields are copies out of the fields that the lists name (luma: chroma vectors between
+    parities are shifted)."""
+    fields, samples = [], []
+    for frame, of in zip(frames, planes, strict=True):
+        for field in frame.fields:
+            lists = [
+                tuple(tuple(2 * i + parity for i, parity in zip(*one, strict=True)) for one in zip(*both, strict=True))
+                for both in zip(field.lists, field.parities, strict=True)
+            ]
+            fields.append(replace(field, lists=lists))
+            samples.append([plane[field.parity :: 2] for plane in of])
+    found, _ = inter_differences(fields, samples)
+    luma = found["luma 4x4"] + found["luma 8x8"]
+    assert len(luma) >= least
+    assert max(luma) <= TOLERANCE
+
+
+@pytest.mark.parametrize("bottom_first", [False, True])
+def test_operations_1_to_6_and_modifications_of_fields_lead_to_the_right_fields(bottom_first):
+    """Every field brings content of its own (I_PCM), so that a wrong entry in a list would be wrong samples."""
+    stream = Stream(interlaced=True, num_ref_frames=4, seed=7, height=8)
+
+    def both(frame_num, *fields):
+        return b"".join(
+            stream.picture(P, frame_num, 4 * frame_num + at, parity=at ^ bottom_first, pcm=0.3, **more)
+            for at, more in enumerate(fields)
+        )
+
+    packets = [
+        stream.parameter_sets() + pair(stream, (I, P), 0, 0, idr=True, bottom_first=bottom_first, pcm=0.3),
+        both(1, dict(active=(2, 0)), dict(active=(3, 0))),
+        both(2, dict(active=(4, 0)), dict(active=(5, 0), modification=((0, 2), (1, 0)))),
+        # picNum of the same parity is 2 * frame_num + 1: each field takes out that of its own parity of frame 1
+        both(3, dict(active=(6, 0), operations=((1, 3),)), dict(active=(6, 0), operations=((1, 3),))),
+        # both fields of frame 0 become long-term 1, one by one
+        both(4, dict(active=(6, 0), operations=((4, 3), (3, 7, 1))), dict(active=(6, 0), operations=((3, 7, 1),))),
+        both(5, dict(active=(7, 0)), dict(active=(7, 0), modification=((2, 3), (2, 2), (0, 0)))),
+        # one of them goes, and frame 3
+        both(6, dict(active=(7, 0), operations=((2, 2), (1, 5), (1, 6))), dict(active=(6, 0), modification=((2, 2),))),
+        # this frame is long-term 0 itself, and frame 4 goes
+        both(7, dict(active=(6, 0), operations=((1, 5), (1, 6), (6, 0))), dict(active=(6, 0), operations=((6, 0),))),
+        # FFmpeg forgets the first field of frame 7 now, so nothing refers to it
+        both(8, dict(active=(4, 0)), dict(active=(3, 0))),
+        both(9, dict(active=(4, 0), operations=((4, 1),)), dict(active=(4, 0))),
+        both(10, dict(active=(4, 0)), dict(active=(4, 0))),
+    ]
+    frames, planes = check(packets)
+    check_references(frames, planes, 300)
+    done = {one[0] for frame in frames for h in frame.headers for one in h.memory_management_control_operations or ()}
+    assert done == {1, 2, 3, 4, 6}
