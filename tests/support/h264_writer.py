@@ -11,6 +11,7 @@ import numpy as np
 
 from codecmeta.codecs.h264.tables import table
 from tests.support.bits import Bits, unit
+from tests.support.h264_cabac import IntraSlice
 
 P, B, I = range(3)  # noqa: E741  slice_type
 INTER_CODE_NUM = {pattern: code for code, pattern in enumerate(table("coded_block_pattern_420_inter"))}
@@ -133,8 +134,15 @@ class Stream:
                 bits.ue(0)
         bits.se(0)  # slice_qp_delta
         bits.ue(1)  # no deblocking
+        header = bytes([(0x60 if reference else 0) | (5 if idr else 1)])
+        if self.cabac:  # I slices alone
+            digits = "".join(bits.digits)
+            digits += "1" * (-len(digits) % 8)  # cabac_alignment_one_bit
+            field = parity is not None
+            data = IntraSlice(self.random, self.width, self.height >> field, field).e.data()
+            return unit(header, int(digits, 2).to_bytes(len(digits) // 8, "big") + data)
         self._macroblocks(bits, slice_type, active, pcm, self.width * self.height >> (parity is not None))
-        return unit(bytes([(0x60 if reference else 0) | (5 if idr else 1)]), bits.rbsp())
+        return unit(header, bits.rbsp())
 
     def _macroblocks(self, bits: Bits, slice_type: int, active: tuple[int, int], pcm: float, count: int) -> None:
         skipped = 0

@@ -77,7 +77,10 @@ def test_long_term_references_and_operations_of_a_conformance_stream_lead_to_the
 
 @pytest.mark.parametrize("name", ["all intra", "large blocks", "large blocks, CABAC"])
 def test_intra_16x16_energy_is_the_squared_difference_to_one_of_the_four_predictions(name):
-    pictures, planes = _parsed(name)
+    check_intra_16x16(*_parsed(name))
+
+
+def check_intra_16x16(pictures, planes):
     count = carrying = 0
     for picture, (luma, *_) in zip(pictures, planes, strict=True):
         for mb in np.nonzero(picture.macroblocks[0] & state.M_I_16X16)[0]:
@@ -185,7 +188,10 @@ def _has_above_right(size, row, column, mb_x, columns):
 
 @pytest.mark.parametrize("name", ["all intra", "matrices", "CAVLC, 8x8", "10 bit", "10 bit, matrices", "qp 4"])
 def test_intra_nxn_energy_is_the_squared_difference_to_one_of_the_nine_predictions(name):
-    pictures, planes = _parsed(name)
+    check_intra_nxn(*_parsed(name))
+
+
+def check_intra_nxn(pictures, planes):
     carrying, worst = {4: 0, 8: 0}, 0.0
     for picture, (luma, *_) in zip(pictures, planes, strict=True):
         peak = (1 << picture.sps.bit_depth_luma) - 1
@@ -229,7 +235,10 @@ def _intra_chroma_predictions(plane, x, y):
 
 @pytest.mark.parametrize("name", ["all intra", "matrices", "CAVLC, 4x4", "chroma offset"])
 def test_intra_chroma_energy_is_the_squared_difference_to_one_of_the_four_predictions(name):
-    pictures, planes = _parsed(name)
+    check_intra_chroma(*_parsed(name))
+
+
+def check_intra_chroma(pictures, planes):
     count = carrying = 0
     for picture, (_, *chroma) in zip(pictures, planes, strict=True):
         intra = (state.M_I_NXN | state.M_I_16X16) & picture.macroblocks[0]

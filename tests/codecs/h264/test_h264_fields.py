@@ -9,6 +9,7 @@ import pytest
 
 from codecmeta.codecs.h264.motion_vectors import DST_Y, HEIGHT, MOTION_Y, WIDTH, motion_rows
 from codecmeta.codecs.h264.sequence import PictureSequence
+from tests.codecs.h264.test_h264_energy import check_intra_16x16, check_intra_chroma, check_intra_nxn
 from tests.codecs.h264.test_h264_written import decode
 from tests.support.h264_energy import TOLERANCE, inter_differences
 from tests.support.h264_writer import B, I, P, Stream
@@ -127,3 +128,27 @@ def test_operations_1_to_6_and_modifications_of_fields_lead_to_the_right_fields(
     check_references(frames, planes, 300)
     done = {one[0] for frame in frames for h in frame.headers for one in h.memory_management_control_operations or ()}
     assert done == {1, 2, 3, 4, 6}
+
+
+@pytest.mark.parametrize("fields", [False, True], ids=["frames", "fields"])
+def test_cabac_residuals_of_fields_have_scans_and_contexts_of_their_own(fields):
+    """Random levels in every kind of block; energy by scan position, against FFmpeg's pixels."""
+    stream = Stream(width=6, height=8, interlaced=True, cabac=True, seed=3)
+    packets = []
+    for number in range(3):
+        if fields:
+            data = pair(stream, (I, I), number % 2, 0, idr=number == 0)
+        else:
+            data = stream.picture(I, number % 2, 2 * number, idr=number == 0)
+        packets.append((stream.parameter_sets() if number == 0 else b"") + data)
+    frames, planes = check(packets)
+    pictures = [one for frame in frames for one in (frame.fields if fields else [frame])]
+    samples = [[plane[at :: 1 + fields] for plane in of] for of in planes for at in range(1 + fields)]
+    check_intra_nxn(pictures, samples)
+    check_intra_16x16(pictures, samples)
+    check_intra_chroma(pictures, samples)
+    for frame, of in zip(frames, planes, strict=True):
+        assert frame.energy.sum() == pytest.approx(
+            sum(one.energy.sum() for one in (frame.fields if fields else [frame])), rel=1e-5
+        )
+        assert frame.luma_energy.shape == (of[0].shape[0] // 4, of[0].shape[1] // 4)
