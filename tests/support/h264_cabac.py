@@ -1,6 +1,5 @@
 """Writes intra slices in CABAC (9.3) with random residuals, in frames or fields, which no encoder at hand makes.
 
-
 A plain encoder, bin by bin. All predictions are DC, so the syntax is that of residuals: every ctxBlockCat of 4:2:0.
 """
 

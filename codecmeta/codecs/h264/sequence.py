@@ -64,7 +64,7 @@ class PictureSequence:
             found = self._pictures.get(entry.identity, [])
             reference = entry if isinstance(entry, Reference) else entry.frame
             long_term = entry.long_term
-            if found and found[0].sps.width * found[0].sps.height == picture.sps.width * picture.sps.height:
+            if found and (found[0].sps.width, found[0].sps.height) == (picture.sps.width, picture.sps.height):
                 colocated = colocated_of(picture, self.buffer.order, entry, found, reference.orders, temporal)
             if colocated is not None and temporal:
                 self.parser.k = temporal_direct(self.buffer.order, lists, colocated)
