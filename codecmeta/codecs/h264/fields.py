@@ -7,6 +7,7 @@ both fields, exactly where no larger transform spread it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ class FieldPair:
 
     fields: tuple[Picture, Picture]
     errors: list[str] = field(default_factory=list)
+    half: bool = False  # the other field may come in the next packet
+    second: bool = False  # the packet has the second field; the first one was in the packet before
 
     @property
     def sps(self) -> SPS:
@@ -114,15 +117,35 @@ class FieldPair:
         return _by_turns(*(one.parsed for one in self.fields))
 
 
-def frame_of(pictures: list[Picture], errors: list[str]) -> Picture | FieldPair:
-    """The frame of a packet: its one picture, or its fields in the order in which they were sent."""
+@dataclass
+class FirstField:
+    """A field that came alone in its packet, and what was wrong there."""
+
+    picture: Picture
+    errors: list[str]
+
+
+def is_completed_by(first: FirstField | None, pictures: Sequence[list[tuple[SliceHeader, bytes]]]) -> bool:
+    """Whether the slices of the next packet are the second field of the frame that `first` has begun."""
+    return first is not None and len(pictures) == 1 and pictures[0][0][0].completes(first.picture.headers[0])
+
+
+def frame_of(
+    pictures: list[Picture], errors: list[str], before: FirstField | None = None
+) -> tuple[Picture | FieldPair, FirstField | None]:
+    """The frame of a packet: its one picture, or its fields in the order in which they were sent, the first of them
+    `before` in a packet of its own. Beside it a first field that waits for the second one."""
+    if before is not None:
+        pictures, errors = [before.picture, *pictures], before.errors + errors
     first = pictures[0]
     if first.parity is None:
         first.errors += errors
-        return first
-    other = pictures[1] if len(pictures) > 1 else first.nothing_of(1 - first.parity)
+        return first, None
+    half = len(pictures) == 1
+    other = first.nothing_of(1 - first.parity) if half else pictures[1]
     top, bottom = (first, other) if first.parity == 0 else (other, first)
-    return FieldPair((top, bottom), errors + top.errors + bottom.errors)
+    frame = FieldPair((top, bottom), errors + top.errors + bottom.errors, half, before is not None)
+    return frame, FirstField(first, errors) if half else None
 
 
 def _halves(top: NDArray[np.float32], bottom: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,12 +14,11 @@ import numpy as np
 
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.coefficients import energy_weights
-from codecmeta.codecs.h264.fields import FieldPair, frame_of
+from codecmeta.codecs.h264.fields import FieldPair, FirstField, frame_of, is_completed_by
 from codecmeta.codecs.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.codecs.h264.slice_header import B, I, SliceHeader, parse_slice_header
-from codecmeta.codecs.protocol import Refused
 from codecmeta.codecs.syntax.arithmetic import BYTE_END
 from codecmeta.codecs.syntax.bits import EndOfData
 from codecmeta.codecs.syntax.nal import has_wrong_lengths
@@ -141,6 +140,7 @@ class PictureParser:
         self.s = np.zeros(state.S_SIZE, np.int64)
         self.c = np.zeros(1024, np.int64)
         self.k = np.zeros(32 + 64, np.int32)
+        self._first_field: FirstField | None = None  # of the packet before
         self._areas: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
         self._size = (0, 0)
         self._weights: dict[ScalingLists, np.ndarray] = {}
@@ -150,7 +150,7 @@ class PictureParser:
         """The primary coded slices of a packet, one list for each picture (a frame, or the fields of one in the order
         in which they are sent), and what is wrong with others; parameter sets on the way taken in.
 
-        Raises Refused as `parse_slice_header` does, and where a field comes alone.
+        Raises Refused as `parse_slice_header` does.
         """
         pictures: list[list[tuple[SliceHeader, bytes]]] = []
         errors = (
@@ -182,8 +182,6 @@ class PictureParser:
                         pictures.append([(header, rbsp)])
                 else:
                     errors.append("slices of two pictures in one packet")
-        if len(pictures) == 1 and pictures[0][0][0].field_pic_flag and not errors:
-            raise Refused("interlaced H.264 with each field in a packet of its own")
         return pictures, errors
 
     def new_picture(self, header: SliceHeader) -> Picture:
@@ -209,11 +207,14 @@ class PictureParser:
 
         Everything is exact except direct vectors of B slices and what is predicted from them (see
         `PictureSequence`), and in fields which parity a vector refers to. Damage is told in `errors`, and what stands
-        before it is there.
+        before it is there. Of fields in packets of their own give both, one behind the other: the second time the frame
+        is whole.
         """
         pictures, errors = self.slices_of(packet)
         if not pictures:
+            self._first_field = None
             return None
+        before = self._first_field if is_completed_by(self._first_field, pictures) else None
         parsed = []
         for slices in pictures:
             picture = self.new_picture(slices[0][0])
@@ -221,7 +222,8 @@ class PictureParser:
                 picture.vectors_exact &= header.slice_type != B and (header.slice_type == I or picture.parity is None)
                 self.parse_slice(picture, header, rbsp)
             parsed.append(picture)
-        return frame_of(parsed, errors)
+        frame, self._first_field = frame_of(parsed, errors, before)
+        return frame
 
     def parse_slice(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from codecmeta.codecs.h264.colocated import colocated_of, temporal_direct
 from codecmeta.codecs.h264.decoded_picture_buffer import DecodedPictureBuffer
-from codecmeta.codecs.h264.fields import FieldPair, frame_of
+from codecmeta.codecs.h264.fields import FieldPair, FirstField, frame_of, is_completed_by
 from codecmeta.codecs.h264.picture import Picture, PictureParser
 from codecmeta.codecs.h264.references import Reference
 from codecmeta.codecs.h264.slice_header import B, I, SliceHeader
@@ -22,15 +22,20 @@ class PictureSequence:
         """As `PictureParser`."""
         self.parser = PictureParser(extradata, annex_b=annex_b)
         self.buffer = DecodedPictureBuffer()
+        self._first_field: FirstField | None = None  # of the packet before
         self._pictures: dict[int, list[Picture]] = {}  # by identity, frames or fields, those still used for reference
 
     def parse(self, packet: bytes) -> Picture | FieldPair | None:
         """The frame of the next packet; None: it has no slice that can be read. Raises as `PictureParser.parse`."""
         pictures, errors = self.parser.slices_of(packet)
         if not pictures:
-            self.buffer.lost |= bool(errors)  # nobody knows what its header did to the references
+            self.buffer.lost |= (
+                bool(errors) or self._first_field is not None
+            )  # nobody knows what its header did to the references
             return None
-        parsed: list[Picture] = []
+        before = self._first_field if is_completed_by(self._first_field, pictures) else None
+        self.buffer.lost |= self._first_field is not None and before is None  # nor what its second field did
+        parsed: list[Picture] = [] if before is None else [before.picture]
         for slices in pictures:
             first = slices[0][0]
             picture = self.parser.new_picture(first)
@@ -40,9 +45,9 @@ class PictureSequence:
                 self._parse_slice(picture, header, rbsp)
             self.buffer.end(first)
             parsed.append(picture)
-            self._keep(current, parsed)
-        self.buffer.lost |= first.field_pic_flag and len(parsed) == 1  # nor what its second field did
-        return frame_of(parsed, errors)
+            self._keep(current, list(parsed))
+        frame, self._first_field = frame_of(parsed if before is None else parsed[1:], errors, before)
+        return frame
 
     def _keep(self, current: Reference, parsed: list[Picture]) -> None:
         """Those that are still used for reference."""

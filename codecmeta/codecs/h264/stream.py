@@ -96,7 +96,24 @@ class H264Headers:
                 self._layouts.clear()
         if not unit:
             return Look(doubt=_UNREADABLE)
-        return self._by_slice(unit, recovers, _WRONG_LENGTHS if wrong else "")
+        found = self._by_slice(unit, recovers, _WRONG_LENGTHS if wrong else "")
+        return found._replace(field=self._has_one_parity(bytes(packet))) if found.field else found
+
+    def _has_one_parity(self, packet: bytes) -> bool:
+        """Whether the slices of a field picture's packet are all of one field."""
+        parities = set()
+        for unit in nal_units(packet, self._length_size):
+            if SLICE_NON_IDR <= unit[0] & 31 <= SLICE_IDR:
+                r = BitReader(rbsp_of(unit[:_HEADER_BYTES]))
+                try:
+                    r.ue()
+                    r.ue()
+                    _, skipped, has_fields, _ = self._layout_of(r.ue())
+                    r.u(skipped)
+                    parities.add(has_fields and r.flag() and r.flag())
+                except (EndOfData, KeyError):
+                    continue
+        return len(parities) < 2
 
     def _by_slice(self, unit: bytes, recovers: bool, doubt: str) -> Look:
         """By the first bytes of a slice. Where a memory management operation resets the order, the order is wrong,
@@ -172,7 +189,7 @@ def _recovers_at_once(rbsp: bytes) -> bool:
 
 
 class H264Stream:
-    """One stream of H.264, of frames or of fields that come by two in a packet."""
+    """One stream of H.264, of frames or fields."""
 
     block = 16
     leads = False
@@ -200,15 +217,18 @@ class H264Stream:
         """By the picture order counts of the slice headers, counted anew behind each picture that resets them."""
         buffer = DecodedPictureBuffer()
         keys: list[tuple[int, int]] = []
+        before = None
         for headers in self._first_headers(packets):
             counted_anew = False
-            for at, header in enumerate(headers):
+            for header in headers:
                 operations = header.memory_management_control_operations or ()
+                second = before is not None and header.completes(before)
                 counted_anew |= header.idr or any(operation == _RESETS_ORDER for operation, *_ in operations)
-                current = buffer.begin(header, second=at > 0)
+                current = buffer.begin(header, second=second)
                 if buffer.lost:
                     raise Lost
                 buffer.end(header)
+                before = None if second or not header.field_pic_flag else header
             keys.append(((keys[-1][0] if keys else 0) + counted_anew, current.order))
         return keys
 
@@ -228,7 +248,7 @@ class H264Stream:
                 except (EndOfData, KeyError) as reason:
                     raise Lost from reason
                 sets.add(unit)
-            if not headers or len(headers) <= headers[0].field_pic_flag:
+            if not headers:
                 raise Lost
             yield headers
 
@@ -273,6 +293,8 @@ class H264Picture:
         self.picture_type = ord(picture.slice_type)
         self.identity = picture.identity
         self.complete = picture.complete
+        self.half = isinstance(picture, FieldPair) and picture.half
+        self.second = isinstance(picture, FieldPair) and picture.second
         self.vectors_exact = picture.vectors_exact
         self.coded = _coded(picture.sps)
 

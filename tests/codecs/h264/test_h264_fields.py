@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from io import BytesIO
 
+import av
 import numpy as np
 import pytest
 
+import codecmeta
 from codecmeta.codecs.h264.motion_vectors import DST_Y, HEIGHT, MOTION_Y, WIDTH, motion_rows
 from codecmeta.codecs.h264.sequence import PictureSequence
+from codecmeta.codecs.h264.stream import H264Picture
 from tests.codecs.h264.test_h264_energy import check_intra_16x16, check_intra_chroma, check_intra_nxn
 from tests.codecs.h264.test_h264_written import decode
 from tests.support.h264_energy import TOLERANCE, inter_differences
@@ -55,9 +60,8 @@ def pair(stream, kinds, frame_num, order, *, bottom_first=False, idr=False, **mo
     return data
 
 
-@pytest.mark.parametrize("spatial", [True, False], ids=["spatial", "temporal"])
-@pytest.mark.parametrize("seed", range(3))
-def test_fields_and_frames_by_turns(spatial, seed):
+def by_turns(spatial, seed):
+    """A stream of frames and pairs of fields: a packet for each frame."""
     stream = Stream(interlaced=True, seed=seed, num_ref_frames=3)
     packets = [stream.parameter_sets() + pair(stream, (I, P), 0, 0, idr=True)]
     random = np.random.default_rng(seed)
@@ -74,7 +78,13 @@ def test_fields_and_frames_by_turns(spatial, seed):
             packets.append(stream.picture(B, number + 1, order - 8, active=(frames, 2), **more))
         packets.append(pair(stream, (B, B), number + 2, order - 12, active=(6, 3), reference=False, **more))
         packets.append(stream.picture(B, number + 2, order - 4, active=(3, 2), reference=False, **more))
-    check(packets)
+    return packets
+
+
+@pytest.mark.parametrize("spatial", [True, False], ids=["spatial", "temporal"])
+@pytest.mark.parametrize("seed", range(3))
+def test_fields_and_frames_by_turns(spatial, seed):
+    check(by_turns(spatial, seed))
 
 
 def check_references(frames, planes, least):
@@ -152,3 +162,41 @@ def test_cabac_residuals_of_fields_have_scans_and_contexts_of_their_own(fields):
             sum(one.energy.sum() for one in (frame.fields if fields else [frame])), rel=1e-5
         )
         assert frame.luma_energy.shape == (of[0].shape[0] // 4, of[0].shape[1] // 4)
+
+
+ORDER = [0] + [16 * turn + at for turn in range(1, 7) for at in (0, -8, -12, -4)]  # of the packets of `by_turns`
+
+
+def written(path, packets):
+    """A file of these packets, whose time stamps say in which order they are displayed."""
+    with av.open(BytesIO(b"".join(packets)), format="h264") as source, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for i, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 25), i == 0
+            packet.pts, packet.dts = sorted(ORDER).index(ORDER[i]) + 3, i
+            output.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "ts"])
+def test_frames_of_fields_are_read_whether_their_fields_come_in_one_packet_or_in_two(suffix, tmp_path):
+    packets = by_turns(False, 1)
+    sequence = PictureSequence()
+    frames = [sequence.parse(packet) for packet in packets]
+    path = written(tmp_path / f"fields.{suffix}", packets)
+    with av.open(str(path)) as container:
+        count = sum(packet.size > 0 for packet in container.demux(video=0))
+    assert (count > len(packets)) == (suffix == "ts")
+    meta = codecmeta.extract(path)
+    assert meta.capability["residual"]["level"] == "exact" and len(meta.residual.frame) == len(packets)
+    row_of = {frames[i].identity: row for row, i in enumerate(np.argsort(ORDER))}
+    for row, i in enumerate(np.argsort(ORDER)):
+        vectors, distance = H264Picture(frames[i]).vectors(row, row_of)
+        np.testing.assert_array_equal(meta.motion.of(row), vectors)
+        np.testing.assert_array_equal(meta.motion.distance_of(row), distance)
+        np.testing.assert_array_equal(meta.bits.of(row), frames[i].bits)
+    alone = codecmeta.extract(path, frames=5)
+    for row in alone.residual.frame:
+        np.testing.assert_array_equal(alone.residual.of(row), meta.residual.of(row))
+        np.testing.assert_array_equal(alone.qp.of(row), meta.qp.of(row))
