@@ -118,11 +118,8 @@ class Reader:
         """The whole frame of a packet that holds one field of it, with the packet behind; None: that is none of it."""
         if index + 1 == len(self.packets) or self.packets.shown[index + 1]:
             return None
-        for _, data, _ in self._source.at([index + 1], self._stream.sets_in_keyframes):
-            picture = parser.parse(data)
-            if picture is not None and picture.second:
-                return picture
-        return None
+        picture = parser.parse(self._source.behind(index))
+        return picture if picture is not None and picture.second else None
 
     def _lead(self, index: int) -> list[bytes]:
         """The packets from the keyframe before a packet up to it."""
