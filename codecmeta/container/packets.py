@@ -130,8 +130,15 @@ _ROW = np.dtype(
 _pack = Struct("<5q7B").pack
 
 
-def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
-    """All packets of the stream as a table, and the first few from its first keyframe on."""
+Progress = Callable[[int, int], object]
+"""Told how far something has been read, and how far it goes."""
+
+_SAY_EVERY = 500
+
+
+def read_packets(container: Any, video: Any, progress: Progress | None = None) -> tuple[PacketTable, list[Any]]:
+    """All packets of the stream as a table, and the first few from its first keyframe on. progress: told now and then
+    where in the file it is, in bytes, and how many bytes the file has."""
     rows = bytearray()  # a hundred thousand tuples of numbers take six times the memory
     first: list[Any] = []
     doubts: dict[str, None] = {}
@@ -155,6 +162,8 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
         if packet.is_corrupt:
             doubts["a packet that is cut"] = None
         pts, dts, position, is_key = packet.pts, packet.dts, packet.pos, packet.is_keyframe
+        if progress is not None and not index % _SAY_EVERY and position and container.size > 0:
+            progress(position, container.size)
         second_field = field and open_field and pts in (None, last_pts)
         if field and open_field and not second_field:
             doubts["fields with time stamps of their own"] = None
