@@ -186,6 +186,25 @@ def density_peaks(states: Tensor, count: int, neighbours: int) -> NDArray[np.int
     return most_attended(peak_scores(states, min(neighbours, count)), count)
 
 
+def cluster_means(states: Tensor, count: int, neighbours: int) -> tuple[NDArray[np.int64], Tensor]:
+    """Clusters around `density_peaks`, every token with the nearest centre: (n, width) -> ascending centres, means."""
+    if count >= len(states):
+        return np.arange(len(states)), states
+    centres, into = clusters(states, count, neighbours)
+    sums = torch.zeros_like(states[:count]).index_add_(0, into, states)
+    return centres, sums / into.bincount(minlength=count)[:, None]
+
+
+def clusters(states: Tensor, count: int, neighbours: int) -> tuple[NDArray[np.int64], Tensor]:
+    """Ascending centres, and the number of the centre that is nearest to each token, of equally near ones the first; a
+    centre is its own: (n, width) -> int64 (count,), int64 (n,)."""
+    centres = density_peaks(states, count, neighbours)
+    own = states[index_of(centres, states)]
+    into = torch.cdist(states, own, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
+    into[index_of(centres, states)] = torch.arange(count, device=states.device)
+    return centres, into
+
+
 def peak_scores(states: Tensor, neighbours: int) -> Tensor:
     """rho * delta of DPC-KNN: (n, width) -> (n,).
 
