@@ -15,6 +15,7 @@ from typing import Any
 
 from codecmeta.compression.engine.families import FAMILIES
 from codecmeta.compression.methods.registry import ROWS
+from codecmeta.models.evaluation.report import row_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -122,7 +123,7 @@ def _methods_table(result: dict[str, Any], variants: bool) -> str:
         mine = {one["budget"]: one for one in result["methods"] if one["label"] == label}
         cells = [_right(mine[budget]) if budget in mine else "" for budget in (*budgets, None)]
         tokens = ", ".join(f"{100 * one['share_llm_mean']:.0f}" for one in mine.values())
-        rows.append([label, *cells, tokens])
+        rows.append([row_name(next(iter(mine.values())), result), *cells, tokens])
     head = [f"{budget:.0%} of the tokens" for budget in budgets]
     return table(["method", *head, "no budget", "tokens per layer, %"], rows)
 
