@@ -36,11 +36,11 @@ class Holitom(Strategy):
     in order of frame and place, where the published order has a window's still tokens first.
 
     budget: r, share of visual tokens that may enter the language model; still tokens alone can bring it lower, to
-    nearly the same number at all larger budgets where much stands still. 1.0 switches the outer stage off; the inner one still
-    halves what enters its layer. tau: published 0.8, and 0.65 at a budget of 0.1. contextual: D, share of a frame's
-    moving tokens that are chosen by clustering in place of attention, published 0. neighbours: of DPC-KNN. beta: weight
-    of a cluster's centre beside the mean of its members. inner: share of visual tokens that the inner stage removes;
-    0 switches it off. inner_layer: default 18 of 28 in proportion.
+    nearly the same number at all larger budgets where much stands still. 1.0 switches the outer stage off, and the
+    inner one still halves what enters its layer. tau: published 0.8, and 0.65 at a budget of 0.1. contextual: D, share
+    of a frame's moving tokens that are chosen by clustering in place of attention, published 0. neighbours: of
+    DPC-KNN. beta: weight of a cluster's centre beside the mean of its members. inner: share of visual tokens that the
+    inner stage removes; 0 switches it off. inner_layer: default 18 of 28 in proportion.
     """
 
     name: ClassVar[str] = "holitom"
