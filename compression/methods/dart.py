@@ -99,8 +99,8 @@ def unlike(states: Tensor, pivots: NDArray[np.int64], text: Tensor, count: int) 
 
     pivots = pivots[:count]
     asking = torch.cat((states[pivots.tolist()], text.to(states)))
-    similar = normalize(asking.float(), dim=-1) @ normalize(states.float(), dim=-1).T
-    similar = similar.round(decimals=6).cpu().numpy()
+    cosines = normalize(asking.float(), dim=-1) @ normalize(states.float(), dim=-1).T
+    similar = cosines.round(decimals=6).cpu().numpy()
     kept = np.zeros(len(states), bool)
     kept[pivots] = True
     room = count - len(pivots)
