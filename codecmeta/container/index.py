@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from codecmeta.codecs.table import codec_of
 from codecmeta.container.packets import NO_PTS, PacketTable, header_reader, open_video, order_by_types
+from codecmeta.container.pyav import new_extradata
 from codecmeta.container.samples import NoIndex, Samples
 from codecmeta.container.segments import Segment, plan_segments, prefetch, segment_packets
 from codecmeta.container.source import Medium, size_of
@@ -127,7 +128,7 @@ def _look_at_segment(container: Any, video: Any, table: PacketTable, segment: Se
         said = (table.pts[index], table.dts[index], table.size[index], table.key[index], not table.shown[index])
         if (packet.pts, packet.dts, packet.size, packet.is_keyframe, packet.is_discard) != said or packet.is_corrupt:
             raise Unproven(f"packet {index} is not what the index says")
-        if packet.has_sidedata("new_extradata"):
+        if new_extradata(packet) is not None:
             raise Unproven("the decoder's configuration changes in the middle")
         look = look_of(memoryview(packet))
         if look.doubt or look.frames != 1 or look.field:
