@@ -80,7 +80,7 @@ def write_clip(
         if pts is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
-            stream.set_display_rotation(rotation)
+            turn(stream, rotation)
         if sound is not None:
             silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
             silence.sample_rate = 8000
@@ -96,6 +96,13 @@ def write_clip(
     return path
 
 
+def turn(stream: Any, rotation: int) -> None:
+    """Have a stream shown turned; rotation: counter-clockwise degrees."""
+    if not hasattr(stream, "set_display_rotation"):
+        pytest.skip(f"PyAV {av.__version__} cannot write a rotation")
+    stream.set_display_rotation(rotation)
+
+
 def rotated_copy(source: Path, target: Path, rotation: int) -> Path:
     """Copy the packets of the video stream into a file shown turned. rotation: counter-clockwise degrees.
 
@@ -104,7 +111,7 @@ def rotated_copy(source: Path, target: Path, rotation: int) -> Path:
     with av.open(str(source)) as before, av.open(str(target), "w") as after:
         video = before.streams.video[0]
         copy = after.add_stream_from_template(video)
-        copy.set_display_rotation(rotation)
+        turn(copy, rotation)
         for packet in before.demux(video):
             if packet.size:
                 packet.stream = copy
