@@ -60,10 +60,11 @@ def open_file(medium: Medium) -> Iterator[Any]:
 
 
 def _opened(medium: Medium) -> Any:
+    # as options of the streams too, PyAV 15 writes beyond its memory where a container lists none at first (MPEG-PS)
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
     if isinstance(medium, Blob):
-        return av.open(medium.open(), options={**options, "protocol_whitelist": "none"}, **_TAGS)
-    return av.open(f"file:{os.fspath(medium)}", options=options, **_TAGS)
+        return av.open(medium.open(), container_options={**options, "protocol_whitelist": "none"}, **_TAGS)
+    return av.open(f"file:{os.fspath(medium)}", container_options=options, **_TAGS)
 
 
 def _fetching(medium: Medium) -> VideoError | None:
