@@ -12,6 +12,7 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
+from codecmeta.compression.engine import transformers_names as names
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.models.answer import Answer, Clip
 from codecmeta.models.evaluation.chance import for_video
@@ -96,7 +97,7 @@ class Chat(lmms):
                         raise
                     problem = " ".join(str(error).split())
             text = "" if answer is None else answer.text
-            count = len(self.video_model.tokenizer(text, add_special_tokens=False)["input_ids"])
+            count = len(self.video_model.tokenizer(text, add_special_tokens=False)[names.IDS])
             statistics.add(one, answer, count, problem)
             for stop in one.until:
                 text = text.split(stop)[0]
