@@ -7,6 +7,8 @@ from typing import Any
 import av.stream
 
 _DISCARD: Any = getattr(av.stream, "Discard", None)
+SHOWS_INDEX = hasattr(av.stream.Stream, "index_entries")
+"""Whether FFmpeg's index of a container can be compared with the container's own, which else is not believed."""
 TELLS_CONFIGURATIONS = hasattr(av.Packet, "iter_sidedata")
 """Whether a container's second configuration of the decoder can be seen at all."""
 

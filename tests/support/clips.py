@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from codecmeta.container.pyav import SHOWS_INDEX
+
+needs_index = pytest.mark.skipif(not SHOWS_INDEX, reason=f"PyAV {av.__version__} shows no index of a container")
 REAL_CLIPS = Path(os.environ.get("CODECMETA_CLIPS", Path(__file__).resolve().parents[3] / "shared" / "clips"))
 REAL_NAMES = sorted(one.name for one in REAL_CLIPS.glob("*") if one.suffix in (".mp4", ".264", ".mkv"))
 
