@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from codecmeta.container.pyav import SHOWS_INDEX
+from codecmeta.container.pyav import SHOWS_INDEX, TELLS_CONFIGURATIONS
 
 needs_index = pytest.mark.skipif(not SHOWS_INDEX, reason=f"PyAV {av.__version__} shows no index of a container")
+needs_configurations = pytest.mark.skipif(
+    not TELLS_CONFIGURATIONS, reason=f"PyAV {av.__version__} does not tell of a second configuration"
+)
 REAL_CLIPS = Path(os.environ.get("CODECMETA_CLIPS", Path(__file__).resolve().parents[3] / "shared" / "clips"))
 REAL_NAMES = sorted(one.name for one in REAL_CLIPS.glob("*") if one.suffix in (".mp4", ".264", ".mkv"))
 
