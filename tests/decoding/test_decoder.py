@@ -6,10 +6,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 import codecmeta
+from codecmeta.codecs.h264.picture import PictureParser
 from codecmeta.codecs.table import codec_of
 from codecmeta.container.packets import open_video
 from codecmeta.container.probe import probe_with_packets
@@ -311,8 +313,17 @@ def test_a_stream_that_loses_packets_keeps_every_frame_that_can_be_had(made: Pat
     expected = single_thread_export(broken)
     meta = codecmeta.extract(broken)
     assert "".join(map(chr, meta.frames.picture_type)) == "".join(one["type"] for one in expected)
-    assert meta.frames.corrupt.tolist() == [one["corrupt"] for one in expected]
-    assert meta.frames.corrupt.any()
+    theirs = np.array([one["corrupt"] for one in expected])
+    assert theirs.any() and (meta.frames.corrupt >= theirs).all()
+    # x264's bytes differ once in a hundred runs, and with them what the damage hits: a slice that goes wrong and still
+    # fills its picture is seen by its stop bit alone, which FFmpeg does not look at
+    parser, of_pts = PictureParser(None), {}
+    with av.open(str(broken)) as container:
+        for packet in container.demux(video=0):
+            if packet.size and (picture := parser.parse(bytes(packet))) is not None:
+                of_pts[packet.pts] = picture.errors
+    for row in np.flatnonzero(meta.frames.corrupt & ~theirs):
+        assert any("no stop bit" in error for error in of_pts[int(meta.frames.pts[row])])
 
 
 def test_read_gives_the_pictures_of_a_plain_decode(made: Path) -> None:
