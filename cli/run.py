@@ -60,8 +60,8 @@ from codecmeta.view.report import Report, costs, looked_at, said, waited_for
     "--text-model",
     default=None,
     metavar="ID_OR_FOLDER",
-    help="A SigLIP or CLIP model that says how well each picture fits the question, for metok and for --choose query. "
-    "Default: packet sizes decide, whatever the question.",
+    help='A SigLIP or CLIP model, or "small" for the built-in one, that says how well each picture fits the question, '
+    "for metok and for --choose query. Default: packet sizes decide, whatever the question.",
 )
 @click.option("--compare", is_flag=True, help="Run the plain model too, and print both.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")

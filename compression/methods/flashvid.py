@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -16,7 +15,7 @@ from codecmeta.compression.inside import Inside
 from codecmeta.compression.merging import index_of
 from codecmeta.compression.methods.fastv import KeepAttended
 from codecmeta.compression.methods.fastvid import cut_alike
-from codecmeta.compression.methods.holitom import density_peaks, share_out
+from codecmeta.compression.methods.holitom import cluster_means, share_out
 from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy
@@ -110,7 +109,7 @@ class Flashvid(Strategy):
             for t, clusters in zip(range(start, stop), share_out(numbers, most), strict=True):
                 own = np.flatnonzero(roots // cells == t)
                 if clusters:
-                    centres, merged, into = self._cluster(means[index_of(own, means)], int(clusters))
+                    centres, merged, into = cluster_means(means[index_of(own, means)], int(clusters), self.neighbours)
                     at = roots[own[centres]]
                     values[index_of(at, values)] = merged
                     kept[at] = True
@@ -146,18 +145,6 @@ class Flashvid(Strategy):
         states = tokens.flatten(0, 1)[index_of(every, tokens)].float()
         sums = states.new_zeros(len(roots), states.shape[1]).index_add_(0, index_of(number, states), states)
         return every, number.ravel(), roots, sums / index_of(sizes, states)[:, None]
-
-    def _cluster(self, states: Tensor, count: int) -> tuple[NDArray[np.int64], Tensor, NDArray[np.int64]]:
-        """Clusters around density peaks, every token with the nearest centre: ascending centres, means, and the number
-        of the centre that each one went to."""
-        if count >= len(states):
-            return np.arange(len(states)), states, np.arange(len(states))
-        centres = density_peaks(states, count, self.neighbours)
-        own = states[index_of(centres, states)]
-        into = torch.cdist(states, own, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
-        into[index_of(centres, states)] = torch.arange(count, device=states.device)
-        sums = torch.zeros_like(own).index_add_(0, into, states)
-        return centres, sums / into.bincount(minlength=count)[:, None], into.cpu().numpy()
 
 
 def diverse(tokens: Tensor, attention: Tensor, count: int) -> NDArray[np.int64]:
