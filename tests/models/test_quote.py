@@ -29,7 +29,7 @@ FAMILY = {
     "qwen3": (tiny.qwen3, SHAPED),
     "internvl": (tiny.internvl, Preprocessing(48, 48)),
 }
-DEPENDS = {"codecsight", "rlt", "scissor", "sttm", "holitom", "fastvid", "metom"}
+DEPENDS = {"codecsight", "rlt", "scissor", "sttm", "holitom", "fastvid", "metom", "prunevid"}
 """How many tokens these leave by default, only the pictures tell; of metok, where features cut events."""
 OPTIONS = [
     *((name, {}) for name in METHODS),
