@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
 
+from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.families import supported
 from codecmeta.models.checkpoints import chat_template_of, check_device, first_line, settings_of
 from codecmeta.models.hub import found
@@ -25,9 +27,11 @@ def load(
     name: str = SMALL,
     device: str | torch.device = "cpu",
     *,
-    dtype: torch.dtype | None = None,
-    attention: str = "sdpa",
+    dtype: torch.dtype | str | None = None,
+    attn_implementation: str | Mapping[str, str] = "sdpa",
     revision: str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
+    quantization_config: Any = None,
 ) -> VideoModel:
     """Load a video language model.
 
@@ -37,23 +41,29 @@ def load(
 
     name: "small", a folder, or a Hugging Face id of a supported architecture; weights must be safetensors, code of the
     repository is never run. device: where it runs, such as "cpu" or "cuda". dtype: of the weights; default float32 on
-    a CPU, else what the checkpoint holds. attention: transformers' attention implementation. revision: of the Hugging
-    Face repository.
+    a CPU, else what the checkpoint holds. attn_implementation: "sdpa", "eager" or "flash_attention_2", one for all or
+    by part of the model. revision: of the Hugging Face repository. device_map: layers -> devices, in place of `device`;
+    needs accelerate. quantization_config: of the weights. All as transformers' `from_pretrained` takes them.
 
-    Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded or is not
-    there, such as the device.
+    Raises ValueError, listing what is supported, for another architecture or attention, and for what cannot be loaded
+    or is not there, such as the device.
     """
     check_device(device)
+    names.check_implementations(attn_implementation)
+    if quantization_config is not None and device_map is None:
+        device_map = {"": device}  # quantised weights are made where they stay
     try:
         where = str(builtin_folder()) if name == SMALL else found(name, [SMALL], revision)
         config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
         cls = model_class(config)
-        if dtype is None and torch.device(device).type == "cpu":
+        if dtype is None and device_map is None and torch.device(device).type == "cpu":
             dtype = torch.float32
         model = cls.from_pretrained(
             where,
             dtype=dtype or "auto",
-            attn_implementation=attention,
+            attn_implementation=attn_implementation,
+            device_map=device_map,
+            quantization_config=quantization_config,
             use_safetensors=True,
             trust_remote_code=False,
             revision=revision,
@@ -61,12 +71,13 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, revision=revision)
         preprocessing = Preprocessing.from_config(settings_of(where, "video", revision))
         template = chat_template_of(where, revision) or tokenizer.chat_template
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise ValueError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     if template is None:
         raise ValueError(f"model {name!r} cannot be loaded: it has no chat template, so its prompt format is unknown")
     note = note_on if name == SMALL else None
-    return VideoModel(name, model.to(device).eval(), tokenizer, preprocessing, template, note)
+    placed = model if device_map is not None else model.to(device)
+    return VideoModel(name, placed.eval(), tokenizer, preprocessing, template, note)
 
 
 def builtin_folder() -> Path:
@@ -80,10 +91,10 @@ def builtin_folder() -> Path:
 
 def model_class(config: Any) -> Any:
     """The transformers class of a checkpoint, if there is an adapter for it."""
-    names = [name for name in config.architectures or () if name in supported()]
-    if not names:
+    known = [name for name in config.architectures or () if name in supported()]
+    if not known:
         raise ValueError(
             f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
             f"supported are: {', '.join(supported())}"
         )
-    return getattr(transformers, names[0])
+    return getattr(transformers, known[0])

@@ -238,7 +238,7 @@ class VideoModel:
         seconds: dict[str, float],
         clip: Clip,
     ) -> Answer:
-        assert session.counts is not None and session.kept is not None  # the prompt held the video
+        assert session.counts is not None and session.kept is not None and session.homes is not None
         return Answer(
             text=text,
             question=question,
@@ -257,7 +257,7 @@ class VideoModel:
             plan=session.plan,
             note="" if self.note is None else self.note(question),
             choice=clip.choice,
-            trace=Trace(clip.meta, clip.rows, session.counts, session.kept),
+            trace=Trace(clip.meta, clip.rows, session.counts, session.kept, session.homes),
         )
 
 

@@ -87,7 +87,7 @@ class Prunevid(Strategy):
             if not len(places):
                 continue
             count = share_of(len(places), self.cluster) if len(places) > FEWEST else len(places)
-            centres, merged = cluster_means(states, count, NEIGHBOURS)
+            centres, merged, _ = cluster_means(states, count, NEIGHBOURS)
             slots.append(places[centres])
             values.append(merged)
             event.append(np.full(count, number))

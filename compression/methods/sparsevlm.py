@@ -120,7 +120,7 @@ class RatedPruning(Inside):
         if made:
             lost = np.setdiff1d(np.arange(len(alive)), kept)
             best = lost[most_attended(attention[lost.tolist()], again)]
-            centres, means = cluster_means(hidden[best.tolist()].float(), made, made)
+            centres, means, _ = cluster_means(hidden[best.tolist()].float(), made, made)
             states[best[centres].tolist()] = means.to(states.dtype)
             kept = np.sort(np.concatenate((kept, best[centres])))
         return kept, states[kept.tolist()]
