@@ -4,10 +4,11 @@
     python -m benchmarks.frames --clips FOLDER --minutes 10 --rounds 3 --json benchmarks/results/frames.json
 
 H.264 and HEVC, 1280x720, 30 frames a second, a keyframe at most every 250 and every 60; 16, 64 and 128 frames. Clips
-are made once, seeded, and kept in FOLDER: five minutes are encoded, and their packets written again until time is full. A way's seconds are by the clock, from opening the file to uint8 RGB in
-memory, the median of the rounds; each round asks every way once, so that a busy machine is busy for all. `uniform` and
-the peers give the same frames: every picture has its number painted into it, which is read again. The others of ours
-give frames of their own choice. Peers have their best settings of those tried: 1 and 2 threads each.
+are made once, seeded, and kept in FOLDER: five minutes are encoded, and their packets written again until time is
+full. A way's seconds are by the clock, from opening the file to uint8 RGB in memory, the median of the rounds; each
+round asks every way once, so that a busy machine is busy for all. `uniform` and the peers give the same frames: every
+picture has its number painted into it, which is read again. The others of ours give frames of their own choice. Peers
+have their best settings of those tried: 1 and 2 threads each.
 """
 
 from __future__ import annotations
