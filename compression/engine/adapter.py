@@ -59,6 +59,11 @@ class Adapter(ABC):
         self.image_token = whole.config.image_token_id
         self.preferences = getattr(whole.config, "codecmeta", None) or {}
 
+    @property
+    def attending(self) -> tuple[int, ...]:
+        """Layers of the decoder with attention, and keys and values in the cache; the others have a state."""
+        return tuple(number for number, layer in enumerate(self.layers) if names.has(layer, "attention"))
+
     @abstractmethod
     def layout(self, pictures: int, stream: Stream | None) -> Layout | None:
         """The token grid of a clip of so many sampled pictures, None where only the inputs tell. stream gives the size

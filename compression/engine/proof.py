@@ -33,8 +33,15 @@ def check_layers(adapter: Adapter, inside: Inside) -> None:
             f"this model adds visual features behind its first layers; tokens can be taken out at the entry of layer "
             f"{first_cut} or later, not at {', '.join(map(str, early))}"
         )
+    if blind := [layer for layer in inside.watch if layer not in adapter.attending]:
+        raise ValueError(
+            f"layer {', '.join(map(str, blind))} of this model has no attention to look at; let the method act right "
+            f"behind one that has: {', '.join(map(str, adapter.attending))}"
+        )
     for number, layer in enumerate(adapter.layers):
         names.require(layer, "hidden", "mask", "rotary")
+        if number not in adapter.attending:
+            continue
         attention: nn.Module = names.part(layer, "attention")
         names.require(attention, "hidden", "rotary", "mask", "cache")
         own = names.part(attention, "number")

@@ -54,6 +54,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "query projection": ("q_proj",),
     "key projection": ("k_proj",),
     "joint projection": ("qkv",),
+    "output projection": ("o_proj",),
     "query norm": ("q_norm",),
     "key norm": ("k_norm",),
     "heads": ("num_heads",),
@@ -177,6 +178,19 @@ def part(owner: Any, what: str) -> Any:
 def has(owner: Any, what: str) -> bool:
     """Whether it has this part; for parts that not every model has."""
     return any(hasattr(owner, name) for name in ATTRIBUTES[what])
+
+
+def projected(attention: nn.Module, which: str, states: Tensor) -> Tensor:
+    """Queries or keys of a decoder's attention, projected and normed, not yet rotated: (1, tokens, width of the hidden
+    states) -> (1, heads, tokens, width of a head)."""
+    width = part(attention, "head width")
+    made: Tensor = part(attention, f"{which} projection")(states)
+    made = made.unflatten(-1, (-1, width))
+    if which == "query" and made.shape[-2] * width > part(attention, "output projection").in_features:
+        made = made[..., ::2, :]  # behind the query of each head stands its gate
+    if has(attention, f"{which} norm"):
+        made = part(attention, f"{which} norm")(made)
+    return made.transpose(1, 2)
 
 
 def call(module: nn.Module, **values: Any) -> Any:
@@ -368,5 +382,5 @@ def cache_bytes(cache: Any) -> int:
 def _held(cache: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Keys and values, layer by layer, of the layers that hold any."""
     for layer in () if cache is None else cache.layers:
-        if layer.keys is not None:
+        if getattr(layer, "keys", None) is not None:  # not where a layer has a state in their place
             yield layer.keys, layer.values

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPConfig,
@@ -143,6 +144,43 @@ def qwen3_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]
     ids = torch.cat((*parts, torch.tensor([93]), ids[-AFTER:]))[None]
     types = (ids == VIDEO).long() * 2
     return {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}
+
+
+def qwen3_5(seed: int = 0, attention: str = "sdpa", experts: bool = False) -> Any:
+    """Qwen3.5 with 6x6 patches and 3x3 tokens per pair of pictures; of its four layers the second and the
+    last attend (of published ones every fourth), with heads of which a quarter is rotated."""
+    torch.manual_seed(seed)
+    kind = "Qwen3_5Moe" if experts else "Qwen3_5"
+    text = {
+        "vocab_size": 96, "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 24, "max_position_embeddings": 512,
+        "layer_types": ["linear_attention", "full_attention"] * 2, "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 1], "mrope_interleaved": True,
+            "partial_rotary_factor": 0.25,
+        },
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    own = {
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+    }
+    text |= own if experts else {"intermediate_size": 64}
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4, "out_hidden_size": 48,
+        "num_position_embeddings": 64,
+    }  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config=vision, text_config=text, tie_word_embeddings=False, video_token_id=VIDEO, image_token_id=IMAGE,
+        vision_start_token_id=92, vision_end_token_id=93,
+    )  # fmt: skip
+    architecture = getattr(transformers, f"{kind}ForConditionalGeneration")
+    model = architecture._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
 
 
 def internvl(seed: int = 0, attention: str = "sdpa", vocabulary: int = 96, picture: int = VIDEO) -> Any:
