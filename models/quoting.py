@@ -122,7 +122,7 @@ class Paper:
                     f"model {self.name!r}: how many tokens a picture becomes depends on its preprocessing, and there "
                     "are no such settings beside the configuration; pass the folder of the checkpoint"
                 )
-            size = self.preprocessing.shape_of(stream.height, stream.width)
+            size = self.preprocessing.of_clip(pictures, self.adapter.pixel_limits).shape_of(stream.height, stream.width)
             inputs, _ = self.adapter.inputs(torch.empty(pictures, 3, *size, device="meta"))
             grid = {names.spelling(self.adapter.vision[0], "grid"): inputs[names.GRID]}
             layout = self.adapter.layout_of_call((), grid, stream)

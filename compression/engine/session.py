@@ -249,6 +249,8 @@ class Session:
 
     def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         call = names.Call(module, args, kwargs)
+        if reason := self.adapter.refusal(call):
+            raise ValueError(reason)
         self._ids = call.get("ids")
 
     def _before_language_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:

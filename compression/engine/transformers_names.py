@@ -25,6 +25,8 @@ IDS, MASK = "input_ids", "attention_mask"
 TOKEN_TYPES = "mm_token_type_ids"
 PIXELS, GRID, PICTURES = "pixel_values_videos", "video_grid_thw", "pixel_values"
 """Keys of a video in what generate() takes; the last where a model takes its pictures for images."""
+MERGE = "video_merge_sizes"
+"""Key of how many patches along a side of a token, where a model wants to be told."""
 VIDEO_TYPE = 2
 """Type of a token that stands for video (0 is text, 1 an image)."""
 
@@ -40,6 +42,9 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "rotary": ("position_embeddings",),
     "pictures": ("pixel_values",),
     "grid": ("grid_thw",),
+    "merge": ("merge_sizes",),
+    "compression": ("video_compression_mask",),
+    "patch_mask": ("patch_attention_mask",),
     "segment_ends": ("cu_seqlens",),
     "longest_segment": ("max_seqlen",),
     "token_types": (TOKEN_TYPES,),

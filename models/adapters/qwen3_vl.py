@@ -32,6 +32,10 @@ class Qwen3VL(Qwen2VL):
         self.first_cut = max(1, len(self.again))
         self.markers = (config.vision_start_token_id, config.vision_end_token_id)
 
+    def pixel_limits(self, fewest: float, most: float, pictures: int) -> tuple[float, float]:
+        """The published ones are those of all pictures together."""
+        return fewest / pictures, most / pictures
+
     def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
         """For each temporal position its time, the mean of its pictures', and its placeholders between markers, as
         transformers' processor writes them. Raises ValueError without times."""

@@ -183,6 +183,73 @@ def qwen3_5(seed: int = 0, attention: str = "sdpa", experts: bool = False) -> An
     return model
 
 
+def video_llama_3(seed: int = 0, attention: str = "sdpa", vocabulary: int = 96, video: int = VIDEO) -> Any:
+    """VideoLLaMA3 with 6x6 patches and 3x3 tokens per picture."""
+    torch.manual_seed(seed)
+    text = {
+        "model_type": "qwen2", "vocab_size": vocabulary, "hidden_size": 48, "intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 4,
+    }  # fmt: skip
+    config = transformers.VideoLlama3Config(
+        vision_config=vision, text_config=text, video_token_id=video, image_token_id=IMAGE, tie_word_embeddings=False
+    )
+    architecture = transformers.VideoLlama3ForConditionalGeneration
+    model = architecture._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def video_llama_3_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Prompt ids with two tokens of time before every picture and a comma behind it, and patches of 4x4 pixels."""
+    rng = torch.Generator().manual_seed(seed)
+    text = torch.randint(1, 80, (BEFORE + AFTER,), generator=rng)
+    parts = [text[:BEFORE]]
+    for _ in range(frames):
+        time = torch.randint(1, 80, (2,), generator=rng)
+        parts += [time, torch.full((TOKENS**2,), VIDEO), torch.tensor([92])]
+    ids = torch.cat((*parts, text[BEFORE:]))[None]
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values_videos": torch.randn(frames * SIDE**2, 3 * 4 * 4, generator=rng),
+        "video_grid_thw": torch.tensor([[frames, SIDE, SIDE]]),
+        "video_merge_sizes": torch.tensor([2]),
+    }
+
+
+def smolvlm(seed: int = 0, attention: str = "sdpa", vocabulary: int = 96, picture: int = VIDEO) -> Any:
+    """SmolVLM2 with 6x6 patches and 3x3 tokens per picture; a pixel along each side is covered by no patch."""
+    torch.manual_seed(seed)
+    text = {
+        "model_type": "llama", "vocab_size": vocabulary, "hidden_size": 48, "intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 49,
+        "patch_size": 8,
+    }  # fmt: skip
+    config = transformers.SmolVLMConfig(
+        vision_config=vision, text_config=text, image_token_id=picture, scale_factor=2, tie_word_embeddings=False,
+        pad_token_id=0,
+    )  # fmt: skip
+    architecture = transformers.SmolVLMForConditionalGeneration
+    model = architecture._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def smolvlm_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """As `internvl_inputs`: three tokens of time and a mark before every picture, and a mark behind it."""
+    inputs = internvl_inputs(frames, seed)
+    pixels = torch.randn(1, frames, 3, 49, 49, generator=torch.Generator().manual_seed(seed))
+    return {**inputs, "pixel_values": pixels}
+
+
 def internvl(seed: int = 0, attention: str = "sdpa", vocabulary: int = 96, picture: int = VIDEO) -> Any:
     """InternVL with 6x6 patches, a class token and 3x3 tokens per picture."""
     torch.manual_seed(seed)
