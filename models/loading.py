@@ -86,4 +86,6 @@ def model_class(config: Any) -> Any:
             f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
             f"supported are: {', '.join(supported())}"
         )
+    if not hasattr(transformers, names[0]):
+        raise ValueError(f"transformers {transformers.__version__} does not have {names[0]}; install a newer one")
     return getattr(transformers, names[0])

@@ -79,7 +79,8 @@ class Preprocessing:
     def resize(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """One picture, uint8 (h, w, 3) -> uint8 (height, width, 3)."""
         if self.long:
-            picture = self._stretch(picture, *_longest(*picture.shape[:2], self.long))
+            height, width = picture.shape[:2]
+            picture = self._stretch(picture, *_longest(height, width, self.long))
         if not self.edge:
             return self._stretch(picture, *self.shape_of(*picture.shape[:2]))
         short = min(picture.shape[:2])

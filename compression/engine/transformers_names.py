@@ -205,7 +205,10 @@ def call(module: nn.Module, **values: Any) -> Any:
 
 def ask(model: nn.Module, inputs: Mapping[str, Any] | None = None, **values: Any) -> Any:
     """Call a model with what a tokenizer and a preprocessor made, and arguments by what they are. What it does not name
-    among its own arguments it hands on to its language model."""
+    among its own arguments it hands on to its language model. Scores of all tokens come back where a model knows no
+    other way."""
+    if not takes(model, "last_scores"):
+        values.pop("last_scores", None)
     named = {spelling(model if takes(model, what) else decoder(model), what): one for what, one in values.items()}
     return model(**(inputs or {}), **named)
 
@@ -220,6 +223,39 @@ def decoder(model: nn.Module) -> nn.Module:
 def head_width(config: Any) -> int:
     """Numbers per head that a text configuration asks for."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def attending(config: Any) -> tuple[int, ...]:
+    """Layers with attention that a text configuration asks for."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    return tuple(number for number, kind in enumerate(kinds) if kind != "linear_attention")
+
+
+def linear_attention(config: Any) -> tuple[int, int, int, int, int] | None:
+    """Of a text configuration's layers of gated linear attention: heads and width of a head of keys, of values, and
+    the length of the convolution; None where it has none."""
+    if len(attending(config)) == config.num_hidden_layers:
+        return None
+    return (
+        config.linear_num_key_heads,
+        config.linear_key_head_dim,
+        config.linear_num_value_heads,
+        config.linear_value_head_dim,
+        config.linear_conv_kernel_dim,
+    )
+
+
+def widths_of_mlp(config: Any) -> tuple[int, int]:
+    """Hidden numbers of the gated MLP that a token passes in a layer, and scores that choose its experts, if any."""
+    if not hasattr(config, "num_experts_per_tok"):
+        return int(config.intermediate_size), 0
+    shared = getattr(config, "shared_expert_intermediate_size", 0)
+    return config.num_experts_per_tok * config.moe_intermediate_size + shared, config.num_experts + (shared > 0)
+
+
+def gates_queries(config: Any) -> bool:
+    """Whether the attention of a text configuration has a gate beside each query."""
+    return linear_attention(config) is not None and bool(getattr(config, "attn_output_gate", True))
 
 
 def implementation(module: nn.Module) -> str:

@@ -1,9 +1,12 @@
 """VideoLLaMA3: a rotary encoder whose patches are joined behind it, and a processor that compresses by itself."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from codecmeta import models
 from codecmeta.compression import METHODS, FastV, Metom, Plain, RandomKeep, adapter_for, apply
 from codecmeta.compression.engine.transformers_names import cache_of, lengths
 from tests.support import tiny
@@ -146,6 +149,34 @@ def test_the_prompt_says_when_each_picture_is_shown(model):
     assert got == "Time 0.0s:**,Time 0.8s:**,Time 61.2s:**"
     with pytest.raises(ValueError, match="say when each picture is shown"):
         adapter_for(model).placeholders(6, None, str)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint whose pictures share their pixels."""
+    tokenizer = tiny.words(tmp_path, "Time user what", ends=False)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|video_pad|>"]})
+    template = "{% for m in messages %}user {% for c in m['content'] %}" + (
+        "{% if c['type'] == 'video' %}<|video_pad|> {% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    )
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(tmp_path)
+    number = tokenizer.convert_tokens_to_ids("<|video_pad|>")
+    tiny.video_llama_3(vocabulary=len(tokenizer), video=number).save_pretrained(tmp_path)
+    settings = {
+        "size": {"shortest_edge": 64, "longest_edge": 3072}, "patch_size": 4, "merge_size": 2, "temporal_patch_size": 1,
+        "resample": 3, "do_sample_frames": True, "use_token_compression": True,
+    }  # fmt: skip
+    (tmp_path / "video_preprocessor_config.json").write_text(json.dumps(settings))
+    return tmp_path
+
+
+def test_the_more_pictures_the_smaller_they_are(folder, clip):
+    loaded = models.load(str(folder))
+    few, many = (loaded.ask(clip, "what", frames=frames, strategy="evs", max_new_tokens=1) for frames in (2, 6))
+    assert few.frames == 2 and many.frames == 6
+    assert 1536 // 64 >= few.tokens_full / 2 > 512 // 64 >= many.tokens_full / 6 > 0  # 8x8 pixels to a token
+    assert 0 < many.tokens_kept < many.tokens_full
 
 
 def test_other_than_two_by_two_patches_are_refused(model):
