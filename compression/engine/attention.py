@@ -49,11 +49,11 @@ def _queries_and_keys(module: nn.Module, kwargs: dict[str, Any], rows: int) -> t
     hidden, cache = call["hidden"], call.get("cache")
     cos, sin = (names.combined(one, module) for one in call["rotary"])
 
-    asking = names.projected(module, "query", hidden[:, -rows:])
-    queries = rotate(asking, cos[..., -rows:, :], sin[..., -rows:, :])
+    turn = names.rotation(module) or rotate
+    queries = turn(names.projected(module, "query", hidden[:, -rows:]), cos[..., -rows:, :], sin[..., -rows:, :])
     if cache is not None:
         return queries[0], names.keys_of(cache, module)[0]
-    return queries[0], rotate(names.projected(module, "key", hidden), cos, sin)[0]
+    return queries[0], turn(names.projected(module, "key", hidden), cos, sin)[0]
 
 
 def _probabilities(queries: Tensor, keys: Tensor, module: nn.Module, kwargs: dict[str, Any], last: int) -> Tensor:

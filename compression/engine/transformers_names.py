@@ -6,7 +6,8 @@ not found is a `ContractError`: "not there" and "called otherwise" look alike, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from inspect import Parameter, signature
 from types import MethodType
@@ -196,6 +197,15 @@ def projected(attention: nn.Module, which: str, states: Tensor) -> Tensor:
     if has(attention, f"{which} norm"):
         made = part(attention, f"{which} norm")(made)
     return made.transpose(1, 2)
+
+
+def rotation(attention: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+    """How a decoder turns queries or keys (1, heads, tokens, width) by cosines and sines, by its own function, where it
+    pairs neighbours (GLM); None where it pairs halves, as others do."""
+    home: Any = sys.modules[type(attention).__module__]
+    if not hasattr(home, "rotate_half_llm"):
+        return None
+    return lambda states, cos, sin: home.apply_rotary_pos_emb(states, states, cos, sin)[0]
 
 
 def call(module: nn.Module, **values: Any) -> Any:

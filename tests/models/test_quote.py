@@ -29,6 +29,8 @@ FAMILY = {
     "qwen3": (tiny.qwen3, SHAPED),
     "qwen3_5": (tiny.qwen3_5, SHAPED),
     "qwen3_5 experts": (lambda: tiny.qwen3_5(experts=True), SHAPED),
+    "glm4v": (tiny.glm4v, SHAPED),
+    "glm46v": (lambda: tiny.glm4v(tenths=True), SHAPED),
     "video_llama_3": (tiny.video_llama_3, SHAPED),
     "smolvlm": (tiny.smolvlm, SQUARE),
     "internvl": (tiny.internvl, Preprocessing(48, 48)),

@@ -59,7 +59,7 @@ def test_prompts_hold_the_times_of_the_file(clip, found, family):
         assert one["placeholders"] == placeholders[family]
 
 
-@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_vl capped", "video_llama_3", "smolvlm"])
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_vl capped", "video_llama_3", "glm4v", "smolvlm"])
 def test_pictures_become_what_the_stock_processor_makes_of_them(found, family):
     """Limits of all pictures together and of each, patches in their order, a square by way of another size."""
     one = found["pixels"].get(family)

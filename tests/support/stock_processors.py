@@ -167,6 +167,7 @@ def pixels() -> dict[str, Any]:
         "qwen3_vl": (tf.Qwen3VLVideoProcessor, tiny.qwen3(), {**flat, "size": shared}),
         "qwen3_vl capped": (tf.Qwen3VLVideoProcessor, tiny.qwen3(), {**flat, "size": shared, **capped}),
         "video_llama_3": (tf.VideoLlama3VideoProcessor, tiny.video_llama_3(), {**flat, "size": shared}),
+        "glm4v": (tf.Glm4vVideoProcessor, tiny.glm4v(), {**flat, "size": shared}),
         "smolvlm": (tf.SmolVLMVideoProcessor, tiny.smolvlm(), square),
     }
     found: dict[str, Any] = {}

@@ -250,6 +250,46 @@ def smolvlm_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tenso
     return {**inputs, "pixel_values": pixels}
 
 
+def glm4v(seed: int = 0, attention: str = "sdpa", tenths: bool = False) -> Any:
+    """GLM-4.1V, or GLM-4.6V (`tenths`), with 6x6 patches and 3x3 tokens per pair of pictures."""
+    torch.manual_seed(seed)
+    text = {
+        "model_type": "glm4v_text", "vocab_size": 96, "hidden_size": 48, "intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 1], "partial_rotary_factor": 0.5,
+        },
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "model_type": "glm4v_vision", "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2,
+        "patch_size": 4, "out_hidden_size": 48, "image_size": 32,
+    }  # fmt: skip
+    kind = "Glm46V" if tenths else "Glm4v"
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config=vision, text_config=text, tie_word_embeddings=False, image_token_id=VIDEO, video_token_id=89,
+        image_start_token_id=92, image_end_token_id=93, video_start_token_id=94, video_end_token_id=95,
+    )  # fmt: skip
+    architecture = getattr(transformers, f"{kind}ForConditionalGeneration")
+    model = architecture._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def glm4v_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """As `qwen_inputs`: every temporal position between markers, with two tokens of time behind it."""
+    inputs = qwen_inputs(frames, seed)
+    ids = inputs["input_ids"][0]
+    rng = torch.Generator().manual_seed(seed + 1)
+    parts = [ids[:BEFORE], torch.tensor([94])]
+    for _ in range(frames):
+        time = torch.randint(1, 80, (2,), generator=rng)
+        parts += [torch.tensor([92]), torch.full((TOKENS**2,), VIDEO), torch.tensor([93]), time]
+    ids = torch.cat((*parts, torch.tensor([95]), ids[-AFTER:]))[None]
+    types = (ids == VIDEO).long() * 2
+    return {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}
+
+
 def internvl(seed: int = 0, attention: str = "sdpa", vocabulary: int = 96, picture: int = VIDEO) -> Any:
     """InternVL with 6x6 patches, a class token and 3x3 tokens per picture."""
     torch.manual_seed(seed)
