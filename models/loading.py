@@ -97,4 +97,6 @@ def model_class(config: Any) -> Any:
         if not config.architectures:
             said = f"its config.json names no architectures (model_type {config.model_type}); complete it"
         raise ValueError(f"{said}; supported are: {', '.join(supported())}")
+    if not hasattr(transformers, known[0]):
+        raise ValueError(f"transformers {transformers.__version__} does not have {known[0]}; install a newer one")
     return getattr(transformers, known[0])
