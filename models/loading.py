@@ -93,8 +93,10 @@ def model_class(config: Any) -> Any:
     """The transformers class of a checkpoint, if there is an adapter for it."""
     known = [name for name in config.architectures or () if name in supported()]
     if not known:
-        raise ValueError(
-            f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
-            f"supported are: {', '.join(supported())}"
-        )
+        said = f"architecture {', '.join(config.architectures or ())} is not supported"
+        if not config.architectures:
+            said = f"its config.json names no architectures (model_type {config.model_type}); complete it"
+        raise ValueError(f"{said}; supported are: {', '.join(supported())}")
+    if not hasattr(transformers, known[0]):
+        raise ValueError(f"transformers {transformers.__version__} does not have {known[0]}; install a newer one")
     return getattr(transformers, known[0])
