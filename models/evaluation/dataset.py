@@ -100,6 +100,11 @@ def read_dataset(path: Path) -> tuple[list[DatasetRow], list[BadRow]]:
     known: dict[Path, str] = {}
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{path}: no such file; a dataset has a row of JSON for each question: video, question, answer "
+            "(`python -m benchmarks.heldout FOLDER` in a checkout makes one)"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
     for number, line in enumerate(text.splitlines(), start=1):

@@ -16,7 +16,7 @@ from codecmeta.models.loading import load
 from codecmeta.models.video_model import VideoModel
 from codecmeta.record.selection import POLICIES, Policy
 
-_OPTION = "set_"
+_OPTION, _LAYOUT = "set_", "load_"
 _HARNESS = ("batch_size", "max_batch_size")
 
 
@@ -24,8 +24,9 @@ _HARNESS = ("batch_size", "max_batch_size")
 class Arguments:
     """What the harness was told.
 
-    pretrained: "small", a folder or an id, as in `codecmeta run --model`. method, budget, options (`set_NAME=VALUE`):
-    of the strategy. frames, choose, text_model: as in `codecmeta run`. max_new_tokens: for tasks that name none.
+    pretrained: "small", a folder or an id, as in `codecmeta run --model`. layout (`load_NAME=VALUE`): options of
+    `codecmeta.models.load`, such as load_pooling=average. method, budget, options (`set_NAME=VALUE`): of the strategy.
+    frames, choose, text_model: as in `codecmeta run`. max_new_tokens: for tasks that name none.
     device: default the accelerator of this rank, else the CPU. dtype, device_map, attn_implementation, revision,
     quantization_config (JSON): as in `codecmeta.models.load`. stats: file for one JSON line per question;
     NAME.jsonl is written as NAME.rank0.jsonl and so on. unreadable: "stop", or "empty": what is no readable video gets
@@ -36,6 +37,7 @@ class Arguments:
     method: str = "none"
     budget: float | None = None
     options: dict[str, str] = field(default_factory=dict)
+    layout: dict[str, str] = field(default_factory=dict)
     frames: int | None = None
     choose: Policy = "uniform"
     text_model: str | None = None
@@ -70,26 +72,31 @@ class Arguments:
             attn_implementation=self.attn_implementation,
             revision=self.revision,
             quantization_config=self.quantization_config,
+            options=self.layout,
         )
 
 
 def read_arguments(given: Mapping[str, Any]) -> Arguments:
     """What the harness passes, values parsed by it already -> `Arguments`. Raises ValueError for what is unknown or
     unfit: it would otherwise be a knob that does nothing."""
-    own = {name: value for name, value in given.items() if not name.startswith(_OPTION) and name not in _HARNESS}
-    known = [one.name for one in fields(Arguments) if one.name != "options"]
+    prefixed = {
+        prefix: {name.removeprefix(prefix): _text(one) for name, one in given.items() if name.startswith(prefix)}
+        for prefix in (_OPTION, _LAYOUT)
+    }
+    own = {name: one for name, one in given.items() if not name.startswith((_OPTION, _LAYOUT)) and name not in _HARNESS}
+    known = [one.name for one in fields(Arguments) if one.name not in ("options", "layout")]
     if unknown := [name for name in own if name not in known]:
         raise ValueError(
             f"--model_args has no {unknown[0]!r}{did_you_mean(unknown[0], known)}; "
-            f"it has: {', '.join(known)}, and {_OPTION}NAME for an option of the method"
+            f"it has: {', '.join(known)}, {_OPTION}NAME for an option of the method, "
+            f"{_LAYOUT}NAME for one of the checkpoint's layout"
         )
     if str(given.get("batch_size", 1)) != "1":
         raise ValueError(f"--batch_size {given['batch_size']}: questions are asked one by one; leave it at 1")
     for name in ("device_map", "quantization_config"):
         if isinstance(own.get(name), str) and own[name].startswith("{"):
             own[name] = json.loads(own[name])
-    options = {name.removeprefix(_OPTION): _text(one) for name, one in given.items() if name.startswith(_OPTION)}
-    made = Arguments(**own, options=options)
+    made = Arguments(**own, options=prefixed[_OPTION], layout=prefixed[_LAYOUT])
     if made.choose not in POLICIES:
         raise ValueError(f"choose={made.choose}: expected one of {', '.join(POLICIES)}")
     if made.choose == "query" and made.text_model is None:

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import codecmeta
+from codecmeta.cli import main
 from codecmeta.cli.run import run
 from codecmeta.compression import METHODS
 from codecmeta.extraction.to_file import extract_to_file
@@ -223,3 +224,11 @@ def test_a_folder_whose_config_names_no_architecture_says_so(call, tmp_path, fol
     (tmp_path / "config.json").write_text(json.dumps(config))
     result = call("--model", str(tmp_path))
     assert result.exit_code == 1 and "its config.json names no architectures (model_type" in result.stderr
+
+
+def test_a_dataset_that_is_not_there_is_said_with_what_one_is(tmp_path):
+    result = CliRunner().invoke(
+        main, ["eval", str(tmp_path / "no.jsonl"), "--method", "evs", "--out", str(tmp_path / "o.json")]
+    )
+    assert result.exit_code == 1 and "no.jsonl: no such file; a dataset has a row of JSON" in result.stderr
+    assert result.stderr.count("\n") == 1 and "Errno" not in result.stderr

@@ -306,6 +306,9 @@ def test_arguments_as_the_harness_parses_them():
     )
     assert (read.strategy().keep_ids, read.strategy().tau_tem) == (True, 0.8)
     assert read.quantization_config == {"load_in_4bit": True}
+    assert read_arguments({"load_pooling": "average", "load_time_instruction": True}).layout == {
+        "pooling": "average", "time_instruction": "true",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

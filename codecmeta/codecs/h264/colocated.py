@@ -50,7 +50,7 @@ def colocated_of(
     if picture.parity is None:
         if frame:
             return _as_it_is(found[0])
-        wanted = 0 if abs(orders[0] - order) < abs(orders[1] - order) else 1
+        wanted: int | None = 0 if abs(orders[0] - order) < abs(orders[1] - order) else 1
     elif frame:
         return _frame_for_a_field(found[0], picture.parity, temporal)
     else:

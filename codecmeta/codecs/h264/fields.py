@@ -151,5 +151,5 @@ def _halves(top: NDArray[np.float32], bottom: NDArray[np.float32]) -> NDArray[np
     return np.repeat((top + bottom) * np.float32(0.5), 2, axis=-2)
 
 
-def _by_turns(top: NDArray, bottom: NDArray) -> NDArray:  # type: ignore[type-arg]
+def _by_turns(top: NDArray, bottom: NDArray) -> NDArray:
     return np.stack([top, bottom], 1).reshape(-1, top.shape[1])
