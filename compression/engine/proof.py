@@ -52,8 +52,8 @@ def check_layers(adapter: Adapter, inside: Inside) -> None:
 
 
 def check_watched(inside: Inside, attending: Sequence[int]) -> None:
-    """Raise ValueError where a method looks at the attention of layers that have none."""
-    if blind := [layer for layer in inside.watch if layer not in attending]:
+    """Raise ValueError where a method looks at the attention, or the keys, of layers that have none."""
+    if blind := [layer for layer in (*inside.watch, *inside.keys) if layer not in attending]:
         raise ValueError(
             f"layer {', '.join(map(str, blind))} of this model has no attention to look at; let the method act right "
             f"behind one that has: {', '.join(map(str, attending))}"

@@ -16,7 +16,7 @@ ROWS = np.arange(PICTURES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
 META = tiny.metadata(PICTURES)
 ATTENDING = (1, 3)
-BEHIND = {"fastv": {"layer": 2}, "metok": {"prune": False, "layers": None, "quotas": None}}
+BEHIND = {"fastv": {"layer": 2}, "dart": {"layer": 2}, "metok": {"prune": False, "layers": None, "quotas": None}}
 """Options with which methods look at layers that have attention, or at none (METok wants three)."""
 
 

@@ -80,7 +80,7 @@ def test_a_quote_is_what_a_run_measures(case, name, options):
     model, paper, inputs, meta, rows, text = case
     strategy = make(name, **options)
     inside, attending = strategy.inside(len(adapter_for(model).layers)), adapter_for(model).attending
-    if inside is not None and not set(inside.watch) <= set(attending):
+    if inside is not None and not {*inside.watch, *inside.keys} <= set(attending):
         with pytest.raises(ValueError, match="has no attention to look at"):
             models.quote(CLIP, paper, strategy=strategy, frames=FRAMES)
         return
