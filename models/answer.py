@@ -124,6 +124,11 @@ class Clip:
         return times
 
     @property
+    def duration(self) -> float:
+        """Of the whole video, seconds; where it is unknown, until its last frame is shown."""
+        return float(self.meta.stream.duration_seconds or self.meta.frames.time[-1])
+
+    @property
     def seconds_apart(self) -> float | None:
         """Mean distance of the pictures in time, None where there is but one."""
         times = self.meta.frames.time[np.unique(self.rows)]
