@@ -34,6 +34,13 @@ from codecmeta.record.selection import POLICIES, Policy
     show_default=True,
     help="small (built in), a folder, or a Hugging Face id of a supported architecture.",
 )
+@click.option(
+    "--model-set",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="What differs from the checkpoint's own file, for LLaVA-Video, LLaVA-OneVision and LongVA as first published: "
+    "pooling, newline, time_instruction. May be repeated.",
+)
 @click.option("--method", default="metom", show_default=True, help="See the list below.")
 @click.option(
     "--budget",
@@ -79,6 +86,7 @@ def run(
     video: Path | str,
     question: str,
     model: str,
+    model_set: tuple[str, ...],
     method: str,
     budget: float | None,
     frames: int | None,
@@ -113,7 +121,7 @@ def run(
             check_output(file, *files_among(video, cache))
         imported = perf_counter()
         with doing("loading the model"):
-            loaded = models.load(model, device)
+            loaded = models.load(model, device, options=option_pairs(model_set, "--model-set"))
             text = None if text_model is None else models.load_text_image(text_model, device)
         ready = perf_counter()
         strategies = [strategy, compression.Plain()] if compare else [strategy]
@@ -248,13 +256,13 @@ def _check_torchvision() -> None:
         ) from error
 
 
-def option_pairs(options: tuple[str, ...]) -> dict[str, str]:
+def option_pairs(options: tuple[str, ...], hint: str = "--set") -> dict[str, str]:
     """NAME=VALUE texts -> {name: value}."""
     pairs = {}
     for option in options:
         name, equals, value = option.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"{option!r}: expected NAME=VALUE", param_hint="--set")
+            raise click.BadParameter(f"{option!r}: expected NAME=VALUE", param_hint=hint)
         pairs[name.strip()] = value.strip()
     return pairs
 
@@ -269,6 +277,8 @@ def _table(answers: list[Any]) -> str:
     lines.append(["budget", *("none" if one.budget is None else f"{one.budget:.1%}" for one in answers)])
     lines.append(["encoder tokens, full", *(f"{answer.encoder_full:,}" for answer in answers)])
     lines.append(["encoder tokens, kept", *(f"{answer.encoder_tokens:,}" for answer in answers)])
+    if answers[0].newlines_full > 1:
+        lines.append(["newlines, kept (in no budget)", *(f"{answer.newlines_kept:,}" for answer in answers)])
     lines.append(["KV cache, bytes", *(f"{answer.kv_bytes:,}" for answer in answers)])
     for stage in answers[0].seconds:
         title = "seconds until the first token" if stage == "first_token" else f"seconds, {stage}"

@@ -80,7 +80,8 @@ def load(
         raise ValueError(f"model {name!r} cannot be loaded: it has no chat template, so its prompt format is unknown")
     note = note_on if name == SMALL else None
     model = (model if device_map is not None else model.to(device)).eval()
-    return VideoModel(name, model, tokenizer, preprocessing, template, note)
+    chosen = "".join(f" {key}={value}" for key, value in (options or {}).items() if value is not None)
+    return VideoModel(f"{name}{chosen}", model, tokenizer, preprocessing, template, note)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,9 @@ class Quote:
 
     model, method, budget, frames: as in `Answer`. tokens_full, tokens_kept: visual tokens of the plain model, and those
     that enter the language model. tokens_llm_mean: per layer, averaged. encoder_full, encoder_tokens: tokens in the
-    vision encoder. kv_bytes_full, kv_bytes: key-value cache of video and prompt, plain and with the method.
+    vision encoder. newlines_full, newlines_kept: newline tokens of the plain model's video, and those of them that
+    enter; no budget and no count of tokens holds them, cache and operations do. kv_bytes_full, kv_bytes: key-value
+    cache of video and prompt, plain and with the method.
     prefill_flops_full, prefill_flops: operations of the language model over them (two per multiply-add, without the
     head). text_tokens: of the prompt beside the video, as given; with 0 the bytes and operations are those of the video
     alone. packets_to_decode, decode_seconds: for the chosen frames; seconds in one thread, roughly. at_most: which of
@@ -60,6 +62,8 @@ class Quote:
     tokens_llm_mean: float
     encoder_full: int
     encoder_tokens: int
+    newlines_full: int
+    newlines_kept: int
     kv_bytes_full: int
     kv_bytes: int
     prefill_flops_full: float
@@ -181,7 +185,11 @@ def quote(
         [n + _newlines(n, layout, replaced) + text_tokens for n in each] for each in (entering, held)
     )
     plain = [layout.tokens_full + layout.separators + text_tokens] * layout.depth
-    at_most = _bounds(chosen, made.exact, exact, _newlines_known([*entering, *held], layout, replaced))
+    known_newlines = (
+        _newlines_known([made.tokens], layout, replaced),
+        _newlines_known([*entering, *held], layout, replaced),
+    )
+    at_most = _bounds(chosen, made.exact, exact, known_newlines)
     return Quote(
         video=fspath(video),
         model=paper.name,
@@ -194,6 +202,8 @@ def quote(
         tokens_llm_mean=float(np.mean(entering)),
         encoder_full=layout.frames * layout.patches_per_frame * layout.unit,
         encoder_tokens=layout.frames * layout.patches_per_frame * layout.unit,
+        newlines_full=layout.separators,
+        newlines_kept=_newlines(made.tokens, layout, replaced),
         kv_bytes_full=cache_size(paper.text, plain, paper.number),
         kv_bytes=cache_size(paper.text, held_all, paper.number),
         prefill_flops_full=prefill_flops(paper.text, plain),
@@ -246,14 +256,15 @@ def _newlines_known(counts: list[int], layout: Layout, replaced: bool) -> bool:
     return replaced or layout.newline in ("", "video") or set(counts) <= {0, layout.tokens_full}
 
 
-def _bounds(strategy: Strategy, entering: bool, inside: bool, newlines: bool) -> tuple[str, ...]:
-    """Fields that are upper bounds."""
+def _bounds(strategy: Strategy, entering: bool, inside: bool, newlines: tuple[bool, bool]) -> tuple[str, ...]:
+    """Fields that are upper bounds. newlines: whether those that enter are known, and those of all layers."""
     of_layers = ("tokens_llm_mean", "kv_bytes", "prefill_flops")
-    if inside and not newlines:
+    if inside and not newlines[1]:
         inside, of_layers = False, of_layers[1:]
     return (
         *(() if entering else ("tokens_kept",)),
         *(("encoder_tokens",) if strategy.merges_patches else ()),
+        *(() if newlines[0] else ("newlines_kept",)),
         *(() if inside else of_layers),
     )
 

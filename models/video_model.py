@@ -263,6 +263,8 @@ class VideoModel:
             plan=session.plan,
             note="" if self.note is None else self.note(question),
             choice=clip.choice,
+            newlines_full=0 if session.plan is None else session.plan.layout.separators,
+            newlines_kept=session.newlines_kept,
             trace=Trace(clip.meta, clip.rows, session.counts, session.kept),
         )
 
