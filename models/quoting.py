@@ -258,14 +258,12 @@ def _newlines_known(counts: list[int], layout: Layout, replaced: bool) -> bool:
 
 def _bounds(strategy: Strategy, entering: bool, inside: bool, newlines: tuple[bool, bool]) -> tuple[str, ...]:
     """Fields that are upper bounds. newlines: whether those that enter are known, and those of all layers."""
-    of_layers = ("tokens_llm_mean", "kv_bytes", "prefill_flops")
-    if inside and not newlines[1]:
-        inside, of_layers = False, of_layers[1:]
     return (
         *(() if entering else ("tokens_kept",)),
         *(("encoder_tokens",) if strategy.merges_patches else ()),
         *(() if newlines[0] else ("newlines_kept",)),
-        *(() if inside else of_layers),
+        *(() if inside else ("tokens_llm_mean",)),
+        *(() if inside and newlines[1] else ("kv_bytes", "prefill_flops")),
     )
 
 

@@ -122,6 +122,7 @@ class Prompt:
     def _rotary(self, angles: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Cosines and sines of the tokens alive; gathered once per cut, as all layers get the same ones."""
         if self._angles is None or self._angles[0] != id(angles[0]):
+            assert self._index is not None
             index = self._index.to(angles[0].device)
             self._angles = (id(angles[0]), tuple(one[..., index, :] for one in angles))
         return self._angles[1]

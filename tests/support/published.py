@@ -134,12 +134,12 @@ def tokenizer_of_bytes(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def inputs(model: Any, seed: int = 1) -> dict[str, torch.Tensor]:
+def inputs(model: Any, seed: int = 1, video: int = VIDEO) -> dict[str, torch.Tensor]:
     """Prompt ids of four and six tokens of text around every placeholder of a clip, its mask, and pixels."""
     rng = torch.Generator().manual_seed(seed)
     text = torch.randint(1, 80, (tiny.BEFORE + tiny.AFTER,), generator=rng)
     side = model.config.vision_config.image_size
     pixels = torch.randn(tiny.FRAMES, 3, side, side, generator=rng)
-    video, count = adapter_for(model).inputs(pixels)
-    ids = torch.cat((text[: tiny.BEFORE], torch.full((count,), VIDEO), text[tiny.BEFORE :]))[None]
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **video}
+    pictures, count = adapter_for(model).inputs(pixels)
+    ids = torch.cat((text[: tiny.BEFORE], torch.full((count,), video), text[tiny.BEFORE :]))[None]
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pictures}
