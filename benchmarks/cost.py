@@ -48,7 +48,7 @@ class Shape:
 
 
 SHAPES = {
-    "LongVA-7B": Shape(24, 12, "video", "average"),
+    "LongVA-7B": Shape(24, 12, "", "average"),
     "LLaVA-OneVision-7B": Shape(27, 14, "video", "bilinear"),
 }
 
@@ -113,7 +113,7 @@ def saved(row: dict[str, Any], plain: dict[str, float]) -> dict[str, Any]:
 def main() -> None:
     """Print and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--frames", type=int, nargs="+", default=[32, 48, 64, 128])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results = {
