@@ -298,6 +298,10 @@ class LlavaQwenForCausalLM(LlavaOnevisionForConditionalGeneration):
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()
 
+    def get_video_features(self, pixel_values_videos: Tensor, **kwargs: Any) -> Any:
+        """As `LlavaQwenModel.get_video_features`."""
+        return self.model.get_video_features(pixel_values_videos)
+
 
 def load_published(cls: Any, where: str, config: Any, **kwargs: Any) -> Any:
     """`cls.from_pretrained` of a published folder or id. Raises ValueError where weights are missing."""
