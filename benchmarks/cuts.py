@@ -1,6 +1,6 @@
 """Cuts found by `codecmeta events`, and by PySceneDetect's detectors, on clips whose cuts are known.
 
-    pip install scenedetect                                    # of the peer; left out of the table where it is absent
+    pip install -c constraints.txt ".[peers]"                  # the peer; left out of the table where it is absent
     python -m benchmarks.cuts --clips FOLDER --json benchmarks/results/cuts.json
 
 Clips are made once, seeded: scenes of 1 to 6 seconds over textures of a few colours, with a camera that pans, shakes or

@@ -227,7 +227,7 @@ def main() -> None:
     text = json.dumps(result, indent=1) + "\n"
     print(text) if not options.json else options.json.write_text(text)
     if options.figure:
-        from signals_figure import draw
+        from benchmarks.signals_figure import draw
 
         done: Any = cv2.imencode(".png", draw(result))
         options.figure.write_bytes(done[1].tobytes())

@@ -112,7 +112,7 @@ def test_constraints_are_exact_and_within_the_bounds_of_setup_cfg() -> None:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     wanted = [config["options"]["install_requires"], *config["options.extras_require"].values()]
-    for one in map(Requirement, "\n".join(wanted).split()):
+    for one in map(Requirement, filter(None, "\n".join(wanted).splitlines())):
         found = [version for name, version in exact if name == canonicalize_name(one.name)]
         assert found and all(version in one.specifier for version in found), f"{one}: {found}; run .ci/constraints"
     (setuptools,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]

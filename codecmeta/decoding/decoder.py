@@ -19,6 +19,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.codecs.protocol import with_configuration
 from codecmeta.container.packets import PacketTable, open_video
 from codecmeta.container.segments import Damage, Segment, prefetch, segment_packets
 from codecmeta.container.source import Medium
@@ -65,8 +66,7 @@ def decode_segment(
     only: bool (packets,), of a segment that is not linear: the decoder gets these packets and no others, and their
     frames come; the rest must be such that it can do without (`container.decode_cost`).
     opened: (container, stream) of `open_video`, from which other segments may have been decoded before, with the same
-    `side_data` and the first segment of the file, if any, first; else the file is opened, which for two hours of mp4
-    takes as long as decoding a second.
+    `side_data` and the first segment of the file, if any, first; else the file is opened.
 
     Raises Damage if a segment that is not linear loses, repeats or reorders a frame, reports corruption or an error.
     In a linear segment rows count the frames that come out, a packet that fails is skipped, and nothing is raised.
@@ -115,9 +115,9 @@ def _frames(
 ) -> Iterator[tuple[int, Any, bool]]:
     """(packet index, frame, error): frame is None where error says that a packet could not be decoded."""
     with source as (container, video):
-        codec = video.codec_context
-        if codec.is_open:
-            codec.flush_buffers()  # as after a seek: nothing of another segment is left
+        codec, again = video.codec_context, video.codec_context.is_open
+        if again:
+            codec.flush_buffers()  # as after a seek: nothing of another segment is left but its parameter sets
         else:
             codec.thread_type = "NONE"
             codec.thread_count = 1
@@ -128,6 +128,8 @@ def _frames(
         for index, packet in segment_packets(container, video, packets, segment):
             if only is not None and not only[index]:
                 continue
+            if again:
+                packet, again = _with_sets(packet, codec, packets.extradata), False
             # a new object for every packet: PyAV finds it again by its id(), and small integers are shared
             packet.opaque = (index,)
             try:
@@ -142,3 +144,16 @@ def _frames(
                 yield frame.opaque[0], frame, False
         except (av.FFmpegError, ValueError):
             yield index, None, True
+
+
+def _with_sets(packet: Any, codec: Any, extradata: bytes) -> Any:
+    """The first packet of a segment behind the parameter sets with which a new decoder starts, in place of those that
+    another segment may have left."""
+    data = bytes(packet)
+    with_sets = with_configuration(codec.codec.canonical_name, data, extradata, extradata or None)
+    if len(with_sets) == len(data):
+        return packet
+    made = av.Packet(with_sets)
+    made.pts, made.dts, made.time_base, made.duration = packet.pts, packet.dts, packet.time_base, packet.duration
+    made.is_keyframe = packet.is_keyframe
+    return made

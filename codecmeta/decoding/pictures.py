@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from codecmeta.container.colours import matrix_of
 from codecmeta.container.decode_cost import droppable, second_fields
 from codecmeta.container.index import Unproven, look_at
+from codecmeta.container.openings import Openings
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Damage, Segment, linear_segment, plan_segments
@@ -64,16 +66,16 @@ def _read_pictures(
     probed = perf_counter()
     spent: list[float] = []
 
-    def decode(segment: Segment) -> dict[int, Any]:
+    def decode(segment: Segment, openings: Openings | None = None) -> dict[int, Any]:
         within = [int(row) for row in rows if segment.linear or row in segment.rows]
-        return dict(pictures_of(medium, probe.stream, packets, segment, within, transform, spent))
+        return dict(pictures_of(medium, probe.stream, packets, segment, within, transform, spent, openings))
 
     segments = plan_segments(packets, probe.stream.codec)
     if not segments[0].linear and len(probe.frames) != len(meta.frames) and meta.frames.corrupt.any():
         segments = [linear_segment(packets)]  # a damaged file, whose metadata is that of a decoder
     try:
-        with ThreadPoolExecutor(jobs) as pool:
-            parts = list(pool.map(decode, segments))
+        with Openings(medium, probe.stream.stream_index) as openings, ThreadPoolExecutor(jobs) as pool:
+            parts = list(pool.map(partial(decode, openings=openings), segments))
     except Damage:
         parts = [decode(linear_segment(packets))]
     pictures = {row: picture for part in parts for row, picture in part.items()}
@@ -112,10 +114,11 @@ def pictures_of(
     rows: Sequence[int],
     transform: Callable[[NDArray[np.uint8]], Any] | None,
     spent: list[float] | array[float],
+    openings: Openings | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """(row, what the transform makes of its displayed picture) for these rows of a segment, ascending, from one
     decoder that gets the fewest packets with which they are what a full decode gives. spent: receives the seconds of
-    each transform. Raises Damage."""
+    each transform. openings: of the video, whose segments come to each thread in order. Raises Damage."""
     if not rows:
         return
     wanted, last, only = set(rows), rows[-1], None
@@ -125,7 +128,8 @@ def pictures_of(
         only = ~droppable(packets)
         only[needed] = True
         segment = replace(segment, stop=int(needed.max()) + 1)
-    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False, only=only)
+    opened = openings.here() if openings is not None and not segment.linear and not packets.changes else None
+    decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False, opened=opened, only=only)
     with closing(decoded):  # type: ignore[type-var]
         for one in decoded:
             if one.row in wanted:

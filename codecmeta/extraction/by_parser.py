@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from time import perf_counter
 
 import numpy as np
 
+from codecmeta.container.openings import Openings
 from codecmeta.container.segments import Damage, Segment
 from codecmeta.decoding.decoder import decode_segment
 from codecmeta.decoding.pictures import pictures_of
@@ -25,18 +27,20 @@ def as_stamped(job: Job, sink: Sink) -> Outcome:
     frames, gops = job.tables(reader.order)
     keep = job.wanted(frames)
     alone = job.transform is not None or (job.selection != "all" and job.packets.timed)
+    openings = Openings(job.path, job.facts.stream_index)
     if job.transform is not None:
         work = [(one, rows) for one in job.segments if (rows := rows_within(one, keep))]
-        tasks = [partial(_with_pictures, job, reader, one, rows) for one, rows in work]
+        tasks = [partial(_with_pictures, job, reader, one, rows, openings) for one, rows in work]
     elif alone:
         tasks = [partial(reader.frames, np.flatnonzero(keep).tolist())]
     else:
         tasks = [partial(reader.segment, one, keep) for one in reader.runs(job.segments, job.jobs)]
     outcome = Outcome(reader.order, frames, gops, Tally(parsed=True, details=job.details, alone=alone), reader.placing)
-    for frame in in_order(tasks, job.jobs):
-        if frame.corrupt:
-            raise Damage
-        outcome.take(frame, sink)
+    with openings, closing(in_order(tasks, job.jobs)) as found:  # type: ignore[type-var]
+        for frame in found:
+            if frame.corrupt:
+                raise Damage
+            outcome.take(frame, sink)
     return outcome
 
 
@@ -65,9 +69,11 @@ def as_delivered(job: Job, sink: Sink) -> Outcome:
     return outcome
 
 
-def _with_pictures(job: Job, reader: Reader, segment: Segment, rows: list[int]) -> Iterator[FrameSignals]:
+def _with_pictures(
+    job: Job, reader: Reader, segment: Segment, rows: list[int], openings: Openings
+) -> Iterator[FrameSignals]:
     """The wanted pictures of one segment from its decoder, their signals from their own packets."""
-    images = dict(_pictures(job, segment, rows))
+    images = dict(_pictures(job, segment, rows, openings))
     start = perf_counter()
     for frame in reader.frames(rows):
         frame.image = images.pop(frame.row)
@@ -75,5 +81,8 @@ def _with_pictures(job: Job, reader: Reader, segment: Segment, rows: list[int]) 
     job.stages.metadata.append(perf_counter() - start)
 
 
-def _pictures(job: Job, segment: Segment, rows: list[int]) -> Iterator[tuple[int, object]]:
-    return pictures_of(job.path, job.facts, job.packets, segment, rows, job.transform, job.stages.transform)
+def _pictures(
+    job: Job, segment: Segment, rows: list[int], openings: Openings | None = None
+) -> Iterator[tuple[int, object]]:
+    spent = job.stages.transform
+    return pictures_of(job.path, job.facts, job.packets, segment, rows, job.transform, spent, openings)

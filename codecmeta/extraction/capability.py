@@ -46,8 +46,10 @@ class Tally:
         return self._of_parser(codec, corrupt) if self.parsed else self._of_decoder(codec, corrupt)
 
     def _of_parser(self, codec: str, corrupt: int) -> Capability:
-        damaged = f"; {corrupt} damaged frames are marked corrupt: " if corrupt else ""
-        damaged += "blocks behind the damage have no vectors, residual and bits 0, QP -1" if corrupt else ""
+        damaged = ""
+        if corrupt:
+            damaged = f"; {corrupt} damaged frames are marked corrupt (a slice breaks off or lacks its stop bit): "
+            damaged += "blocks behind the damage have no vectors, residual and bits 0, QP -1"
         exact = {"level": "exact", "why": f"read from the {codec} bitstream" + damaged}
         residual = {"level": "exact", "why": f"dequantised coefficients of the {codec} bitstream" + damaged}
         bits = dict(exact)

@@ -6,10 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 import codecmeta
+from codecmeta.codecs.h264.picture import PictureParser
+from codecmeta.codecs.protocol import with_configuration
 from codecmeta.codecs.table import codec_of
 from codecmeta.container.packets import open_video
 from codecmeta.container.probe import probe_with_packets
@@ -311,8 +314,48 @@ def test_a_stream_that_loses_packets_keeps_every_frame_that_can_be_had(made: Pat
     expected = single_thread_export(broken)
     meta = codecmeta.extract(broken)
     assert "".join(map(chr, meta.frames.picture_type)) == "".join(one["type"] for one in expected)
-    assert meta.frames.corrupt.tolist() == [one["corrupt"] for one in expected]
-    assert meta.frames.corrupt.any()
+    theirs = np.array([one["corrupt"] for one in expected])
+    assert theirs.any() and (meta.frames.corrupt >= theirs).all()
+    # x264's bytes differ once in a hundred runs, and with them what the damage hits: a slice that goes wrong and still
+    # fills its picture is seen by its stop bit alone, which FFmpeg does not look at
+    parser, of_pts = PictureParser(None), {}
+    with av.open(str(broken)) as container:
+        for packet in container.demux(video=0):
+            if packet.size and (picture := parser.parse(bytes(packet))) is not None:
+                of_pts[packet.pts] = picture.errors
+    for row in np.flatnonzero(meta.frames.corrupt & ~theirs):
+        assert any("no stop bit" in error for error in of_pts[int(meta.frames.pts[row])])
+
+
+def test_a_decoder_used_again_starts_with_the_parameter_sets_of_the_stream(made: Path) -> None:
+    """A GoP of another encoder brings its own; the next one means those that the container holds."""
+    ours, other = (
+        write_clip(made / name, pan(16, (96, 64), (1, 0)), options={"x264-params": f"keyint=8:cabac={cabac}"})
+        for name, cabac in (("ours.mp4", 1), ("other.mp4", 0))
+    )
+    path = made / "mixed.mp4"
+    with av.open(str(ours)) as one, av.open(str(other)) as two, av.open(str(path), "w") as target:
+        copy = target.add_stream_from_template(one.streams.video[0])
+        known, new = (file.streams.video[0].codec_context.extradata for file in (one, two))
+        first = [packet for packet in one.demux(video=0) if packet.size]
+        second = [packet for packet in two.demux(video=0) if packet.size]
+        for index, packet in enumerate([*first[:8], *second[:8], *first[8:]]):
+            data = with_configuration("h264", bytes(packet), known, new if index == 8 else None)
+            fresh = av.Packet(data)
+            shift = 8 * packet.duration if index >= 8 else 0
+            fresh.pts, fresh.dts, fresh.duration = packet.pts + shift, packet.dts + shift, packet.duration
+            fresh.time_base, fresh.is_keyframe, fresh.stream = packet.time_base, packet.is_keyframe, copy
+            target.mux(fresh)
+    probe, packets = probe_with_packets(path)
+    segments = plan_segments(packets, "h264")
+    assert [one.first for one in segments] == [0, 8, 16]
+    expected = single_thread_export(ours)[8:]
+    with open_video(path) as opened:
+        for segment in segments[1:]:
+            found = list(decode_segment(path, 0, packets, segment, side_data=False, opened=opened))
+    assert len(found) == 8
+    for one, theirs in zip(found, expected, strict=True):
+        assert np.array_equal(one.frame.to_ndarray(format="rgb24"), theirs["rgb"])
 
 
 def test_read_gives_the_pictures_of_a_plain_decode(made: Path) -> None:
