@@ -27,6 +27,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
 from transformers.utils import logging
 
+from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.methods.metok import Pooling
 from codecmeta.compression.plan import Newline
 from codecmeta.models.preprocessing import Preprocessing
@@ -236,7 +237,7 @@ class LlavaQwenModel(LlavaOnevisionModel):
         self.selected = Selected(int(config.vision_feature_select_strategy == "default"))
 
     def get_video_features(self, pixel_values_videos: Tensor, **kwargs: Any) -> Any:
-        """float (videos, pictures, 3, height, width) -> an output whose `pooler_output` is (videos, tokens, width)."""
+        """float (videos, pictures, 3, height, width) -> an output with what is pooled, (videos, tokens, width)."""
         config: Any = self.config
         encoded = self.vision_tower(pixel_values_videos.flatten(0, 1)).last_hidden_state
         projected = self.multi_modal_projector(self.selected(encoded))
@@ -246,7 +247,7 @@ class LlavaQwenModel(LlavaOnevisionModel):
         newline = self.image_newline.to(grid)
         videos = grid.unflatten(0, (len(pixel_values_videos), -1))
         tokens = torch.stack([with_newlines(one, newline, config.video_newline) for one in videos])
-        return BaseModelOutputWithPooling(last_hidden_state=encoded, pooler_output=tokens)
+        return BaseModelOutputWithPooling(encoded, tokens)
 
     def forward(
         self,
@@ -259,7 +260,7 @@ class LlavaQwenModel(LlavaOnevisionModel):
         **kwargs: Any,
     ) -> Any:
         """As LLaVA-OneVision's, with videos only."""
-        if kwargs.get("pixel_values") is not None or (mm_encoder_outputs or {}).get("image") is not None:
+        if kwargs.get(names.PICTURES) is not None or (mm_encoder_outputs or {}).get("image") is not None:
             raise ValueError("images are not supported in this layout; pass a video")
         video = (mm_encoder_outputs or {}).get("video")
         if video is None and pixel_values_videos is not None:
@@ -268,18 +269,13 @@ class LlavaQwenModel(LlavaOnevisionModel):
             if input_ids is None:
                 raise ValueError("a video needs input_ids, so that its place in the prompt is known")
             inputs_embeds = self.get_input_embeddings()(input_ids)
-            tokens = video.pooler_output.flatten(0, 1).to(inputs_embeds)
+            tokens = names.pooled(video).flatten(0, 1).to(inputs_embeds)
             places = input_ids == self.config.video_token_id
             if int(places.sum()) != len(tokens):
                 raise ValueError(f"the prompt holds {int(places.sum())} video placeholders, expected {len(tokens)}")
             inputs_embeds, input_ids = inputs_embeds.masked_scatter(places[..., None], tokens), None
-        return super().forward(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            **kwargs,
-        )
+        given = {"ids": input_ids, "mask": attention_mask, "positions": position_ids, "embeddings": inputs_embeds}
+        return super().forward(**{names.spelling(self, what): one for what, one in given.items()}, **kwargs)
 
 
 class LlavaQwenForCausalLM(LlavaOnevisionForConditionalGeneration):
