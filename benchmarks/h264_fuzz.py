@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fuzzing import Stream, damaged, fuzz
+from codecmeta.codecs.h264.fields import FieldPair
 from codecmeta.codecs.h264.motion_vectors import motion_rows
 from codecmeta.codecs.h264.picture import Picture
 from codecmeta.codecs.h264.sequence import PictureSequence
+from tests.support import h264_writer as written
 from tests.support.h264_encodes import encode, ffmpeg
 
 SMALL = dict(size=(96, 80), frames=10)
@@ -32,6 +34,8 @@ ENCODES = [
     dict(options="qp=1 x264-params=bframes=2:psy=0:cabac=0", noise=True, **SMALL),
     dict(options="x264-params=bframes=2:cqm=jvt", pixel_format="yuv420p10le", **SMALL),
     dict(options="x264-params=bframes=2", pixel_format="gray", **SMALL),
+    dict(options="x264-params=bframes=2", pixel_format="yuv422p", **SMALL),
+    dict(options="qp=4 x264-params=bframes=2:cabac=0", pixel_format="yuv422p10le", **SMALL),
 ]
 
 
@@ -40,15 +44,42 @@ def _stream(**kwargs: Any) -> Stream:
     return Stream(packets, lambda random: PictureSequence(extradata))
 
 
-def _state(picture: Picture) -> bytes:
+def _fields(temporal: bool, cabac: bool = False) -> Stream:
+    """Field pictures and frames by turns, written: no encoder makes them. Packets of start codes, parameter sets in the
+    first one."""
+    writer = written.Stream(width=6, height=6, interlaced=True, cabac=cabac)
+    first, second = (written.I, written.I if cabac else written.P)
+    packets = [writer.parameter_sets() + _pair(writer, (first, second), 0, 0, idr=True)]
+    for number in range(1, 8 if cabac else 2):
+        packets.append(_pair(writer, (first, first), number, 4 * number))
+    for turn in range(0 if cabac else 5):
+        kind = dict(spatial=not temporal, reference=False)
+        packets.append(_pair(writer, (written.P,) * 2, turn + 2, 16 * turn + 16, active=(4, 0)))
+        packets.append(_pair(writer, (written.B,) * 2, turn + 3, 16 * turn + 8, active=(4, 3), **kind))
+        packets.append(writer.picture(written.B, turn + 3, 16 * turn + 12, active=(2, 2), **kind))
+    return Stream(packets, lambda random: PictureSequence())
+
+
+def _pair(
+    writer: written.Stream, kinds: tuple[int, int], number: int, order: int, idr: bool = False, **more: Any
+) -> bytes:
+    return b"".join(
+        writer.picture(kind, number, order + at, parity=at, idr=idr and not at, **({} if kind == written.I else more))
+        for at, kind in enumerate(kinds)
+    )
+
+
+def _state(picture: Picture | FieldPair) -> bytes:
     """All that a picture says."""
-    said = (picture.macroblocks, picture.energy, motion_rows(picture))
+    pictures = picture.fields if isinstance(picture, FieldPair) else (picture,)
+    said = [one for each in pictures for one in (each.macroblocks, each.energy)] + [motion_rows(picture)]
     return b"".join(one.tobytes() for one in said) + repr(picture.errors).encode()
 
 
 def run(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict[str, object]:
     """`cases` damaged packets, each behind its predecessors; the counts and the longest time of one."""
     streams = [_stream(**kwargs) for kwargs in ENCODES]
+    streams += [_fields(temporal=False), _fields(temporal=True), _fields(temporal=False, cabac=True)]
     outcome = fuzz(
         streams, lambda packet, _, random: damaged(packet, random, header=5), _state, cases, seed, digest, say=say
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from codecmeta.compression.engine.families import FAMILIES
 from codecmeta.compression.methods.registry import ROWS
+from codecmeta.models.evaluation.report import row_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -122,7 +123,7 @@ def _methods_table(result: dict[str, Any], variants: bool) -> str:
         mine = {one["budget"]: one for one in result["methods"] if one["label"] == label}
         cells = [_right(mine[budget]) if budget in mine else "" for budget in (*budgets, None)]
         tokens = ", ".join(f"{100 * one['share_llm_mean']:.0f}" for one in mine.values())
-        rows.append([label, *cells, tokens])
+        rows.append([row_name(next(iter(mine.values())), result), *cells, tokens])
     head = [f"{budget:.0%} of the tokens" for budget in budgets]
     return table(["method", *head, "no budget", "tokens per layer, %"], rows)
 
@@ -169,6 +170,24 @@ def replenish_table(result: dict[str, Any]) -> str:
     shown = result["methods"][0]["strata"]["event: a quarter or less"]["questions"]
     note = f"{result['questions']:,} questions about {result['videos']} clips, {shown} of them about short events."
     return f"{table([*head, 'H.264', 'HEVC', 'VP9'], rows)}\n\n{note} {result['note']}"
+
+
+def text_image_table(result: dict[str, Any]) -> str:
+    """How well the built-in text-image model finds pictures, from models/small/text_image/evaluate.py."""
+    parts = [("within a clip", "clips"), ("in the pool", "pool")]
+    rows = [
+        [f"{where}, {name}", one["texts"], f"{one['best_shows_it']:.2f}", f"{one['auc']:.3f}", f"{one['chance']:.2f}"]
+        for where, part in parts
+        for name, one in result[part].items()
+    ]
+    query = result["query"]
+    said = (
+        f'Of {query["frames"]} frames chosen by the question (`choose_frames(policy="query")`) '
+        f"{query['share_shown']:.0%} show the object that it names, of as many spread evenly "
+        f"{query['share_shown_uniform']:.0%} ({query['questions']} questions). {result['clips_read']} clips."
+    )
+    head = ["texts", "number", "the best picture is right", "AUC", "share of right pictures"]
+    return f"{table(head, rows)}\n\n{said}"
 
 
 def signals_table(result: dict[str, Any]) -> str:
@@ -390,6 +409,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "small_model": ("small_model.json", small_model_table),
     "methods": ("methods.json", methods_table),
     "replenish": ("replenish.json", replenish_table),
+    "text_image": ("text_image.json", text_image_table),
     "in_short": ("methods.json", in_short_table),
     "variants": ("methods.json", variants_table),
     "strata": ("methods.json", strata_table),
@@ -412,6 +432,7 @@ PAGES = {
     "docs/methods.md": ("method_names", "model_names", "models"),
     "docs/numbers.md": ("extract", "cache", "events", "small_model"),
     "docs/comparison.md": ("methods", "replenish", "variants", "strata", "oracle", "signals"),
+    "models/small/text_image/MODEL_CARD.md": ("text_image",),
     "docs/savings.md": ("cost", "stages"),
     "docs/frames.md": ("rare", "rare_strata", "choose_speed", "cuts", "index", "index_rare", "remote"),
 }

@@ -31,6 +31,7 @@ from codecmeta.extraction.warm_up import warm_up  # noqa: E402
 from tests.support.clips import pan, write_clip  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
+TRAINING = RESULTS.with_name("training.json")
 PAGE = ROOT / "docs" / "scale.md"
 RATE = 25
 CODECS = {
@@ -202,9 +203,18 @@ def overhead_table(result: dict[str, Any]) -> str:
     )
 
 
+def training_table(_: dict[str, Any]) -> str:
+    """Samples per second on one core, from benchmarks/results/training.json: the lower of the two runs."""
+    runs = json.loads(TRAINING.read_text())["samples_per_cpu_second"]
+    return table(
+        ["read by", "samples per CPU second"], [[name, f"{min(run[name] for run in runs):,.0f}"] for name in runs[0]]
+    )
+
+
 def drawn(page: str, result: dict[str, Any]) -> str:
     """The page with its tables made anew."""
-    for name, make in (("hour", per_hour_table), ("million", million_table), ("overhead", overhead_table)):
+    tables = {"hour": per_hour_table, "million": million_table, "overhead": overhead_table, "training": training_table}
+    for name, make in tables.items():
         pattern = rf"(<!-- table:{name} -->\n).*?(<!-- /table -->)"
         page, count = re.subn(pattern, lambda found: found[1] + make(result) + "\n" + found[2], page, flags=re.S)  # noqa: B023
         assert count == 1, name

@@ -1,10 +1,12 @@
-"""One line on a terminal that says what is being done, and is gone when it is."""
+"""Lines on a terminal that say what is being done and how far it is, and are gone when it is."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tqdm import tqdm
 
 
 @contextmanager
@@ -18,3 +20,9 @@ def doing(what: str) -> Iterator[None]:
     finally:
         if shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def move(bar: tqdm, done: int, whole: int) -> None:
+    """Set a bar to `done` of `whole`."""
+    bar.total = whole
+    bar.update(done - bar.n)

@@ -51,7 +51,8 @@ from codecmeta.record.selection import POLICIES, Policy
     "--text-model",
     default=None,
     metavar="ID_OR_FOLDER",
-    help="A SigLIP or CLIP model that says for --choose query how well each picture fits the question.",
+    help='A SigLIP or CLIP model, or "small" for the built-in one, that says how well each picture fits the question: '
+    "for --choose query, and for metok, as published.",
 )
 @click.option(
     "--seed", "seeds", type=int, multiple=True, help="Of methods that draw by chance; may be repeated. Default: 0 1 2."
@@ -139,11 +140,13 @@ def evaluate(
             raise click.UsageError("--match-tokens goes with --calibrate-on, and takes the place of --budget")
         if note and not (out or as_json):
             raise ValueError("option note has no effect (it needs --output or --json)")
-        if (text_model is not None) != (choose == "query"):
-            raise click.UsageError("--choose query and --text-model go together")
+        if choose == "query" and text_model is None:
+            raise click.UsageError("--choose query needs --text-model")
         seeds = seeds or (0, 1, 2)
         chance = seeds if reference == "random" else ()
         settings = evaluation.make_settings(methods, budgets, seeds, options)
+        if text_model is not None and choose != "query" and not any(one.name == "metok" for one in settings):
+            raise ValueError("option --text-model has no effect (it needs --choose query or --method metok)")
         rows, bad = evaluation.read_dataset(dataset)
         for file, suffix in ((out, ".json"), (markdown, ".md"), (plot, ".png")):
             if file is not None:

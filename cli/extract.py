@@ -13,6 +13,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from codecmeta.cli.doing import move
 from codecmeta.cli.failure import Failed
 from codecmeta.cli.sources import Video
 from codecmeta.cli.summary import Summary
@@ -192,7 +193,7 @@ def extract(
         timeout=timeout,
         memory_limit=memory,
         isolate=isolate,
-        progress=None if isolate else partial(_move, bar),
+        progress=None if isolate else partial(move, bar),
         **options,
     )
     index = _index_path(inputs, manifest, output, shard)
@@ -289,12 +290,6 @@ def _bar(videos: int, isolate: bool, quiet: bool) -> tqdm:
     shown = (videos > 1 or not isolate) and not quiet and sys.stderr.isatty()
     total, unit = (videos, "video") if isolate else (None, " frames")
     return tqdm(total=total, unit=unit, delay=0 if isolate else 1, file=sys.stderr, leave=isolate, disable=not shown)
-
-
-def _move(bar: tqdm, done: int, rows: int) -> None:
-    """To frame `done` of a single video."""
-    bar.total = rows
-    bar.update(done - bar.n)
 
 
 def _say(row: Row, as_json: bool, line: bool) -> None:

@@ -23,6 +23,7 @@ from codecmeta.container.source import opened
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.warm_up import warm_up
 from codecmeta.record.selection import POLICIES, Policy
+from codecmeta.view.report import Report, costs, looked_at, said, waited_for
 
 
 @click.command(short_help="Answer a question about a video with fewer tokens.", epilog=methods_epilog())
@@ -66,8 +67,8 @@ from codecmeta.record.selection import POLICIES, Policy
     "--text-model",
     default=None,
     metavar="ID_OR_FOLDER",
-    help="A SigLIP or CLIP model that says how well each picture fits the question, for metok and for --choose query. "
-    "Default: packet sizes decide, whatever the question.",
+    help='A SigLIP or CLIP model, or "small" for the built-in one, that says how well each picture fits the question, '
+    "for metok and for --choose query. Default: packet sizes decide, whatever the question.",
 )
 @click.option("--compare", is_flag=True, help="Run the plain model too, and print both.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, such as cuda.")
@@ -163,8 +164,8 @@ def run(
         row["plain"] = answers[-1].as_dict()
     texts = {
         ".json": lambda: json.dumps(row),
-        ".txt": lambda: _text(answers, waited),
-        ".html": lambda: _page(video, answers),
+        ".txt": lambda: _text([one.as_dict() for one in answers], waited),
+        ".html": lambda: _page(video, answers, waited),
     }
     click.echo(texts[".json" if as_json else ".txt"]())
     with failures():
@@ -175,26 +176,17 @@ def _encoded(text: Callable[[], str]) -> bytes:
     return text().encode()
 
 
-def _text(answers: list[Any], waited: dict[str, float]) -> str:
-    """The answers, then what they cost."""
-    said = [f"{answer.method}: {answer.text}" if len(answers) > 1 else answer.text for answer in answers]
-    note = [f"Note: {answers[0].note}."] if answers[0].note else []
-    return "\n".join([*said, *note, "", _table(answers), _waited(waited)])
+def _text(answers: list[dict[str, Any]], waited: dict[str, float]) -> str:
+    """The answers and what they rest on, then what they cost."""
+    note = [f"Note: {answers[0]['note']}."] if answers[0]["note"] else []
+    return "\n".join([*said(answers), *note, looked_at(answers[0]), "", _table(answers), waited_for(waited)])
 
 
-def _waited(seconds: dict[str, float]) -> str:
-    """What the person in front of the screen waited for before the video was touched, and in all."""
-    return (
-        f"waited {seconds['all']:.1f} s in all, of which importing {seconds['imports']:.1f}, loading the model "
-        f"{seconds['model']:.1f}, loading kernels {seconds['kernels']:.1f}"
-    )
-
-
-def _page(video: Path | str, answers: list[Any]) -> str:
+def _page(video: Path | str, answers: list[Any], waited: dict[str, float]) -> str:
     """The page of the first answer, with the plain model's beside it."""
     from codecmeta.decoding.pictures import read_pictures
     from codecmeta.view.overview import overview_of_run  # OpenCV, needed for this only
-    from codecmeta.view.page import Report, page
+    from codecmeta.view.page import page
     from codecmeta.view.panels import shrunk
 
     answer = answers[0]
@@ -211,7 +203,7 @@ def _page(video: Path | str, answers: list[Any]) -> str:
         budget=f"{answer.method} kept {answer.tokens_kept:,} of {answer.tokens_full:,}",
         choice=answer.choice,
     )
-    return page(view, Report(answer.question, [one.as_dict() for one in answers]))
+    return page(view, Report(answer.question, [one.as_dict() for one in answers], trace.homes, waited))
 
 
 def check_usage(question: str, method: str, compare: bool, text_model: str | None, options: dict[str, str]) -> None:
@@ -267,22 +259,12 @@ def option_pairs(options: tuple[str, ...], hint: str = "--set") -> dict[str, str
     return pairs
 
 
-def _table(answers: list[Any]) -> str:
+def _table(answers: list[dict[str, Any]]) -> str:
     """One column per answer: tokens full and kept, bytes, and the seconds of every stage."""
-    lines = [["", *(answer.method for answer in answers)]]
-    lines.append(["frames", *(str(answer.frames) for answer in answers)])
-    for title, name in (("tokens, full", "tokens_full"), ("tokens, kept", "tokens_kept")):
-        lines.append([title, *(f"{getattr(answer, name):,}" for answer in answers)])
-    lines.append(["kept of all", *(f"{answer.share_kept:.1%}" for answer in answers)])
-    lines.append(["budget", *("none" if one.budget is None else f"{one.budget:.1%}" for one in answers)])
-    lines.append(["encoder tokens, full", *(f"{answer.encoder_full:,}" for answer in answers)])
-    lines.append(["encoder tokens, kept", *(f"{answer.encoder_tokens:,}" for answer in answers)])
-    if answers[0].newlines_full > 1:
-        lines.append(["newlines, kept (in no budget)", *(f"{answer.newlines_kept:,}" for answer in answers)])
-    lines.append(["KV cache, bytes", *(f"{answer.kv_bytes:,}" for answer in answers)])
-    for stage in answers[0].seconds:
+    lines = [["", *(answer["method"] for answer in answers)], *costs(answers)]
+    for stage in answers[0]["seconds"]:
         title = "seconds until the first token" if stage == "first_token" else f"seconds, {stage}"
-        lines.append([title, *(f"{answer.seconds[stage]:.3f}" for answer in answers)])
+        lines.append([title, *(f"{answer['seconds'][stage]:.3f}" for answer in answers)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])

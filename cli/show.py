@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import h5py
+from tqdm import tqdm
 
 from codecmeta.cache.store import load
+from codecmeta.cli.doing import move
 from codecmeta.cli.failure import failures
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.cli.sources import Video, files_among
+from codecmeta.container.packets import Progress
 from codecmeta.container.probe import probe
-from codecmeta.record.facts import summarise
+from codecmeta.record.facts import in_words, summarise
 from codecmeta.record.selection import TABLE_POLICIES, Policy
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: would command the terminal
@@ -58,18 +63,27 @@ def show(
             if value is not None and not drawn:
                 raise click.UsageError(f"{name} has no effect (it needs a picture or page: --png, --html)")
         cached = isinstance(file, Path) and (h5py.is_hdf5(file) or file.suffix == ".h5")
-        summary = _of_cache(Path(file)) if cached else summarise(probe(file))
+        summary = _of_cache(Path(file)) if cached else {}
+        pictures: dict[str, Callable[[], bytes]] = {}
+        with tqdm(unit="B", unit_scale=True, delay=1, leave=False, disable=not sys.stderr.isatty()) as bar:
+            if drawn:  # what was found out while drawing is in the text, too
+                known, pictures = _drawn(file, frames, choose, partial(move, bar))
+                summary = known | summary
+            elif not cached:
+                summary = summarise(probe(file, progress=partial(move, bar)))
         texts = {".json": lambda: json.dumps(summary).encode(), ".txt": lambda: _text(summary).encode()}
-        write_outputs(files, {**texts, **(_drawn(file, frames, choose) if drawn else {})})
+        write_outputs(files, {**texts, **pictures})
     click.echo(json.dumps(summary) if as_json else _text(summary))
 
 
-def _drawn(file: Path | str, frames: int | None, choose: Policy | None) -> dict[str, Callable[[], bytes]]:
-    """Both pictures from one overview."""
+def _drawn(
+    file: Path | str, frames: int | None, choose: Policy | None, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Callable[[], bytes]]]:
+    """The facts that are drawn, and both pictures from one overview."""
     from codecmeta.view import draw, overview, page  # OpenCV, needed for this only
 
-    view = overview.overview_of_file(file, frames or overview.FRAMES, choose or "uniform")
-    return {".png": lambda: draw.png(view), ".html": lambda: page.page(view).encode()}
+    view = overview.overview_of_file(file, frames or overview.FRAMES, choose or "uniform", progress)
+    return view.summary, {".png": lambda: draw.png(view), ".html": lambda: page.page(view).encode()}
 
 
 def _of_cache(file: Path) -> dict[str, Any]:
@@ -90,25 +104,14 @@ def _of_cache(file: Path) -> dict[str, Any]:
 
 
 def _text(summary: dict[str, Any]) -> str:
-    types = ", ".join(f"{count} {kind}" for kind, count in summary["picture_types"].items())
-    turned = ", mirrored" if summary.get("mirrored") else ""
-    turned += f", rotated {summary['rotation']} degrees" if summary["rotation"] else ""
-    corrupt = f", {summary['corrupt_frames']} corrupt" if summary["corrupt_frames"] else ""
-    gops = summary["gops"]
-    lines = [
-        click.format_filename(summary["file"]),
-        f"  video    {summary['codec']} {summary['profile']} {summary['pixel_format']}, "
-        f"{summary['width']}x{summary['height']}{turned}, {summary['average_rate']:.3f} frames/s, "
-        f"{summary['seconds']} s",
-        f"  frames   {summary['frames']} ({types}){corrupt}",
-        f"  packets  {summary['packet_bytes']:,} bytes in {gops['count']} GoPs "
-        f"of {gops['shortest']} to {gops['longest']} frames",
-    ]
+    words = in_words(summary)
+    lines = [click.format_filename(words.pop("file")), *(f"  {name:18}  {text}" for name, text in words.items())]
     if "settings" in summary:
-        lines.append(f"  cache    {summary['cache_bytes']:,} bytes, made with {json.dumps(summary['settings'])}")
+        made = f"{summary['cache_bytes']:,} bytes, made with {json.dumps(summary['settings'])}"
+        lines.append(f"  {'cache':18}  {made}")
     for name, entry in summary["stored"].items():
-        lines.append(f"  {name:8} " + ", ".join(f"{key} {value}" for key, value in entry.items()))
+        lines.append(f"  {name:18}  " + ", ".join(f"{key} {value}" for key, value in entry.items()))
     lines.append("  signals")
     for name, entry in summary["capability"].items():
-        lines.append(f"    {name:14} {entry['level']:10} {entry['why']}")
+        lines.append(f"    {name:16}  {entry['level']:10} {entry['why']}")
     return "\n".join(_CONTROL.sub("\ufffd", line) for line in lines)

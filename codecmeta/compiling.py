@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from numba import njit as njit  # kernels take it from here, so that their compiling is said
+from numba.core import event
+
 from codecmeta.cache.locks import lock_if_possible
 
 _announced = False
@@ -44,15 +47,20 @@ def _lock_file(folder: str | None) -> Iterator[Any]:
         yield file
 
 
-def announce_compiling(*functions: Any) -> None:
-    """Print one line, once per process, if any of these numba functions is neither compiled nor in numba's cache."""
-    global _announced
-    if not _announced and any(not (function.signatures or _is_cached(function)) for function in functions):
+class _Announcing(event.Listener):
+    """Prints one line, once per process, when numba begins to compile what its cache does not hold. Numba tells, as
+    only a call knows which kernels are needed and with which types. A parser speaks for itself."""
+
+    def on_start(self, event: event.Event) -> None:
+        global _announced
+        module = event.data["dispatcher"].py_func.__module__
+        if _announced or not module.startswith("codecmeta.") or module.startswith("codecmeta.codecs."):
+            return
         _announced = True
         print("codecmeta: compiling numeric kernels for this machine, a few seconds, once", file=sys.stderr, flush=True)
 
+    def on_end(self, event: event.Event) -> None:
+        """Nothing to say."""
 
-def _is_cached(function: Any) -> bool:
-    name = f"{Path(function.py_func.__code__.co_filename).stem}.{function.py_func.__qualname__}-"
-    folder = Path(function.stats.cache_path)
-    return folder.is_dir() and any(entry.name.startswith(name) for entry in folder.glob("*.nbi"))
+
+event.register("numba:compile", _Announcing())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,19 @@ class Inside(ABC):
 
     watch: layers whose attention it needs. cuts: layers at whose entry it takes tokens out, at least 1. forget: layers
     whose visual keys and values go when the prompt is through, all but those that `remember` names. queries: see
-    `Queries`.
+    `Queries`. weights: float (text,), what the attention of each text token counts with queries="text", None for all
+    alike. combine: of heads and queries, the mean or the largest. reads: layers at whose entry `read` is called.
+    keys: layers whose keys `see_keys` is shown.
     """
 
     watch: tuple[int, ...] = ()
     cuts: tuple[int, ...] = ()
     forget: tuple[int, ...] = ()
     queries: Queries = 1
+    weights: Tensor | None = None
+    combine: Literal["mean", "max"] = "mean"
+    reads: tuple[int, ...] = ()
+    keys: tuple[int, ...] = ()
 
     @abstractmethod
     def cut(
@@ -40,6 +46,14 @@ class Inside(ABC):
         each watched layer that has passed, float32 (n,), attention that they received there. hidden: (n, width), their
         hidden states. Returns ascending indices into `alive` and the hidden states of these.
         """
+
+    def read(self, layer: int, visual: Tensor, text: Tensor) -> None:  # noqa: B027, for those who ask
+        """Look at what enters a layer of `reads`, before anything is cut there: the hidden states of the visual tokens
+        that are left, (n, width), and of the text after the video, (text, width)."""
+
+    def see_keys(self, layer: int, visual: Tensor, text: Tensor) -> None:  # noqa: B027, for those who ask
+        """Look at the keys of a layer of `keys`, as they are in its cache: (key heads, n, width) of the visual tokens
+        that are left, (key heads, text, width) of the text after the video."""
 
     def left(self, layer: int, alive: int) -> int | None:
         """How many of so many tokens a cut leaves, None where that depends on the tokens."""

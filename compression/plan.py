@@ -126,7 +126,10 @@ class Reduced:
     slots: int64 (n,) ascending, frame * tokens per frame + raster number. A method that works by events adds: event,
     int64 (n,), the event of each token; key_event, bool (events,); separators, how many of the tokens are separators
     of its own that take the place of the model's (None: the model's own stay). These sit on the slot before them.
-    layout: the grid that the slots count in; the session fills it in for methods that act inside the layers.
+    into: int64 (T * tokens per frame,), for each place of the grid the slot of the token that took in what was there,
+    itself where it stayed, -1 where it was dropped; None where everything without a slot was dropped. What went into
+    several tokens is told of one of them. layout: the grid that the slots count in; the session fills it in for methods
+    that act inside the layers.
     """
 
     tokens: Tensor
@@ -134,11 +137,38 @@ class Reduced:
     event: NDArray[np.int64] | None = None
     key_event: NDArray[np.bool_] | None = None
     separators: int | None = None
+    into: NDArray[np.int64] | None = None
     layout: Layout | None = None
+
+    def homes(self, layout: Layout) -> NDArray[np.int64]:
+        """int64 (T, tokens per frame): `into`, whatever the method said of it."""
+        homes = np.full(layout.tokens_full, -1, np.int64) if self.into is None else self.into.copy()
+        homes[self.slots] = self.slots
+        return homes.reshape(layout.frames, -1)
 
     def counts(self, layout: Layout) -> NDArray[np.int64]:
         """int64 (T,): how many tokens came out of each frame."""
         return np.bincount(self.slots // layout.tokens_per_frame, minlength=layout.frames).astype(np.int64)
+
+
+def cell_homes(slots: NDArray[np.int64], layout: Layout) -> NDArray[np.int64]:
+    """`Reduced.into` of frames that were pooled on grids of their own: the slot in whose cell each place lies.
+
+    >>> cell_homes(np.array([0, 2, 6, 8]), Layout(1, (3, 3), (3, 3)))
+    array([0, 0, 2, 0, 0, 2, 6, 6, 8])
+
+    slots: int64 (n,) ascending, the top left place of every cell. A frame without any was dropped.
+    """
+    homes = np.full((layout.frames, *layout.tokens), -1, np.int64)
+    frame, place = np.divmod(slots, layout.tokens_per_frame)
+    for t in np.unique(frame):
+        row, column = np.divmod(place[frame == t], layout.tokens[1])
+        starts = [
+            np.maximum.accumulate(np.where(np.isin(np.arange(side), at), np.arange(side), 0))
+            for side, at in zip(layout.tokens, (row, column), strict=True)
+        ]
+        homes[t] = t * layout.tokens_per_frame + starts[0][:, None] * layout.tokens[1] + starts[1]
+    return homes.ravel()
 
 
 @dataclass(frozen=True)

@@ -89,23 +89,35 @@ class Answer:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the plan and the trace, ready for JSON; `text` is called `answer`, the choice of frames
-        `chosen`."""
+        `chosen`. Of the trace: when each frame is shown, and what became of the tokens."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
         chosen = {} if self.choice is None else {"chosen": self.choice.as_dict()}
         share = {"share_kept": round(self.share_kept, 4)}
-        return {"answer": values.pop("text"), **values, **share, **chosen}
+        seen = {} if self.trace is None else self.trace.as_dict()
+        return {"answer": values.pop("text"), **values, **share, **seen, **chosen}
 
 
 @dataclass(frozen=True)
 class Trace:
     """What an answer was made from, for pictures of it. meta, rows: the metadata, and int64 (pictures,), the rows of
     its frame table that the model was shown. counts: int64 (T,), tokens that entered the language model by temporal
-    position. kept: bool (T, tokens per frame), which places of the token grid they took."""
+    position. kept: bool (T, tokens per frame), which places of the token grid they took. homes: int64 (T, tokens per
+    frame), the place (frame * tokens per frame + raster number) whose token took in what was in each one, -1 where that
+    was dropped."""
 
     meta: Metadata
     rows: NDArray[np.int64]
     counts: NDArray[np.int64]
     kept: NDArray[np.bool_]
+    homes: NDArray[np.int64]
+
+    def as_dict(self) -> dict[str, Any]:
+        """frames_of_video; times of the frames in seconds; tokens_folded, tokens that others took in."""
+        return {
+            "frames_of_video": len(self.meta.frames),
+            "times": self.meta.frames.time[self.rows].round(3).tolist(),
+            "tokens_folded": int((self.homes >= 0).sum() - self.kept.sum()),
+        }
 
 
 @dataclass(frozen=True)

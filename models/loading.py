@@ -14,6 +14,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
 
+from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.families import FAMILIES, supported
 from codecmeta.models import llava_qwen
 from codecmeta.models.checkpoints import chat_template_of, check_device, config_json, first_line, settings_of
@@ -30,10 +31,11 @@ def load(
     name: str = SMALL,
     device: str | torch.device = "cpu",
     *,
-    dtype: torch.dtype | None = None,
-    attention: str = "sdpa",
+    dtype: torch.dtype | str | None = None,
+    attn_implementation: str | Mapping[str, str] = "sdpa",
     revision: str | None = None,
     device_map: str | Mapping[str, Any] | None = None,
+    quantization_config: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> VideoModel:
     """Load a video language model.
@@ -44,29 +46,34 @@ def load(
 
     name: "small", a folder, or a Hugging Face id of a supported architecture; weights must be safetensors, code of the
     repository is never run. device: where it runs, such as "cpu" or "cuda". dtype: of the weights; default float32 on
-    a CPU, else what the checkpoint holds. attention: transformers' attention implementation. revision: of the Hugging
-    Face repository. device_map: transformers', which spreads layers over several devices and takes the place of
-    `device`; needs accelerate. options: what differs from the checkpoint's config.json, for LLaVA-Video,
-    LLaVA-OneVision and LongVA in their published layout: pooling, newline, time_instruction (see
-    `codecmeta.models.llava_qwen.Options`); LLaVA-Video's file and its published evaluation differ in `pooling`.
+    a CPU, else what the checkpoint holds. attn_implementation: "sdpa", "eager" or "flash_attention_2", one for all or
+    by part of the model. revision: of the Hugging Face repository. device_map: layers -> devices, in place of `device`;
+    needs accelerate. quantization_config: of the weights. All as transformers' `from_pretrained` takes them. options:
+    what differs from the checkpoint's config.json, for LLaVA-Video, LLaVA-OneVision and LongVA in their published
+    layout: pooling, newline, time_instruction (see `codecmeta.models.llava_qwen.Options`); LLaVA-Video's file and its
+    published evaluation differ in `pooling`.
 
-    Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded or is not
-    there, such as the device.
+    Raises ValueError, listing what is supported, for another architecture or attention, and for what cannot be loaded
+    or is not there, such as the device.
     """
     check_device(device)
+    names.check_implementations(attn_implementation)
+    if quantization_config is not None and device_map is None:
+        device_map = {"": device}  # quantised weights are made where they stay
     try:
         where = str(builtin_folder()) if name == SMALL else found(name, [SMALL], revision)
         files = described(where, revision, options)
-        if dtype is None and torch.device(device).type == "cpu" and device_map is None:
+        if dtype is None and device_map is None and torch.device(device).type == "cpu":
             dtype = torch.float32
         model = files.load(
             where,
             dtype=dtype or "auto",
-            attn_implementation=attention,
+            attn_implementation=attn_implementation,
+            device_map=device_map,
+            quantization_config=quantization_config,
             use_safetensors=True,
             trust_remote_code=False,
             revision=revision,
-            **({} if device_map is None else {"device_map": device_map}),
         )
         text: dict[str, Any] = {"config": files.config.get_text_config()} if files.spare else {}
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, revision=revision, **text)
@@ -126,11 +133,11 @@ def builtin_folder() -> Path:
 
 def model_class(config: Any) -> Any:
     """The class of a checkpoint's model, if there is an adapter for it."""
-    names = [name for name in config.architectures or () if name in supported()]
-    if not names:
+    known = [name for name in config.architectures or () if name in supported()]
+    if not known:
         raise ValueError(
             f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
             f"supported are: {', '.join(supported())}"
         )
-    row = FAMILIES.get(names[0])
-    return getattr(import_module(f"codecmeta.models.{row.own}") if row and row.own else transformers, names[0])
+    row = FAMILIES.get(known[0])
+    return getattr(import_module(f"codecmeta.models.{row.own}") if row and row.own else transformers, known[0])

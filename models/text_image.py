@@ -18,7 +18,10 @@ from codecmeta.compression.text_frames import picture_vectors, question_vector
 from codecmeta.models.checkpoints import check_device, first_line, settings_of
 from codecmeta.models.hub import found
 from codecmeta.models.preprocessing import Preprocessing
+from codecmeta.models.small.text_image.model import FOLDER
 
+SMALL = "small"
+"""The name of the built-in text-image model."""
 ARCHITECTURES = ("CLIPModel", "SiglipModel")
 BATCH = 16
 """Pictures in the image tower at once: bounds its memory."""
@@ -71,21 +74,26 @@ class TextImage:
 
 
 def load_text_image(
-    name: str, device: str | torch.device = "cpu", *, dtype: torch.dtype | None = None, revision: str | None = None
+    name: str = SMALL,
+    device: str | torch.device = "cpu",
+    *,
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
 ) -> TextImage:
-    """Load a SigLIP or CLIP model, for METok.
+    """Load a SigLIP or CLIP model, for METok and for frames chosen by the question.
 
     >>> siglip = load_text_image("google/siglip-so400m-patch14-384")
     >>> model.ask("match.mp4", "When does the goal fall?", strategy="metok", text_model=siglip).query_agnostic
     False
 
-    Arguments as in `codecmeta.models.load`: a folder or a Hugging Face id with safetensors, and no code of it is run.
+    Arguments as in `codecmeta.models.load`: "small" (the default) for the built-in one, which knows what the built-in
+    video model knows, a folder or a Hugging Face id with safetensors, and no code of it is run.
 
     Raises ValueError, listing what is supported, for another architecture, and for what cannot be loaded.
     """
     check_device(device)
     try:
-        where = found(name, (), revision)
+        where = str(FOLDER) if name == SMALL else found(name, [SMALL], revision)
         config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
         known = [one for one in config.architectures or () if one in ARCHITECTURES]
         if not known:

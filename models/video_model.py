@@ -244,7 +244,7 @@ class VideoModel:
         seconds: dict[str, float],
         clip: Clip,
     ) -> Answer:
-        assert session.counts is not None and session.kept is not None  # the prompt held the video
+        assert session.counts is not None and session.kept is not None and session.homes is not None
         return Answer(
             text=text,
             question=question,
@@ -265,7 +265,7 @@ class VideoModel:
             choice=clip.choice,
             newlines_full=0 if session.plan is None else session.plan.layout.separators,
             newlines_kept=session.newlines_kept,
-            trace=Trace(clip.meta, clip.rows, session.counts, session.kept),
+            trace=Trace(clip.meta, clip.rows, session.counts, session.kept, session.homes),
         )
 
 

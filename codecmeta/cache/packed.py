@@ -9,7 +9,6 @@ import os
 import zlib
 from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -56,7 +55,7 @@ def state_of(status: os.stat_result) -> State:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def packed(record: Metadata, path: Path, state: State, recent: Recent) -> Metadata:
+def packed(record: Metadata, path: str, state: State, recent: Recent) -> Metadata:
     """A record that was just opened, with its file closed; vectors and maps are read from it as before when they are
     indexed. Raises CacheError then, where the file is another one than in `state`."""
 
@@ -83,7 +82,7 @@ def packed(record: Metadata, path: Path, state: State, recent: Recent) -> Metada
 class PackedRows:
     """An array in a cache file, read and unpacked chunk by chunk when it is indexed; see `StoredRows`."""
 
-    def __init__(self, stored: StoredRows, path: Path, state: State, recent: Recent) -> None:
+    def __init__(self, stored: StoredRows, path: str, state: State, recent: Recent) -> None:
         dataset: h5py.Dataset = stored.dataset
         self.shape, self.dtype, self._offset = stored.shape, stored.dtype, stored.offset
         self._path, self._state, self._recent = path, state, recent
@@ -126,10 +125,12 @@ class PackedRows:
         size, per_row = self._stored_dtype.itemsize, self._per_row
         data = np.frombuffer(self._unpacked(number), np.uint8)
         if self._shuffled:  # all first bytes, then all second bytes, ...
-            data = np.ascontiguousarray(data.reshape(size, -1)[:, first * per_row : last * per_row].T)
+            planes, data = data.reshape(size, -1), np.empty((last - first) * per_row * size, np.uint8)
+            for place, plane in enumerate(planes):
+                data[place::size] = plane[first * per_row : last * per_row]
         else:
             data = data[first * per_row * size : last * per_row * size].copy()
-        return data.reshape(-1).view(self._stored_dtype).reshape(last - first, *self.shape[1:])
+        return data.view(self._stored_dtype).reshape(last - first, *self.shape[1:])
 
     def _unpacked(self, number: int) -> bytes:
         key = self._path, self._state, self._name, number
@@ -166,11 +167,13 @@ def _layout(dataset: h5py.Dataset) -> tuple[int, bool, bool, list[tuple[int, int
     if not plain or dataset.chunks is None or dataset.chunks[1:] != dataset.shape[1:] or filters not in known:
         return 1, False, False, []
     rows = dataset.chunks[0]
-    found = {}
-    for number in range(dataset.id.get_num_chunks()):
-        one = dataset.id.get_chunk_info(number)
+    found: dict[int, tuple[int, int]] = {}
+
+    def note(one: Any) -> None:
         if one.filter_mask == 0:
             found[one.chunk_offset[0] // rows] = (int(one.byte_offset), int(one.size))
+
+    dataset.id.chunk_iter(note)  # asked for one by one, each is looked up from the first on
     count = -(-len(dataset) // rows)
     places = [found[number] for number in range(count)] if set(found) == set(range(count)) else []
     return rows, bool(filters), len(filters) == 2 and dataset.dtype.itemsize > 1, places

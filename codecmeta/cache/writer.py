@@ -28,7 +28,7 @@ from codecmeta.version import __version__
 
 FORMAT_VERSION = 1
 
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 16
 _VECTORS_PER_CHUNK = 1 << 15
 _FRAMES_AT_ONCE = 64
 _COMPRESSION = {"compression": "gzip", "compression_opts": 6, "shuffle": True}

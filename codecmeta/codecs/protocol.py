@@ -45,13 +45,16 @@ class Coded(NamedTuple):
 
 class Picture(Protocol):
     """One parsed picture. picture_type: ASCII. identity: number in decoding order, -1 where it was read alone.
-    complete: no damage. vectors_exact: False where some vectors are estimates. coded: its size and crop."""
+    complete: no damage. vectors_exact: False where some vectors are estimates. coded: its size and crop. half: one
+    field of a frame, whose other field may come in the next packet. second: that packet, and the whole frame."""
 
     picture_type: int
     identity: int
     complete: bool
     vectors_exact: bool
     coded: Coded
+    half: bool
+    second: bool
 
     def vectors(self, row: int, row_of: Mapping[int, int]) -> tuple[NDArray[np.void], NDArray[np.int16]]:
         """Vectors in coded pixels, dtype `record.metadata.VECTOR` in the order of `vector_order`, and beside each how

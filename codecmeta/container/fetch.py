@@ -58,6 +58,22 @@ class PacketSource:
                 key = int(keys[np.searchsorted(keys, index, side="right") - 1]) if len(keys) else 0
                 yield index, *self._seek(*opened, index, key, with_keyframes)
 
+    def behind(self, index: int) -> bytes:
+        """The packet behind this one, which may have no time stamp by which `at` would find it. Raises NotFound."""
+        with opened_for_ranges(self.path) as read:
+            if (data := self._read(read, index + 1)) is not None:
+                return data
+        keys = np.flatnonzero(self.packets.key[: index + 1])
+        with open_video(self.path, self.stream_index) as (container, video):
+            self._seek_to_keyframe(container, video, int(keys[-1]) if len(keys) else 0)
+            packets = iter(demux(container, video))
+            for packet in packets:
+                if self._is(packet, index):
+                    following = next(packets, None)
+                    if following is not None and following.size == self.packets.size[index + 1]:
+                        return bytes(following)
+        raise NotFound
+
     def _read(self, read: Callable[[int, int], bytes], index: int) -> bytes | None:
         """The packet as it lies in the file; None where it does not."""
         position, size = int(self.packets.position[index]), int(self.packets.size[index])
@@ -76,8 +92,7 @@ class PacketSource:
             container.seek(int(table.dts[index]), stream=video, any_frame=True)
             if (data := self._find(container, video, index, 4)) is not None:
                 return data, None
-        stamps = [stamp for stamp in (int(table.pts[key]), int(table.dts[key])) if stamp != NO_PTS]
-        container.seek(min(stamps), stream=video, backward=True)
+        self._seek_to_keyframe(container, video, key)
         key_data: bytes | None = None
         for packet in demux(container, video):
             if self._is(packet, key):
@@ -85,6 +100,10 @@ class PacketSource:
             if self._is(packet, index):
                 return bytes(packet), key_data
         raise NotFound
+
+    def _seek_to_keyframe(self, container: Any, video: Any, key: int) -> None:
+        stamps = (int(self.packets.pts[key]), int(self.packets.dts[key]))
+        container.seek(min(stamp for stamp in stamps if stamp != NO_PTS), stream=video, backward=True)
 
     def _find(self, container: Any, video: Any, index: int, tries: int) -> bytes | None:
         for packet in demux(container, video):

@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.codecs.table import codec_of
 from codecmeta.container.packets import NO_PTS, PacketTable, header_reader, open_video, order_by_types
+from codecmeta.container.pyav import SHOWS_INDEX, new_extradata
 from codecmeta.container.samples import NoIndex, Samples
 from codecmeta.container.segments import Segment, plan_segments, prefetch, segment_packets
 from codecmeta.container.source import Medium, size_of
@@ -31,6 +33,8 @@ class Unproven(Exception):
 def index_table(video: Any, samples: Samples, medium: Medium) -> PacketTable:
     """The packets of a stream as its samples say, compared with FFmpeg's index. Raises NoIndex where that is not
     enough."""
+    if not SHOWS_INDEX:
+        raise NoIndex(f"PyAV {av.__version__} does not show what FFmpeg makes of it")
     entries = getattr(video, "index_entries", [])
     count = len(samples)
     if len(entries) != count or not count:
@@ -127,7 +131,7 @@ def _look_at_segment(container: Any, video: Any, table: PacketTable, segment: Se
         said = (table.pts[index], table.dts[index], table.size[index], table.key[index], not table.shown[index])
         if (packet.pts, packet.dts, packet.size, packet.is_keyframe, packet.is_discard) != said or packet.is_corrupt:
             raise Unproven(f"packet {index} is not what the index says")
-        if packet.has_sidedata("new_extradata"):
+        if new_extradata(packet) is not None:
             raise Unproven("the decoder's configuration changes in the middle")
         look = look_of(memoryview(packet))
         if look.doubt or look.frames != 1 or look.field:

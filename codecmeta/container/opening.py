@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +47,24 @@ def open_file(medium: Medium) -> Iterator[Any]:
     try:
         with _opened(medium) as container:
             yield container
-    except av.ArgumentError as error:  # what FFmpeg says of a format that is not on the list
-        raise _fetching(medium) or VideoError(
-            f"{medium}: FFmpeg cannot read this file ({error.strerror}); is it a video? Playlists and other formats "
-            "that name further files are not opened"
-        ) from error
     except av.FFmpegError as error:
+        if error.errno == EINVAL:  # what FFmpeg says of a format that is not on the list
+            what = "is it a video? Playlists and other formats that name further files are not opened"
+        else:
+            what = "is it complete and a video?"
         raise _fetching(medium) or VideoError(
-            f"{medium}: FFmpeg cannot read this file ({error.strerror}); is it complete and a video?"
+            f"{medium}: FFmpeg cannot read this file ({error.strerror}); {what}"
         ) from error
     if (failed := _fetching(medium)) is not None:
         raise failed
 
 
 def _opened(medium: Medium) -> Any:
+    # as options of the streams too, PyAV 15 writes beyond its memory where a container lists none at first (MPEG-PS)
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
     if isinstance(medium, Blob):
-        return av.open(medium.open(), options={**options, "protocol_whitelist": "none"}, **_TAGS)
-    return av.open(f"file:{os.fspath(medium)}", options=options, **_TAGS)
+        return av.open(medium.open(), container_options={**options, "protocol_whitelist": "none"}, **_TAGS)
+    return av.open(f"file:{os.fspath(medium)}", container_options=options, **_TAGS)
 
 
 def _fetching(medium: Medium) -> VideoError | None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import av
 import numpy as np
-from av.stream import Discard
 from numpy.typing import NDArray
 
 from codecmeta.codecs.look import Data, Look
 from codecmeta.codecs.protocol import headers_of, with_configuration
 from codecmeta.codecs.table import Codec, codec_of
 from codecmeta.container.opening import open_file
+from codecmeta.container.pyav import discard, new_extradata
 from codecmeta.container.source import Medium
 from codecmeta.errors import VideoError
 from codecmeta.record.metadata import UNKNOWN, B, I, P
@@ -117,7 +117,7 @@ def _choose(container: Any, path: Medium, stream: int | None) -> Any:
         raise VideoError(f"{path}: video stream {stream} does not exist; the file has {len(videos)}, counted from 0")
     for other in container.streams:
         if other is not chosen:
-            other.discard = Discard.all
+            discard(other)
     return chosen
 
 
@@ -130,8 +130,15 @@ _ROW = np.dtype(
 _pack = Struct("<5q7B").pack
 
 
-def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
-    """All packets of the stream as a table, and the first few from its first keyframe on."""
+Progress = Callable[[int, int], object]
+"""Told how far something has been read, and how far it goes."""
+
+_SAY_EVERY = 500
+
+
+def read_packets(container: Any, video: Any, progress: Progress | None = None) -> tuple[PacketTable, list[Any]]:
+    """All packets of the stream as a table, and the first few from its first keyframe on. progress: told now and then
+    where in the file it is, in bytes, and how many bytes the file has."""
     rows = bytearray()  # a hundred thousand tuples of numbers take six times the memory
     first: list[Any] = []
     doubts: dict[str, None] = {}
@@ -145,7 +152,7 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
     last_pts, open_field = None, False
     for index, packet in enumerate(demux(container, video)):
         data: Data = memoryview(packet)
-        if (new := _new_extradata(packet)) is not None and new != known:
+        if (new := new_extradata(packet)) is not None and new != known:
             changes[index] = known = new
             data = with_configuration(name, bytes(packet), extradata, new)
         look = look_at(data) if look_at is not None else _UNKNOWN
@@ -155,6 +162,8 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
         if packet.is_corrupt:
             doubts["a packet that is cut"] = None
         pts, dts, position, is_key = packet.pts, packet.dts, packet.pos, packet.is_keyframe
+        if progress is not None and not index % _SAY_EVERY and position and container.size > 0:
+            progress(position, container.size)
         second_field = field and open_field and pts in (None, last_pts)
         if field and open_field and not second_field:
             doubts["fields with time stamps of their own"] = None
@@ -179,13 +188,6 @@ def read_packets(container: Any, video: Any) -> tuple[PacketTable, list[Any]]:
     decode_times = any(one in container.format.name.split(",") for one in _DECODE_TIMES)
     table = _table(np.frombuffer(rows, _ROW), extradata, codec, changes, decode_times)
     return replace(table, doubt="; ".join((*doubts, *_doubts(table, codec)))), first
-
-
-def _new_extradata(packet: Any) -> bytes | None:
-    """What a container says beside a packet of another configuration of the decoder."""
-    if next(packet.iter_sidedata(), None) is None:  # a third of the time of asking by name, of which most have none
-        return None
-    return bytes(packet.get_sidedata("new_extradata")) if packet.has_sidedata("new_extradata") else None
 
 
 def _table(

@@ -16,7 +16,7 @@ from codecmeta.codecs.table import codec_of
 from codecmeta.container.blob import Blob
 from codecmeta.container.colours import note_of
 from codecmeta.container.index import index_table
-from codecmeta.container.packets import PacketTable, demux, header_reader, open_video, read_packets
+from codecmeta.container.packets import PacketTable, Progress, demux, header_reader, open_video, read_packets
 from codecmeta.container.samples import NoIndex, read_moov, read_samples
 from codecmeta.container.side_data import display_matrix
 from codecmeta.container.source import Medium, Source, name_of, opened
@@ -31,7 +31,9 @@ _FIRST_PACKETS = 16
 _NO_TURN = (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
-def probe(path: Source, *, stream: int | None = None, headers: bool | None = None) -> Probe:
+def probe(
+    path: Source, *, stream: int | None = None, headers: bool | None = None, progress: Progress | None = None
+) -> Probe:
     """Read everything the container knows about a video, without decoding it.
 
     >>> found = probe("clip.mp4")
@@ -42,6 +44,7 @@ def probe(path: Source, *, stream: int | None = None, headers: bool | None = Non
     an index (mp4, mov), it alone gives sizes, order, times and keyframes, picture types are not known, and the report
     says whose word it is; elsewhere packets are read all the same, and it says why. By default False for an address.
     stream: which video stream, counted among the video streams (0 is the first); by default the one FFmpeg calls best.
+    progress: called now and then with the place in the file and its length, bytes, where packets are read.
     The bytes of hidden frames are added to the displayed frame they were sent for, so that the packet bytes sum to
     those of the stream. A stream without time stamps (raw .264) has its rows in the order that the bitstream gives, pts
     -1 and times from the frame rate. Where only decoding can tell which frames there are, the capability report says
@@ -50,22 +53,22 @@ def probe(path: Source, *, stream: int | None = None, headers: bool | None = Non
     Raises VideoError for what FFmpeg cannot open, for a file without video and for a stream without packets.
     """
     with opened(path) as medium:
-        return probe_with_packets(medium, stream=stream, headers=headers)[0]
+        return probe_with_packets(medium, stream=stream, headers=headers, progress=progress)[0]
 
 
 def probe_with_packets(
-    path: Medium, *, stream: int | None = None, headers: bool | None = True
+    path: Medium, *, stream: int | None = None, headers: bool | None = True, progress: Progress | None = None
 ) -> tuple[Probe, PacketTable]:
     """`probe`, and the packet table behind it."""
     if headers is False or (headers is None and is_remote(path)):
         try:
             return _by_index(path, stream)
         except NoIndex as reason:
-            found, packets = probe_with_packets(path, stream=stream)
+            found, packets = probe_with_packets(path, stream=stream, progress=progress)
             found.capability["packets"]["why"] += f"; all packets were read, the container's index is no help: {reason}"
             return found, packets
     with open_video(path, stream) as (container, video):
-        packets, first = read_packets(container, video)
+        packets, first = read_packets(container, video, progress)
         if not len(packets):
             raise VideoError(f"{path}: the video stream ({video.codec_context.name}) holds no packets; is it complete?")
         if not packets.shown.any():

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from codecmeta.cache.recognise import Written, asked, intact, kept
 from codecmeta.cache.unfinished import remove_abandoned
+from codecmeta.container.packets import Progress
 from codecmeta.corpus.index import Row
 from codecmeta.corpus.inputs import Task
 from codecmeta.corpus.workers import isolated_map
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.extraction.scan import Progress
 from codecmeta.extraction.to_file import extract_to_file
 from codecmeta.extraction.warm_up import warm_up
 from codecmeta.record.selection import Policy, check_jobs, selected

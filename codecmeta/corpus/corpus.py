@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -56,8 +57,8 @@ class Corpus(Mapping[str, Metadata]):
 
     def __getitem__(self, key: str) -> Metadata:
         """Open the metadata of one video; raises as `codecmeta.load` does."""
-        path = self.path(key)
-        return load(path) if self._recent is None else self._recent.get(path)
+        path = os.path.join(self.folder, self.rows[key].cache)  # a Path takes longer to make than a map to find
+        return load(Path(path)) if self._recent is None else self._recent.get(path)
 
     def path(self, key: str) -> Path:
         """The cache file of one video."""

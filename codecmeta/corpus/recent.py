@@ -28,22 +28,22 @@ class RecentCaches:
     def _begin(self) -> None:
         self._owner = os.getpid()
         self._records, self._chunks = Recent(self.memory // 2), Recent(self.memory // 2)
-        self._seen: dict[Path, State] = {}
+        self._seen: dict[str, State] = {}
 
     def __reduce__(self) -> Any:
         return RecentCaches, (self.memory,)
 
-    def get(self, path: Path) -> Metadata:
+    def get(self, path: str) -> Metadata:
         """The record of a cache; closing it does nothing. Raises as `codecmeta.load` does."""
         if self._owner != os.getpid():
             self._begin()
         try:
             state = state_of(os.stat(path))
         except OSError:
-            return load(path)  # says why
+            return load(Path(path))  # says why
         found: Metadata | None = self._records.get((path, state))
         if found is None:
-            opened = reopen(path) if self._seen.get(path) == state else load(path)
+            opened = (reopen if self._seen.get(path) == state else load)(Path(path))
             found = packed(opened, path, state, self._chunks)
             self._seen[path] = state
             self._records.put((path, state), found, _bytes(found))

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from codecmeta.compiling import announce_compiling
+from codecmeta.compiling import njit
 from codecmeta.decisions.budget import frame_rows, sampling_windows
 from codecmeta.decisions.dispersed import tile_turns
 from codecmeta.decisions.union_find import join
@@ -72,7 +71,6 @@ def patch_density(
     x0, y0, x1, y1 = (0.0, 0.0, float(width), float(height)) if view is None else map(float, view)
     if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
         raise ValueError(f"view must be (x0, y0, x1, y1) overlapping the {width}x{height} picture; got {view}")
-    announce_compiling(_area_means)
     density = np.zeros((len(rows), grid_rows, grid_columns), np.float32)
     for maps, which in _choose_signal(meta, rows, signal):
         inside = _visible(maps, width, height)

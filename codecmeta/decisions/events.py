@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from codecmeta.compiling import announce_compiling
 from codecmeta.decisions.budget import frame_rows
-from codecmeta.decisions.neighbours import jitter, medians, sides, steps, window_maximum
-from codecmeta.decisions.signals import Signals, dense_signals, read_signals, read_vectors
+from codecmeta.decisions.neighbours import jitter, medians, steps, window_maximum
+from codecmeta.decisions.signals import Signals, dense_signals, read_signals
 from codecmeta.record.metadata import B, I, Metadata, P, Probe
 
 ONE_EVENT = 10
@@ -73,7 +72,6 @@ def change_scores(meta: Metadata | Probe, frames: ArrayLike) -> NDArray[np.float
     rows = frame_rows(frames, len(meta.frames))
     if len(rows) < 2:
         return np.zeros(0, np.float32)
-    announce_compiling(sides, read_vectors)
     strength = _row_changes(read_signals(meta, *dense_signals(meta)))
     edges = np.minimum(rows + 1, len(strength) - 1)
     between = np.maximum.reduceat(strength, edges)[:-1]

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from codecmeta.compiling import njit
 from codecmeta.record.metadata import B, Frames, Metadata
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from codecmeta.compiling import njit
 from codecmeta.record.metadata import B, P
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from codecmeta.compiling import njit
 from codecmeta.container.packets import PacketTable
 from codecmeta.decisions.events import off_clock
 from codecmeta.record.metadata import B, Frames, I

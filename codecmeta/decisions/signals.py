@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from codecmeta.compiling import njit
 from codecmeta.record.metadata import B, I, Maps, Metadata, Motion, P, Probe
 
 CELLS = (6, 8)

@@ -24,9 +24,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from codecmeta.compiling import njit
 from codecmeta.record.metadata import B, I
 
 BLOCK = 8

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.codecs.table import codec_of
-from codecmeta.compiling import announce_compiling
 from codecmeta.container.packets import open_video
 from codecmeta.container.segments import Segment, prefetch, runs
 from codecmeta.container.tables import frame_tables
@@ -111,7 +110,6 @@ class _Decoder:
     ) -> Iterator[FrameSignals]:
         """The frames of one segment in order; `last` is the last row that is wanted, where that is known. A frame waits
         until its residual is known."""
-        announce_compiling(estimate.intra_error)
         estimator = estimate.ResidualEstimator(self.codec.vectors, one_reference=not self.codec.many_references)
         held: deque[FrameSignals] = deque()
         displays: dict[int, Display] = {}

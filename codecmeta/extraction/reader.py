@@ -106,11 +106,20 @@ class Reader:
                 if key_data is not None:
                     parser.take_parameter_sets(key_data)
                 picture = parser.parse(data)
+                if picture is not None and picture.half:
+                    picture = self._with_second_field(parser, index) or picture
                 if picture is not None and not picture.vectors_exact and self._stream.leads:
                     picture = parser.parse_behind(self._lead(index)) or picture
                 yield index, picture
         except NotFound as reason:
             raise Refused(_NOT_FOUND) from reason
+
+    def _with_second_field(self, parser: Parser, index: int) -> Picture | None:
+        """The whole frame of a packet that holds one field of it, with the packet behind; None: that is none of it."""
+        if index + 1 == len(self.packets) or self.packets.shown[index + 1]:
+            return None
+        picture = parser.parse(self._source.behind(index))
+        return picture if picture is not None and picture.second else None
 
     def _lead(self, index: int) -> list[bytes]:
         """The packets from the keyframe before a packet up to it."""
@@ -131,9 +140,8 @@ class Reader:
         row_of: dict[int, int] = {}
         next_row = segment.rows.start
         readable = False
-        for index, data in self._source.of_segment(segment):
+        for index, picture in self._parsed(parser, segment):
             rows = self._rows_of(index)
-            picture = parser.parse(data)
             if parser.lost and self._shown is None:
                 raise Damage
             readable |= picture is not None
@@ -148,6 +156,25 @@ class Reader:
             raise Refused("its parameter sets are missing or damaged")
         if next_row < segment.rows.stop:
             raise Refused(_NOT_FOUND)
+
+    def _parsed(self, parser: Parser, segment: Segment) -> Iterator[tuple[int, Picture | None]]:
+        """The packets of a segment and their pictures; a frame whose fields come in packets of their own with the first
+        of them, when both were read."""
+        half: tuple[int, Picture] | None = None
+        for index, data in self._source.of_segment(segment):
+            picture = parser.parse(data)
+            if half is not None:
+                (first, field), half = half, None
+                if picture is not None and picture.second:
+                    yield first, picture
+                    continue
+                yield first, field
+            if picture is not None and picture.half:
+                half = index, picture
+            else:
+                yield index, picture
+        if half is not None:
+            yield half
 
     def _rows_of(self, index: int) -> list[int]:
         """The rows that show a packet: several where a decoder repeats a damaged picture, none if it is not shown."""

@@ -7,13 +7,12 @@ side; and where those do not decode as promised, or do not exist, one decoder fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
 from codecmeta.codecs.protocol import Refused
-from codecmeta.container.packets import PacketTable
+from codecmeta.container.packets import PacketTable, Progress
 from codecmeta.container.segments import Damage
 from codecmeta.container.source import Medium
 from codecmeta.extraction import by_decoder, by_parser
@@ -22,9 +21,6 @@ from codecmeta.extraction.outcome import Outcome
 from codecmeta.record.metadata import Probe
 from codecmeta.record.parts import Found, FrameSignals, Sink
 from codecmeta.record.selection import Selection, check_jobs
-
-Progress = Callable[[int, int], object]
-"""Told how far a video has been read, and how far it goes, in rows of its frame table."""
 
 _DAMAGED = "the file is damaged, and shows what its decoder makes of it"
 
@@ -43,7 +39,8 @@ def scan(
     progress: Progress | None = None,
 ) -> Found:
     """Read what a selection needs and give it to a sink in display order; returns the tables and how signals came
-    about. tables: those of the file, where it was probed just now. progress: told after each frame."""
+    about. tables: those of the file, where it was probed just now. progress: told after each frame, in rows
+    of the frame table."""
     check_jobs(jobs)
     job = Job.begin(path, frames, details, jobs, stream, transform, stages or Stages(), tables)
     if progress is not None:

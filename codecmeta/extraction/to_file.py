@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 
 from codecmeta.cache.recognise import Written, asked, default_cache_path, kept
 from codecmeta.cache.writer import Writer, levels
+from codecmeta.container.packets import Progress
 from codecmeta.container.probe import is_remote
 from codecmeta.container.source import Medium, Source, name_of, opened, size_of
 from codecmeta.decisions.choose import Choice
 from codecmeta.errors import VideoError
-from codecmeta.extraction.scan import Progress, scan
+from codecmeta.extraction.scan import scan
 from codecmeta.extraction.wanted import Tables, wanted
 from codecmeta.record.selection import Policy, Selection, check_jobs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from codecmeta.codecs.protocol import entry_kernels
-from codecmeta.compiling import announce_compiling, in_turn
+from codecmeta.compiling import in_turn
 from codecmeta.decoding import estimate
 from codecmeta.record.display import Display, QpBlocks, qp_map
 from codecmeta.record.metadata import VECTOR, I, P
@@ -18,7 +18,6 @@ def warm_up(codec: str = "") -> None:
     for kernel in entry_kernels(codec):
         kernel.prepare()
     with in_turn(str(estimate.intra_error.stats.cache_path)):
-        announce_compiling(estimate.intra_error, estimate._motion_error)
         luma = np.zeros((16, 16), np.uint8)
         for has_vectors in (True, False):
             estimator = estimate.ResidualEstimator(has_vectors)

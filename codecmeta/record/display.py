@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from codecmeta.compiling import njit
 from codecmeta.record.metadata import Stream
 
 

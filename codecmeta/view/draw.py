@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.record.facts import headline
 from codecmeta.view.overview import Overview, Samples, captions, panel_aspect
 from codecmeta.view.panels import NEUTRAL, heated, outlined, resized, scale_bar, viewed
 from codecmeta.view.timeline import (
@@ -21,7 +22,6 @@ from codecmeta.view.timeline import (
     Timeline,
     axis_labels,
     compact,
-    counted,
     root_ticks,
 )
 
@@ -51,16 +51,10 @@ def png(view: Overview) -> bytes:
 
 
 def _heading(view: Overview) -> NDArray[np.uint8]:
-    facts = view.summary
-    line = (
-        f"{facts['codec']} {facts['profile']}, {facts['width']} x {facts['height']} pixels, "
-        f"{counted(facts['frames'], 'frame')}, {facts['seconds']:g} s, "
-        f"{facts['packet_bytes']:,} bytes in {view.timeline.gops_title}"
-    )
     notes = [part for note in view.notes for part in _wrapped(note, SMALL)]
     canvas = _blank(78 + 22 * len(notes))
-    _write(canvas, _elided(facts["file"], LARGE), MARGIN, 38, LARGE, thickness=2)
-    _write(canvas, _elided(line, NORMAL), MARGIN, 66, NORMAL, FAINT)
+    _write(canvas, _elided(view.summary["file"], LARGE), MARGIN, 38, LARGE, thickness=2)
+    _write(canvas, _elided(headline(view.summary), NORMAL), MARGIN, 66, NORMAL, FAINT)
     for index, note in enumerate(notes):
         _write(canvas, note, MARGIN, 90 + 22 * index, SMALL, FAINT)
     return canvas

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from codecmeta.cache.recognise import check_video
 from codecmeta.cache.store import load
-from codecmeta.container.probe import probe
+from codecmeta.container.packets import Progress
+from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.source import Medium, opened
 from codecmeta.decisions.budget import frame_budgets, gop_weights
 from codecmeta.decisions.choose import Choice
@@ -25,9 +26,11 @@ from codecmeta.decisions.signals import dense_signals
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.choose import choose_frames
-from codecmeta.extraction.read import extract
+from codecmeta.extraction.scan import scan
+from codecmeta.extraction.wanted import wanted
 from codecmeta.record.facts import summarise
 from codecmeta.record.metadata import Metadata
+from codecmeta.record.parts import Collector
 from codecmeta.record.selection import Policy, sample_rows
 from codecmeta.view.panels import resized, shrunk
 from codecmeta.view.timeline import Timeline, clock_text, timeline
@@ -83,23 +86,31 @@ class Overview:
         )
 
 
-def overview_of_file(file: Path | str, frames: int = FRAMES, choose: Policy = "uniform") -> Overview:
+def overview_of_file(
+    file: Path | str, frames: int = FRAMES, choose: Policy = "uniform", progress: Progress | None = None
+) -> Overview:
     """The overview of a video, or of a cache with the pictures of its video where that is beside it.
 
     frames, choose: which frames are shown, see `codecmeta.choose_frames`; of a cache, evenly spread ones are taken from
-    those that it holds maps of. Raises VideoError or CacheError where the file cannot be read.
+    those that it holds maps of. progress: told how far the packets have been read, in bytes. Raises VideoError or
+    CacheError where the file cannot be read.
     """
     if isinstance(file, Path) and (h5py.is_hdf5(file) or file.suffix == ".h5"):
         return _of_cache(file, frames, choose)
     with opened(file) as medium:
-        return _of_video(medium, frames, choose)
+        return _of_video(medium, frames, choose, progress)
 
 
-def _of_video(file: Medium, frames: int, choose: Policy) -> Overview:
+def _of_video(file: Medium, frames: int, choose: Policy, progress: Progress | None) -> Overview:
     choice = None if choose == "uniform" else choose_frames(file, frames, policy=choose)
-    known = probe(file) if choice is None or choice.tables is None else choice.tables[0]
+    tables = None if choice is None else choice.tables
+    if tables is None:
+        tables = probe_with_packets(file, headers=None, progress=progress)
+    known = tables[0]
     whole = len(known.frames) * known.stream.width * known.stream.height <= WHOLE
-    meta = extract(file, frames="all" if whole else choice or frames)
+    collector = Collector()
+    selection, _ = wanted("all" if whole else choice or frames)
+    meta = collector.metadata(scan(file, collector, frames=selection, tables=tables))
     rows = sample_rows(meta.frames.time, frames) if choice is None else choice.rows
     return overview(meta, rows, read_pictures(file, meta, rows, transform=shrunk), choice=choice)
 

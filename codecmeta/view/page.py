@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codecmeta.record.facts import headline, in_words
 from codecmeta.version import __version__
 from codecmeta.view.draw import panel
 from codecmeta.view.markup import name, node, render
 from codecmeta.view.overview import Overview, captions, panel_aspect
 from codecmeta.view.panels import NEUTRAL, jpeg, kept_cells, resized, scale_bar, viewed
+from codecmeta.view.report import STAGES, Report, costs, looked_at, waited_for
 from codecmeta.view.svg import bar_text, timeline_figure
-from codecmeta.view.timeline import clock_text, counted
+from codecmeta.view.timeline import clock_text
 
 PICTURE_BYTES = 1_100_000
 """All pictures of a page together, before they are written as text (which takes a third more)."""
@@ -33,26 +33,19 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _LEVELS = {"exact": "\u25cf", "exported": "\u25d5", "estimated": "\u25d1", "none": "\u25cb"}
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a model answered, for the page of `codecmeta run`. question: as asked. answers: one or two (the method's,
-    and with --compare the plain model's), as `Answer.as_dict` gives them."""
-
-    question: str
-    answers: list[dict[str, Any]]
-
-
 def page(view: Overview, report: Report | None = None) -> str:
     """The page as HTML: at most about 2 MB whatever the length of the video. report: what a model made of it."""
     facts = view.summary
+    about = [node("p", headline(facts), class_="lead"), *_notes(view.notes)]
+    if report is None:
+        first: list[Element | None] = [node("header", node("h1", name(facts["file"])), *about), *_density(view)]
+        about, last = [], []
+    else:
+        first, last = [_answer(view, report), *_kept(view, report), *_density(view, True)], [_cost(report)]
     body = [
-        node(
-            "header", node("h1", name(facts["file"])), node("p", _headline(facts), class_="lead"), *_notes(view.notes)
-        ),
-        *([] if report is None else [_answers(report)]),
-        *_frames(view, report),
-        _section("What happens when", timeline_figure(view.timeline, view.budget), _bar_table(view)),
-        *([] if report is None else [_cost(report)]),
+        *first,
+        _section("What happens when", *about, timeline_figure(view.timeline, view.budget), _bar_table(view)),
+        *last,
         _section("What can be known of this file", _capability(facts["capability"])),
         _section("Facts", _facts(view)),
         node("footer", node("p", f"Made by codecmeta {__version__}. This page is one file and asks for nothing else.")),
@@ -82,46 +75,25 @@ def _notes(notes: Sequence[str]) -> list[Element]:
     return [node("p", note, class_="note") for note in notes]
 
 
-def _headline(facts: dict[str, Any]) -> str:
-    return (
-        f"{facts['codec']}, {facts['width']} \u00d7 {facts['height']} pixels, {counted(facts['frames'], 'frame')}, "
-        f"{facts['seconds']:g} s, {facts['packet_bytes']:,} bytes"
-    )
-
-
-def _answers(report: Report) -> Element:
-    model = node("p", "Asked: the model ", name(report.answers[0]["model"]), class_="lead")
-    parts = [model, node("p", node("b", "Question "), name(report.question), class_="question")]
-    for answer in report.answers:
-        parts.append(node("p", node("b", f"{answer['method']} "), name(answer["answer"]), class_="answer"))
-    if report.answers[0].get("note"):
-        parts.append(node("p", f"Note: {report.answers[0]['note']}.", class_="note"))
-    return _section("Question and answer", *parts)
+def _answer(view: Overview, report: Report) -> Element:
+    """The question, the answers, and what they rest on."""
+    answers = report.answers
+    parts = [node("p", name(view.summary["file"]), ", asked of the model ", name(answers[0]["model"]), class_="lead")]
+    parts.append(node("h1", name(report.question)))
+    parts += [node("p", node("b", f"{one['method']} "), name(one["answer"]), class_="answer") for one in answers]
+    if answers[0]["note"]:
+        parts.append(node("p", f"Note: {answers[0]['note']}.", class_="note small"))
+    return node("header", *parts, node("p", looked_at(answers[0]), class_="small"), class_="asked")
 
 
 def _cost(report: Report) -> Element:
     """What the answer took: tokens, bytes and the seconds of every stage, beside the plain model's."""
-    rows = [
-        ("budget, share of visual tokens", "budget", "g"),
-        ("frames", "frames", ","),
-        ("visual tokens, full", "tokens_full", ","),
-        ("visual tokens, kept", "tokens_kept", ","),
-        ("kept of all", "share_kept", ".1%"),
-        ("visual tokens per layer, mean", "tokens_llm_mean", ",.1f"),
-        ("encoder tokens, full", "encoder_full", ","),
-        ("encoder tokens, kept", "encoder_tokens", ","),
-        ("KV cache, bytes", "kv_bytes", ","),
-    ]
-    lines = [
-        [title, *("not set" if answer[key] is None else format(answer[key], how) for answer in report.answers)]
-        for title, key, how in rows
-    ]
     methods = [answer["method"] for answer in report.answers]
     longest = max(max(answer["seconds"].values()) for answer in report.answers) or 1.0
     stages = [
         node(
             "tr",
-            node("th", _STAGES.get(stage, stage), scope="row"),
+            node("th", STAGES.get(stage, stage), scope="row"),
             *(_bar_cell(answer["seconds"][stage], longest) for answer in report.answers),
             class_="sum" if stage in ("first_token", "total") else None,
         )
@@ -129,23 +101,11 @@ def _cost(report: Report) -> Element:
     ]
     return _section(
         "What it cost",
-        _table(["", *methods], lines, class_="numbers"),
+        _table(["", *methods], costs(report.answers), class_="numbers"),
         node("h3", "Seconds by stage"),
         node("table", _head_row(["stage", *methods]), node("tbody", *stages), class_="stages"),
+        node("p", f"{waited_for(report.waited)}.", class_="note"),
     )
-
-
-_STAGES = {
-    "probe": "probe: packet table",
-    "decode": "decode: pictures",
-    "metadata": "metadata: codec signals",
-    "preprocess": "preprocess: resize, normalise, tokenise",
-    "vision": "vision: encoder and projector",
-    "strategy": "strategy: plan and reduce",
-    "prefill": "prefill: language model over the prompt",
-    "first_token": "until the first token, all before included",
-    "total": "total",
-}
 
 
 def _bar_cell(seconds: float, longest: float) -> Element:
@@ -153,44 +113,82 @@ def _bar_cell(seconds: float, longest: float) -> Element:
     return node("td", node("span", f"{seconds:.3f} s"), node("div", bar, class_="meter", aria_hidden="true"))
 
 
-def _frames(view: Overview, report: Report | None) -> list[Element]:
-    """The sampled frames under what was kept of them, after a run, and under their density."""
-    samples = view.samples
-    shown = np.unique(np.linspace(0, len(samples.rows) - 1, min(len(samples.rows), SHOWN)).round().astype(int))
+def _shown(view: Overview) -> tuple[NDArray[np.int64], Element | None]:
+    """Which of the sampled frames have pictures, and a note where these are not all."""
+    every = len(view.samples.rows)
+    shown = np.unique(np.linspace(0, every - 1, min(every, SHOWN)).round().astype(int))
+    note = f"{len(shown)} of {every} sampled frames are shown."
+    return shown, node("p", note, class_="note") if len(shown) < every else None
+
+
+def _density(view: Overview, run: bool = False) -> list[Element | None]:
+    """The sampled frames under their density."""
+    (shown, more), room = _shown(view), PICTURE_BYTES // 2 if run else PICTURE_BYTES
+    cards = _panels(view, shown, [panel(view.samples, index, *_panel_size(view, len(shown))) for index in shown], room)
+    return [_section("Where something is new", more, _scale(view, run), cards, _table_of(view))]
+
+
+def _kept(view: Overview, report: Report) -> list[Element | None]:
+    """The sampled frames with what was kept of them, what was folded and where it went, and what was dropped."""
+    samples, (shown, more) = view.samples, _shown(view)
+    assert samples.kept is not None
     width, height = _panel_size(view, len(shown))
-    kept = samples.kept if report is not None else None
-    room = PICTURE_BYTES if kept is None else PICTURE_BYTES // 2
-    heat = [panel(samples, index, width, height) for index in shown]
-    more = None
-    if len(shown) < len(samples.rows):
-        more = node("p", f"{len(shown)} of {len(samples.rows)} sampled frames are shown.", class_="note")
-    parts = []
-    if report is not None and kept is not None:
-        plain = np.full((height, width, 3), NEUTRAL, np.uint8)
-        pictures = [plain if samples.pictures is None else viewed(samples.pictures[one], samples.view) for one in shown]
-        veiled = [kept_cells(resized(one, width, height), kept[at]) for one, at in zip(pictures, shown, strict=True)]
-        words = node("p", _kept_in_words(report.answers[0], kept))
-        parts.append(_section("What was kept", words, more, _panels(view, shown, veiled, room, kept)))
-        more = None
-    cards = _panels(view, shown, heat, room)
-    return [*parts, _section("Where something is new", more, _scale(view, report is not None), cards, _table_of(view))]
+    plain = np.full((height, width, 3), NEUTRAL, np.uint8)
+    pictures = [plain if samples.pictures is None else viewed(samples.pictures[one], samples.view) for one in shown]
+    grid = samples.kept.shape[1:]
+    drawn = [
+        kept_cells(resized(picture, width, height), samples.kept[at], report.homes[at].reshape(grid), at)
+        for picture, at in zip(pictures, shown.tolist(), strict=True)
+    ]
+    cards = _panels(view, shown, drawn, PICTURE_BYTES // 2, report.homes)
+    return [_section("What was kept", _kinds(report), more, cards, *_folded(view, report))]
 
 
-def _kept_in_words(answer: dict[str, Any], kept: NDArray[np.bool_]) -> str:
-    """What the clear and the veiled cells are, and what happened further inside."""
-    if kept.all():
-        words = f"{answer['method']} let every token into the language model."
-    else:
-        words = (
-            f"{answer['method']} let {answer['tokens_kept']:,} of {answer['tokens_full']:,} visual tokens into the "
-            "language model. Clear: cells of the token grid that one of them stands for. Under the veil: cells "
-            "without a token of their own; the method may have folded them into others."
+def _kinds(report: Report) -> Element | None:
+    """The three kinds of cells with their numbers, as a legend."""
+    cells, kept, folded = _numbers(report.homes, np.arange(len(report.homes)))
+    if kept == cells:
+        return None
+    entries = [
+        ("kept", kept, "kept"),
+        ("folded", folded, "folded into kept ones"),
+        ("dropped", cells - kept - folded, "dropped"),
+    ]
+    items = [
+        node("li", node("i", class_=f"swatch {kind}"), f"{count:,} {text}") for kind, count, text in entries if count
+    ]
+    return node("ul", *items, class_="legend")
+
+
+def _numbers(homes: NDArray[np.int64], frames: NDArray[np.int64]) -> tuple[int, int, int]:
+    """(cells, kept, folded) of some frames."""
+    own = np.arange(homes.size).reshape(homes.shape)
+    kept = int((homes == own)[frames].sum())
+    return homes[frames].size, kept, int((homes >= 0)[frames].sum()) - kept
+
+
+def _folded(view: Overview, report: Report) -> list[Element | None]:
+    """Where folded tokens went: what the lines mean, and the numbers from frame to frame."""
+    cells, kept, folded = _numbers(report.homes, np.arange(len(report.homes)))
+    own = report.answers[0]["tokens_kept"] - kept
+    words = [f"{own:,} more tokens are separators, or several in one cell."] if own > 0 else []
+    if not folded:
+        return [node("p", *words, class_="small")] if words else []
+    lines = (
+        "A line leads from a folded cell to the one whose token took it in; a triangle points to an earlier frame, or "
+    )
+    words.insert(0, f"{lines}to a later one. ")
+    per_frame, rows = report.homes.shape[1], []
+    names = [captions(view, at)[0].partition(": ")[0] for at in range(len(report.homes))]
+    for at, homes in enumerate(report.homes):
+        gone = homes[(homes >= 0) & (homes != np.arange(per_frame) + at * per_frame)]
+        into, count = np.unique(gone // per_frame, return_counts=True)
+        text = ", ".join(
+            f"{n:,} into {'itself' if frame == at else names[frame]}" for frame, n in zip(into, count, strict=True)
         )
-    if (own := answer["tokens_kept"] - int(kept.sum())) > 0:
-        words += f" {own:,} of them are separators that the method adds."
-    if answer["tokens_llm_mean"] < answer["tokens_kept"]:
-        words += f" Inside, fewer remain: {answer['tokens_llm_mean']:,.1f} in the mean of its layers."
-    return words
+        rows.append([names[at], f"{len(gone):,}", text or "none"])
+    table = _table(["frame", "folded", "where they went"], rows, class_="folds")
+    return [node("p", *words, class_="small"), _details("Where folded tokens went, as a table", table)]
 
 
 def _panel_size(view: Overview, count: int) -> tuple[int, int]:
@@ -206,7 +204,7 @@ def _panels(
     shown: NDArray[np.int64],
     pictures: Sequence[NDArray[np.uint8]],
     room: int,
-    kept: NDArray[np.bool_] | None = None,
+    homes: NDArray[np.int64] | None = None,
 ) -> Element:
     """Pictures with their captions, as JPEG of the best quality that has room."""
     for quality in (88, 75, 60, 45, 30, 15):
@@ -216,12 +214,13 @@ def _panels(
     cards = []
     for index, picture, file in zip(shown.tolist(), pictures, files, strict=True):
         caption, residual, *why = captions(view, index)
-        if kept is not None:
-            residual = f"{int(kept[index].sum()):,} of {kept[index].size:,} cells kept"
+        if homes is not None:
+            cells, kept, folded = _numbers(homes, np.array([index]))
+            residual = f"{kept:,} of {cells:,} cells kept" + (f", {folded:,} folded" if folded else "")
         image = node(
             "img",
             src=f"data:image/jpeg;base64,{b64encode(file).decode()}",
-            alt=f"{caption}; {residual}. {_merged(view, index) if kept is None else ''}".strip(),
+            alt=f"{caption}; {residual}. {_merged(view, index) if homes is None else ''}".strip(),
             width=picture.shape[1],
             height=picture.shape[0],
         )
@@ -304,29 +303,13 @@ def _capability(capability: dict[str, dict[str, str]]) -> Element:
 
 
 def _facts(view: Overview) -> Element:
-    facts = view.summary
-    types = ", ".join(f"{count:,} {kind}" for kind, count in facts["picture_types"].items())
-    gops = facts["gops"]
-    rate = f", {8 * facts['packet_bytes'] / facts['seconds'] / 1000:,.1f} kbit/s" if facts["seconds"] else ""
-    rows = [
-        ("file", facts["file"]),
-        ("codec", f"{facts['codec']} {facts['profile']}, {facts['pixel_format']}"),
-        ("displayed size", f"{facts['width']} \u00d7 {facts['height']} pixels"),
-        ("rotation", f"{facts['rotation']} degrees clockwise"),
-        ("frame rate", f"{facts['average_rate']:.3f} frames/s on average" if facts["average_rate"] else "not known"),
-        ("duration", f"{facts['seconds']:g} s"),
-        ("frames", f"{facts['frames']:,} ({types})"),
-        ("corrupt frames", f"{facts['corrupt_frames']:,}"),
-        ("packet bytes", f"{facts['packet_bytes']:,} bytes{rate}"),
-        ("groups of pictures", f"{gops['count']:,}, of {gops['shortest']:,} to {gops['longest']:,} frames"),
-        ("event boundaries", f"{len(view.timeline.events)}"),
-        ("tokens", f"{int(view.timeline.budgets.sum()):,}: {view.budget}"),
-    ]
-    return node(
-        "table",
-        node("tbody", *(node("tr", node("th", key, scope="row"), node("td", name(text))) for key, text in rows)),
-        class_="facts",
-    )
+    rows = {
+        **in_words(view.summary),
+        "event boundaries": f"{len(view.timeline.events)}",
+        "tokens": f"{int(view.timeline.budgets.sum()):,}: {view.budget}",
+    }
+    cells = [node("tr", node("th", key, scope="row"), node("td", name(text))) for key, text in rows.items()]
+    return node("table", node("tbody", *cells), class_="facts")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], class_: str) -> Element:

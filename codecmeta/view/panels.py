@@ -17,7 +17,8 @@ NEUTRAL = 176
 
 _DARKEST, _BRIGHTEST = 50, 240  # grey levels of a picture under heat: leaves room for the colours
 _COVER = 0.9  # how much of a picture the strongest heat hides
-_VEIL = (128, 128, 128)
+_VEIL = (128, 128, 128)  # over what was dropped
+_FOLDED = (94, 140, 190)  # over what was folded into a kept token
 
 
 def shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -84,16 +85,43 @@ def outlined(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[n
     return _lined(result, large)
 
 
-def kept_cells(picture: NDArray[np.uint8], kept: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The picture with a grey veil over the cells whose tokens were not kept, and lines around the kept ones.
+def kept_cells(
+    picture: NDArray[np.uint8], kept: NDArray[np.bool_], homes: NDArray[np.int64], frame: int
+) -> NDArray[np.uint8]:
+    """The picture with lines around the cells whose tokens were kept, and a veil over the others: grey where they were
+    dropped, blue where a kept token took them in, with a line to it, or a pointer to an earlier or later frame.
 
-    kept: bool (rows, columns).
+    kept: bool (rows, columns). homes: int64 (rows, columns), the place (frame * cells + raster number) whose token took
+    in what was there, -1 where that was dropped. frame: which frame this is.
     """
     height, width = picture.shape[:2]
-    large = cv2.resize(kept.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
-    veil = (0.18 * picture + 0.82 * np.array(_VEIL)).astype(np.uint8)
-    result = np.where(large[..., None] > 0, picture, veil)
-    return result if kept.all() else _lined(result, large)
+    state = np.where(kept, 0, np.where(homes >= 0, 1, 2)).astype(np.float32)
+    large = cv2.resize(state, (width, height), interpolation=cv2.INTER_NEAREST)
+    dropped = (0.18 * picture + 0.82 * np.array(_VEIL)).astype(np.uint8)
+    folded = (0.35 * picture + 0.65 * np.array(_FOLDED)).astype(np.uint8)
+    result = np.where(large[..., None] == 1, folded, np.where(large[..., None] == 2, dropped, picture))
+    if kept.all():
+        return result
+    result = _lined(result, (large == 0).astype(np.float32))
+    for row, column in np.argwhere((homes >= 0) & ~kept).tolist():
+        _fold_mark(result, (row, column), int(homes[row, column]) - frame * kept.size, kept.shape)
+    return result
+
+
+def _fold_mark(picture: NDArray[np.uint8], cell: tuple[int, int], home: int, grid: tuple[int, ...]) -> None:
+    """A line from a cell to its home in the same frame, else a triangle that points back or ahead in time."""
+    high, wide = picture.shape[0] / grid[0], picture.shape[1] / grid[1]
+    x, y = round((cell[1] + 0.5) * wide), round((cell[0] + 0.5) * high)
+    if 0 <= home < grid[0] * grid[1]:
+        row, column = divmod(home, grid[1])
+        to = round((column + 0.5) * wide), round((row + 0.5) * high)
+        for colour, thickness in (((30, 30, 30), 3), ((255, 255, 255), 1)):
+            cv2.line(picture, (x, y), to, colour, thickness, cv2.LINE_AA)
+        cv2.circle(picture, to, 3, (255, 255, 255), -1, cv2.LINE_AA)
+        return
+    side = max(2, round(min(high, wide) / 6)) * (-1 if home < 0 else 1)
+    points = np.array([(x + side, y), (x - side, y - side), (x - side, y + side)], np.int32)
+    cv2.fillPoly(picture, [points], (255, 255, 255), cv2.LINE_AA)
 
 
 def _lined(picture: NDArray[np.uint8], areas: NDArray[np.float32]) -> NDArray[np.uint8]:

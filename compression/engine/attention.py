@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,16 @@ from torch import Tensor, nn
 from codecmeta.compression.engine import transformers_names as names
 
 
-def attention_received(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tensor:
+def attention_received(
+    module: nn.Module,
+    kwargs: dict[str, Any],
+    rows: int,
+    weights: Tensor | None = None,
+    combine: Literal["mean", "max"] = "mean",
+) -> Tensor:
     """What each token receives from the last `rows` tokens, averaged over these and all heads: float32 (tokens,).
 
+    weights: float (rows,), of each row in the mean. combine: "max" takes the largest of all rows and heads instead.
     As `attention_rows`, but one key head and a few rows at a time: never more scores than half of the numbers in the
     layer's hidden states, however long the question.
     """
@@ -26,8 +33,20 @@ def attention_received(module: nn.Module, kwargs: dict[str, Any], rows: int) -> 
         for start in range(0, rows, step):
             part = groups[head, :, start : start + step]
             seen = _probabilities(part, keys[head], module, kwargs, rows - start)
-            received += seen.sum(dim=(0, 1))
-    return received / (queries.shape[0] * rows)
+            if combine == "max":
+                received = torch.maximum(received, seen.amax(dim=(0, 1)))
+            elif weights is None:
+                received += seen.sum(dim=(0, 1))
+            else:
+                received += (seen * weights[start : start + step, None].to(seen)).sum(dim=(0, 1))
+    if combine == "max":
+        return received
+    return received / (queries.shape[0] * (rows if weights is None else float(weights.sum())))
+
+
+def cached_keys(module: nn.Module, kwargs: dict[str, Any]) -> Tensor:
+    """All keys of the layer, as in its cache: (key heads, tokens, width)."""
+    return _queries_and_keys(module, kwargs, 1)[1]
 
 
 def attention_rows(module: nn.Module, kwargs: dict[str, Any], rows: int) -> Tensor:

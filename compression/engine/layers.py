@@ -45,12 +45,12 @@ def hook_layers(layers: list[nn.Module], inside: Inside, session: Any) -> Iterat
 
     for number, layer in enumerate(layers):
         yield layer.register_forward_pre_hook(before(number), with_kwargs=True)
-        if number in inside.watch:
+        if number in inside.watch + inside.keys:
             attention: nn.Module = names.part(layer, "attention")
             yield attention.register_forward_hook(after(number), with_kwargs=True)
 
 
 def planned_runs(layers: int, inside: Inside) -> dict[str, int]:
     """How often the hooks of `hook_layers` fire in one pass of the language model."""
-    watched = {f"attention of layer {number}": 1 for number in inside.watch}
+    watched = {f"attention of layer {number}": 1 for number in inside.watch + inside.keys}
     return {f"layer {number}": 1 for number in range(layers)} | watched

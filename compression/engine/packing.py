@@ -8,13 +8,15 @@ frames set apart, side by side with a mask over the unused places.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 class Packing:
@@ -141,3 +143,17 @@ def merge_embeddings(
     mean_position = packing.merge(positions.expand(packing.frames, -1, -1))
     central = merged - mean_position + positions[packing.central_patch].to(merged.dtype)
     return torch.where((packing.sizes > 1)[:, None], central, merged)
+
+
+def refuse_merging(first: nn.Module, packing: Callable[[], Packing | None]) -> RemovableHandle:
+    """For an encoder whose attention takes no mask, which would have to set frames apart: a hook on its first module
+    that raises ValueError where patches are to be merged, and lets everything else pass."""
+
+    def refuse(module: nn.Module, args: Any, output: Any) -> None:
+        if packing() is not None:
+            raise ValueError(
+                "RPM needs the vision tower on 'sdpa' or 'eager' attention; it is on 'flash_attention_2', which takes "
+                "no mask (other methods, and rpm=false, run on it)"
+            )
+
+    return first.register_forward_hook(refuse)

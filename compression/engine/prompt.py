@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codecmeta.compression.engine import transformers_names as names
-from codecmeta.compression.engine.attention import attention_received
+from codecmeta.compression.engine.attention import attention_received, cached_keys
 from codecmeta.compression.engine.contract import ContractError
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.plan import Reduced
@@ -50,6 +50,9 @@ class Prompt:
     def before(self, layer: int, call: names.Call) -> Any:
         """Take tokens out of what enters a layer."""
         hidden = call["hidden"]
+        if layer in self.inside.reads:
+            here = torch.as_tensor(self.among(self.alive), device=hidden.device)
+            self.inside.read(layer, hidden[0, here], hidden[0, hidden.shape[1] - self.text :])
         if layer in self.inside.cuts:
             hidden = self._cut(layer, hidden)
         self.by_layer[layer] = self.alive
@@ -64,12 +67,18 @@ class Prompt:
         return call.changed
 
     def look(self, layer: int, module: nn.Module, kwargs: dict[str, Any]) -> None:
-        """After a watched layer's attention: how much the visual tokens were looked at."""
-        queries = self.inside.queries
+        """After a watched layer's attention: how much the visual tokens were looked at, and the keys."""
+        inside, queries = self.inside, self.inside.queries
         rows = self.text if queries == "text" else min(int(queries), self.text)
         if layer not in self.by_layer:
             raise ContractError(f"the hook of layer {layer} to run before its attention", "it did not run")
-        scores = attention_received(module, kwargs, rows)
+        if layer in inside.keys:
+            keys = cached_keys(module, kwargs)
+            here = torch.as_tensor(self.among(self.alive), device=keys.device)
+            inside.see_keys(layer, keys[:, here], keys[:, keys.shape[1] - self.text :])
+        if layer not in inside.watch:
+            return
+        scores = attention_received(module, kwargs, rows, inside.weights, inside.combine)
         if len(scores) != self.held(layer):
             raise ContractError(
                 f"{self.held(layer)} keys in the cache of layer {layer}", f"it shows {len(scores)} while it is filled"

@@ -40,7 +40,7 @@ def check_layers(adapter: Adapter, inside: Inside) -> None:
         own = names.part(attention, "number")
         if own != number:
             raise ContractError(f"layer {number} to use place {number} of the cache", f"it says {own}")
-        if number in inside.watch:
+        if number in inside.watch + inside.keys:
             for what in ("query projection", "key projection", "head width", "scale"):
                 names.part(attention, what)
         kernel = names.implementation(language_model)

@@ -82,8 +82,9 @@ class Session:
     plan: the `Plan`, made when the block begins, or with the first picture where only the inputs tell how many there
     are. tokens_full: visual tokens of the plain model (its newlines not counted). tokens_kept: those that entered the
     language model. newlines_kept: newlines of the model's own that entered with them. counts: int64 (T,), the tokens by
-    frame. kept: bool (T, tokens per frame), the places of the
-    token grid that they took. layer_tokens: visual tokens that enter each layer.
+    frame. kept: bool (T, tokens per frame), the places of the token grid that they took. homes: int64 (T, tokens per
+    frame), the slot (frame * tokens per frame + raster number) of the token that took in what was in each place, -1
+    where that was dropped. layer_tokens: visual tokens that enter each layer.
     encoder_tokens, encoder_full: tokens in the vision encoder. kv_bytes: measured on the cache after the prompt.
     seconds: vision (encoder and projector), strategy (planning and reducing), prefill (the language model over the
     prompt). first_token_at: `time.perf_counter()` when the first scores were there.
@@ -96,6 +97,7 @@ class Session:
         self.counts: NDArray[np.int64] | None = None
         self.kept: NDArray[np.bool_] | None = None
         self.newlines_kept = 0
+        self.homes: NDArray[np.int64] | None = None
         self.layer_tokens: list[int] = []
         self.kv_bytes = 0
         self.seconds = {"vision": 0.0, "strategy": 0.0, "prefill": 0.0}
@@ -298,6 +300,7 @@ class Session:
         full = plan.layout.tokens_full
         self.counts = np.full(plan.layout.frames, plan.layout.tokens_per_frame, np.int64)
         self.kept = np.ones((plan.layout.frames, plan.layout.tokens_per_frame), bool)
+        self.homes = np.arange(full).reshape(self.kept.shape)
         self.layer_tokens, self.newlines_kept = [full] * plan.layout.depth, plan.layout.separators
         embeddings, columns = call["embeddings"], places[:, 1]
         if self._recalled is not None:
@@ -324,6 +327,7 @@ class Session:
         self.counts = realised(plan, reduced, shared or reduced.separators is not None)
         self.kept.flat[:] = False
         self.kept.flat[reduced.slots] = True
+        self.homes = reduced.homes(plan.layout)
         self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
         length = embeddings.shape[1]
         left = plan.layout.newlines_left(reduced.slots) & (reduced.separators is None)

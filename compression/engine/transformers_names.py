@@ -212,9 +212,15 @@ def implementation(module: nn.Module) -> str:
 def check_attention(*modules: nn.Module) -> None:
     """Raise ValueError where attention is computed in a way that hooks cannot reach into."""
     for module in modules:
-        if implementation(module) not in ATTENTION:
+        check_implementations(implementation(module))
+
+
+def check_implementations(asked: str | Mapping[str, str]) -> None:
+    """As `check_attention`, before a model is loaded. asked: one implementation, or one per part of the model."""
+    for one in [asked] if isinstance(asked, str) else asked.values():
+        if one not in ATTENTION:
             raise ValueError(
-                f"attention implementation {implementation(module)!r} is not supported; "
+                f"attention implementation {one!r} is not supported; "
                 f"load the model with attn_implementation='sdpa' (or one of {', '.join(ATTENTION)})"
             )
 

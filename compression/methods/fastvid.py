@@ -85,6 +85,7 @@ class Fastvid(Strategy):
         for t in range(frames):
             salient[t, most_attended(context.attention[t], count - context_tokens)] = True
         values, kept = tokens.float().flatten(0, 1).clone(), salient.ravel().copy()
+        homes, distance = np.full(frames * cells, -1, np.int64), np.full(frames * cells, frames)
         for start, stop in cut_alike(tokens, self.tau, self.segments):
             loose = np.flatnonzero(~salient[start:stop].ravel()) + start * cells
             anchor_frames = np.arange(stop - 1, start - 1, -self.every)
@@ -93,24 +94,32 @@ class Fastvid(Strategy):
                 own = loose[(loose >= t * cells) & (loose < (t + 1) * cells)]
                 anchors = own[self._anchors(tokens, own, min(most, len(own)))]
                 if len(anchors):
-                    values[index_of(anchors, values)] = self._take_in(tokens.flatten(0, 1), anchors, loose)
+                    states, into = self._take_in(tokens.flatten(0, 1), anchors, loose)
+                    values[index_of(anchors, values)] = states
                     kept[anchors] = True
+                    nearer = (
+                        np.abs(loose // cells - t) < distance[loose]
+                    )  # of several anchor frames the nearest is told
+                    homes[loose[nearer]] = anchors[into[nearer]]
+                    distance[loose] = np.minimum(distance[loose], np.abs(loose // cells - t))
         places = np.flatnonzero(kept).astype(np.int64)
-        return Reduced(values[index_of(places, values)].to(tokens.dtype), places)
+        return Reduced(values[index_of(places, values)].to(tokens.dtype), places, into=homes)
 
     def _anchors(self, tokens: Tensor, own: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         if count == 0:
             return np.zeros(0, np.int64)
         return most_attended(peak_scores(tokens.flatten(0, 1)[index_of(own, tokens)], self.neighbours), count)
 
-    def _take_in(self, flat: Tensor, anchors: NDArray[np.int64], loose: NDArray[np.int64]) -> Tensor:
-        """Anchors beside the mean of what is most similar to them, themselves included."""
+    def _take_in(
+        self, flat: Tensor, anchors: NDArray[np.int64], loose: NDArray[np.int64]
+    ) -> tuple[Tensor, NDArray[np.int64]]:
+        """Anchors beside the mean of what is most similar to them, themselves included; and which anchor that is."""
         own, every = flat[index_of(anchors, flat)].float(), flat[index_of(loose, flat)].float()
         into = (normalize(every, dim=-1) @ normalize(own, dim=-1).T).argmax(dim=1)
         sizes = into.bincount(minlength=len(anchors))[:, None]
         means = torch.zeros_like(own).index_add_(0, into, every) / sizes.clamp(min=1)
         weight = (1 / (sizes + 1)).clamp(min=self.beta)
-        return weight * own + (1 - weight) * means
+        return weight * own + (1 - weight) * means, into.cpu().numpy()
 
 
 def cut_alike(tokens: Tensor, tau: float, least: int) -> list[tuple[int, int]]:

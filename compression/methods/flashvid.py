@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -16,7 +15,7 @@ from codecmeta.compression.inside import Inside
 from codecmeta.compression.merging import index_of
 from codecmeta.compression.methods.fastv import KeepAttended
 from codecmeta.compression.methods.fastvid import cut_alike
-from codecmeta.compression.methods.holitom import density_peaks, share_out
+from codecmeta.compression.methods.holitom import cluster_means, share_out
 from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy
@@ -101,24 +100,29 @@ class Flashvid(Strategy):
         for t in range(frames):
             selected[t, diverse(tokens[t], context.attention[t], chosen)] = True
         values, kept = tokens.float().flatten(0, 1).clone(), selected.ravel().copy()
+        homes = np.full(frames * cells, -1, np.int64)
         for start, stop in cut_alike(tokens, self.tau_s, self.segments):
             most = (stop - start) * (count - chosen)
-            roots, means = self._trees(tokens, selected, start, stop, most)
+            every, tree, roots, means = self._trees(tokens, selected, start, stop, most)
+            centre = np.full(len(roots), -1, np.int64)
             numbers = np.bincount(roots // cells - start, minlength=stop - start)
             for t, clusters in zip(range(start, stop), share_out(numbers, most), strict=True):
                 own = np.flatnonzero(roots // cells == t)
                 if clusters:
-                    centres, merged = self._cluster(means[index_of(own, means)], int(clusters))
+                    centres, merged, into = cluster_means(means[index_of(own, means)], int(clusters), self.neighbours)
                     at = roots[own[centres]]
                     values[index_of(at, values)] = merged
                     kept[at] = True
+                    centre[own] = at[into]
+            homes[every] = centre[tree]
         places = np.flatnonzero(kept).astype(np.int64)
-        return Reduced(values[index_of(places, values)].to(tokens.dtype), places)
+        return Reduced(values[index_of(places, values)].to(tokens.dtype), places, into=homes)
 
     def _trees(
         self, tokens: Tensor, selected: NDArray[np.bool_], start: int, stop: int, least: int
-    ) -> tuple[NDArray[np.int64], Tensor]:
-        """Trees of a segment, at least so many: flat places of their roots, ascending, and their means."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Tensor]:
+        """Trees of a segment, at least so many: flat places of all their tokens and the tree of each, those of the
+        roots, ascending, and the trees' means."""
         cells = tokens.shape[1]
         units = normalize(tokens[start:stop].float(), dim=-1)
         loose = [np.flatnonzero(~selected[t]) for t in range(start, stop)]
@@ -140,18 +144,7 @@ class Flashvid(Strategy):
         roots, number, sizes = np.unique(home, return_inverse=True, return_counts=True)
         states = tokens.flatten(0, 1)[index_of(every, tokens)].float()
         sums = states.new_zeros(len(roots), states.shape[1]).index_add_(0, index_of(number, states), states)
-        return roots, sums / index_of(sizes, states)[:, None]
-
-    def _cluster(self, states: Tensor, count: int) -> tuple[NDArray[np.int64], Tensor]:
-        """Clusters around density peaks, every token with the nearest centre: ascending centres, means."""
-        if count >= len(states):
-            return np.arange(len(states)), states
-        centres = density_peaks(states, count, self.neighbours)
-        own = states[index_of(centres, states)]
-        into = torch.cdist(states, own, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
-        into[index_of(centres, states)] = torch.arange(count, device=states.device)
-        sums = torch.zeros_like(own).index_add_(0, into, states)
-        return centres, sums / into.bincount(minlength=count)[:, None]
+        return every, number.ravel(), roots, sums / index_of(sizes, states)[:, None]
 
 
 def diverse(tokens: Tensor, attention: Tensor, count: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.options import Effects
-from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced, cell_homes
 from codecmeta.compression.strategy import Strategy, require
 from codecmeta.decisions.budget import gop_weights
 from codecmeta.decisions.events import change_scores, event_boundaries
@@ -268,9 +268,11 @@ class Metok(Strategy):
                 pieces.append(newline[None].to(patches.dtype))
                 slots.append(slots[-1][-1:])
             event += [number] * (sum(len(piece) for piece in pieces) - len(event))
+        places = np.concatenate(slots)
         return Reduced(
             torch.cat(pieces),
-            np.concatenate(slots),
+            places,
+            into=cell_homes(places, layout),
             event=np.array(event, np.int64),
             key_event=events.key,
             separators=None if newline is None else len(events.ranges),

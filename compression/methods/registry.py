@@ -53,6 +53,11 @@ ROWS: dict[str, Method] = {
     "divprune": Method("DivPrune", "divprune", "tokens as different from each other as can be (DivPrune)"),
     "fastvid": Method("Fastvid", "fastvid", "segments, salient tokens, anchors that take in the rest (FastVID)"),
     "flashvid": Method("Flashvid", "flashvid", "diverse attended tokens, trees over time for the others (FlashVID)"),
+    "prunevid": Method("Prunevid", "prunevid", "still places merge over scenes, then the question chooses (PruneVid)"),
+    "dart": Method("Dart", "dart", "tokens that repeat least what a few pivots show, early inside (DART)"),
+    "sparsevlm": Method(
+        "Sparsevlm", "sparsevlm", "what telling words look at, at three layers, a few for the rest (SparseVLM)"
+    ),
     "visionzip": Method(
         "Visionzip", "visionzip", "what the vision encoder looks at, and a few for all else (VisionZip)"
     ),

@@ -128,13 +128,13 @@ class Replenish(Strategy):
             sent = self._refilled(plan, tokens)
             most = int(sent.sum()) - plan.tokens
         if self.hold == "mean":
-            values = hold_mean(tokens, sent)
+            values, into = hold_mean(tokens, sent)
             slots = np.flatnonzero(sent).astype(np.int64)
-            return Reduced(values[slots], slots)
+            return Reduced(values[slots], slots, into=into)
         merged = merge_over_time(tokens, sent, self.tau_tem if most else 2.0, most=most)
-        values = fold(tokens, sent, merged, "half" if self.hold == "fold" else "drop")
+        values, into = fold(tokens, sent, merged, "half" if self.hold == "fold" else "drop")
         slots = np.flatnonzero(merged.home == np.arange(len(merged.home))).astype(np.int64)
-        return Reduced(values[slots], slots)
+        return Reduced(values[slots], slots, into=into)
 
     def _budgets(self, weights: NDArray[np.float64], total: int, layout: Layout) -> NDArray[np.int64]:
         return frame_budgets(weights, total, layout.tokens_per_frame, self.minimum)
@@ -199,9 +199,9 @@ def pay_debts(gains: NDArray[np.float64], counts: NDArray[np.int64], grid: tuple
     return sent
 
 
-def hold_mean(tokens: Tensor, sent: NDArray[np.bool_]) -> Tensor:
+def hold_mean(tokens: Tensor, sent: NDArray[np.bool_]) -> tuple[Tensor, NDArray[np.int64]]:
     """Sent tokens averaged with the mean of what their place shows until it is sent again: (T, N, width) ->
-    (T * N, width), rows of tokens that were not sent as they were.
+    (T * N, width), rows of tokens that were not sent as they were; and int64 (T * N,), which of them holds each one.
 
     A token whose place is sent again in the next frame stays as it is; what a place shows before it is first sent is
     lost.
@@ -212,9 +212,10 @@ def hold_mean(tokens: Tensor, sent: NDArray[np.bool_]) -> Tensor:
     flat = tokens.flatten(0, 1)
     since = np.maximum.accumulate(np.where(sent, np.arange(frames)[:, None], -1), axis=0)  # last time each was sent
     held = np.flatnonzero(~sent & (since >= 0))
+    into = np.where(since >= 0, since * cells + np.arange(cells), -1).ravel()
     if not len(held):
-        return flat
-    home = (since * cells + np.arange(cells)).ravel()[held]
+        return flat, into
+    home = into[held]
     index = torch.as_tensor(home, device=flat.device)
     sums = torch.zeros_like(flat, dtype=torch.float32)
     sums.index_add_(0, index, flat[torch.as_tensor(held, device=flat.device)].float())
@@ -223,4 +224,4 @@ def hold_mean(tokens: Tensor, sent: NDArray[np.bool_]) -> Tensor:
     mean = sums[at] / torch.as_tensor(count, device=flat.device)[:, None]
     values = flat.clone()
     values[at] = ((flat[at].float() + mean) / 2).to(flat.dtype)
-    return values
+    return values, into

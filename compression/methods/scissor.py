@@ -68,7 +68,7 @@ class Scissor(Strategy):
         into = torch.cat([(normalize(block, dim=-1) @ units.T).argmax(dim=1) for block in flat.split(2048)])
         sums = means.index_add(0, into, flat)
         values = sums / (into.bincount(minlength=len(means)) + 1)[:, None]
-        return Reduced(values.to(tokens.dtype), first)
+        return Reduced(values.to(tokens.dtype), first, into=first[into.cpu().numpy()])
 
 
 def link(tokens: Tensor, tau: float) -> tuple[NDArray[np.int64], Tensor]:

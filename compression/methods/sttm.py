@@ -73,8 +73,8 @@ class Sttm(Strategy):
 
     def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """Merge before the model (layer 0)."""
-        merged, slots = self.merge(tokens, plan.layout.tokens)
-        return Reduced(merged, slots)
+        pyramids, taus = self._thresholds(tokens, plan.layout.tokens)
+        return Reduced(*pyramids.merge(*taus), into=pyramids.homes(*taus))
 
     def inside(self, depth: int) -> Inside | None:
         """Merge at a layer's entry."""
@@ -85,19 +85,22 @@ class Sttm(Strategy):
 
     def merge(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, NDArray[np.int64]]:
         """(T, N, width) in raster order -> what is left (n, width), and the ascending slots (n,) that it takes."""
+        pyramids, taus = self._thresholds(tokens, grid)
+        return pyramids.merge(*taus)
+
+    def _thresholds(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Pyramids, tuple[float, float]]:
+        """The clip's pyramids, and the tau_s and tau_t that it is merged with. Raises ValueError where none do."""
         pyramids = Pyramids(tokens, grid, self.root, self.paper_compat)
         if self.budget is None:
-            return pyramids.merge(
-                0.85 if self.tau_s is None else self.tau_s, 0.65 if self.tau_t is None else self.tau_t
-            )
+            return pyramids, (0.85 if self.tau_s is None else self.tau_s, 0.65 if self.tau_t is None else self.tau_t)
         most = share_of(pyramids.full, self.budget)
         tau = _bisect(lambda tau: len(pyramids.merge(tau, tau - GAP)[1]) - most)
-        merged, slots = pyramids.merge(tau, tau - GAP)
-        if len(slots) > most:
+        left = len(pyramids.merge(tau, tau - GAP)[1])
+        if left > most:
             raise ValueError(
-                f"sttm cannot merge {pyramids.full} tokens into {most}: {len(slots)} are left with everything alike"
+                f"sttm cannot merge {pyramids.full} tokens into {most}: {left} are left with everything alike"
             )
-        return merged, slots
+        return pyramids, (tau, tau - GAP)
 
 
 class MergeTree(Inside):
@@ -136,9 +139,9 @@ def calibrate(
     pyramids: list[Pyramids] = []
 
     class Recorded(Sttm):
-        def merge(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, NDArray[np.int64]]:
+        def _thresholds(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Pyramids, tuple[float, float]]:
             pyramids.append(Pyramids(tokens, grid, self.root, self.paper_compat))
-            return tokens.flatten(0, 1), np.arange(pyramids[-1].full)
+            return pyramids[-1], (1.01 + GAP, 1.01 + GAP)  # nothing merges
 
     recorder = Recorded(layer=plain.layer, root=plain.root, paper_compat=plain.paper_compat)
     for clip in clips:
@@ -203,9 +206,21 @@ class Pyramids:
         index = torch.as_tensor(member.ravel(), device=values.device)
         means = values.new_zeros(len(first), values.shape[1]).index_add_(0, index, values)
         means /= torch.as_tensor(count, device=values.device)[:, None]
+        return means.to(self.tokens.dtype), self._corners(boxes[first])
+
+    def homes(self, tau_s: float, tau_t: float) -> NDArray[np.int64]:
+        """int64 (T * N,): the slot of what `merge` makes of the token in each place."""
+        values, boxes = self._nodes(tau_s)
+        into = np.empty((self.frames, *self.levels[-1].shape[1:3]), np.int64)
+        slots = self._corners(boxes[self._link(values, boxes, tau_t)])
+        for (frame, top, left, bottom, right), slot in zip(boxes.tolist(), slots.tolist(), strict=True):
+            into[frame, top:bottom, left:right] = slot
+        return into.ravel()
+
+    def _corners(self, boxes: NDArray[np.int64]) -> NDArray[np.int64]:
         columns = self.levels[-1].shape[2]
-        slots = boxes[first, 0] * self.cells + boxes[first, 1] * columns + boxes[first, 2]
-        return means.to(self.tokens.dtype), slots
+        slots: NDArray[np.int64] = boxes[:, 0] * self.cells + boxes[:, 1] * columns + boxes[:, 2]
+        return slots
 
     def _nodes(self, tau_s: float) -> tuple[Tensor, NDArray[np.int64]]:
         """The cells that stay whole: means (n, width) and boxes int64 (n, 5), frame, top, left, bottom, right (past the

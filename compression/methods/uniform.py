@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.compression.plan import Context, Layout, Plan, Reduced
+from codecmeta.compression.plan import Context, Layout, Plan, Reduced, cell_homes
 from codecmeta.compression.strategy import Strategy, budget_tokens
 from codecmeta.record.metadata import Metadata
 
@@ -65,7 +65,8 @@ class Uniform(Strategy):
             pooled = avg_pool2d(grid, 2, ceil_mode=True)  # at an odd side the last cells average what is there
         else:
             pooled = adaptive_avg_pool2d(grid, self._cells(plan.layout))
-        return Reduced(pooled.flatten(2).transpose(1, 2).flatten(0, 1), np.flatnonzero(plan.slots).astype(np.int64))
+        slots = np.flatnonzero(plan.slots).astype(np.int64)
+        return Reduced(pooled.flatten(2).transpose(1, 2).flatten(0, 1), slots, into=cell_homes(slots, plan.layout))
 
     def _cells(self, layout: Layout) -> tuple[int, int]:
         """(rows, columns) of a frame that is kept."""

@@ -57,25 +57,30 @@ class Visionzip(Strategy):
         """Dominant and contextual tokens of every frame, in raster order."""
         assert context is not None and context.attention is not None
         cells = tokens.shape[1]
-        values, slots = [], []
+        values, slots, homes = [], [], np.full(tokens.shape[:2], -1, np.int64)
         for t, count in enumerate(plan.counts):
-            kept, states = self._frame(tokens[t].float(), context.attention[t], int(count))
+            kept, states, others, into = self._frame(tokens[t].float(), context.attention[t], int(count))
             values.append(states)
             slots.append(kept + t * cells)
-        return Reduced(torch.cat(values).to(tokens.dtype), np.concatenate(slots))
+            homes[t, others] = into + t * cells
+        return Reduced(torch.cat(values).to(tokens.dtype), np.concatenate(slots), into=homes.ravel())
 
-    def _frame(self, states: Tensor, attention: Tensor, count: int) -> tuple[NDArray[np.int64], Tensor]:
+    def _frame(
+        self, states: Tensor, attention: Tensor, count: int
+    ) -> tuple[NDArray[np.int64], Tensor, NDArray[np.int64], NDArray[np.int64]]:
+        """What is kept of a frame and its values; the tokens that are taken in, and by which."""
         few = round(count * self.contextual)
         dominant = most_attended(attention, count - few)
         rest = np.setdiff1d(np.arange(len(states)), dominant)
         targets = rest[:: max(1, len(rest) // few)][:few] if few else rest[:0]
         others = np.setdiff1d(rest, targets)
-        states = states.clone()
+        states, takers = states.clone(), others[:0]
         if few and len(others):
             at = torch.as_tensor(targets, device=states.device)
             loose = states[torch.as_tensor(others, device=states.device)]
             into = (normalize(loose, dim=-1) @ normalize(states[at], dim=-1).T).argmax(dim=1)
             sums = torch.zeros_like(states[at]).index_add_(0, into, loose)
             states[at] += sums / into.bincount(minlength=few).clamp(min=1)[:, None]
+            takers = targets[into.cpu().numpy()]
         kept = np.sort(np.concatenate((dominant, targets)))
-        return kept, states[torch.as_tensor(kept, device=states.device)]
+        return kept, states[torch.as_tensor(kept, device=states.device)], others[: len(takers)], takers

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.attention import received_attention
-from codecmeta.compression.engine.packing import Packing, merge_embeddings
+from codecmeta.compression.engine.packing import Packing, merge_embeddings, refuse_merging
 from codecmeta.compression.engine.proof import check_patch_attention
 from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
@@ -115,7 +115,8 @@ class InternVL(Adapter):
         attention, scatter back behind the last norm, before patches are joined."""
         implementation = names.implementation(self.tower)
         if implementation == "flash_attention_2":
-            raise ValueError("RPM needs the vision tower on 'sdpa' or 'eager' attention; it is on 'flash_attention_2'")
+            yield refuse_merging(self.tower.embeddings, packing)
+            return
         unit, positions = self.join**2, names.part(self.tower.embeddings, "position table")
         order = self._cell_by_cell()
 

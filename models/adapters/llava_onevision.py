@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.attention import received_attention
-from codecmeta.compression.engine.packing import Packing, merge_embeddings
+from codecmeta.compression.engine.packing import Packing, merge_embeddings, refuse_merging
 from codecmeta.compression.engine.proof import check_patch_attention
 from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
@@ -107,7 +107,8 @@ class LlavaOnevision(Adapter):
         """Merge after the embeddings, set frames apart inside every attention, scatter back after the projector."""
         implementation = names.implementation(self.tower)
         if implementation == "flash_attention_2":
-            raise ValueError("RPM needs the vision tower on 'sdpa' or 'eager' attention; it is on 'flash_attention_2'")
+            yield refuse_merging(self.tower.embeddings, packing)
+            return
         positions = self.tower.embeddings.position_embedding.weight
 
         def merge(module: nn.Module, args: Any, embedded: Any) -> Any:

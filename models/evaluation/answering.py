@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 
 from codecmeta.compression import Strategy
 from codecmeta.models.answer import Clip, Memory, Said, answer_all
+from codecmeta.models.text_image import TextImage
 from codecmeta.models.video_model import VideoModel
 
 
@@ -43,17 +44,24 @@ class Asked:
 
 
 def replies_to(
-    model: VideoModel, asked: Asked, strategy: Strategy, *, timed: bool = False, max_new_tokens: int = 16
+    model: VideoModel,
+    asked: Asked,
+    strategy: Strategy,
+    *,
+    only: int | None = None,
+    timed: bool = False,
+    max_new_tokens: int = 16,
 ) -> list[Reply]:
     """Answer every prompt about one clip, as `VideoModel.ask` does.
 
-    timed: let the first prompt share nothing, so that its seconds are those of a question asked alone; without it
-    nothing has seconds. Prompts that go together in one batch report the tokens and bytes of the first one.
+    only: the number of the one prompt to answer. timed: let the first prompt share nothing, so that its seconds are
+    those of a question asked alone; without it nothing has seconds. Prompts that go together in one batch report the
+    tokens and bytes of the first one.
     """
     said = answer_all(
         model.model,
         model.tokenizer,
-        asked.inputs,
+        asked.inputs if only is None else [asked.inputs[only]],
         strategy,
         asked.clip,
         memory=asked.memory,
@@ -61,6 +69,36 @@ def replies_to(
         max_new_tokens=max_new_tokens,
     )
     return [_reply(one, asked) for one in said]
+
+
+def replies_by_scores(
+    model: VideoModel,
+    asked: Asked,
+    strategy: Strategy,
+    questions: Sequence[str],
+    text_model: TextImage,
+    *,
+    timed: bool = False,
+    max_new_tokens: int = 16,
+) -> list[Reply]:
+    """The same where every question makes METok another method: by how well it fits the pictures (`VideoModel.scored`).
+
+    What scoring took counts as the strategy's seconds, for the first question with the pass over the pictures.
+    """
+    replies = []
+    for number, question in enumerate(questions):
+        alone = timed and not number
+        if alone:
+            text_model.forget()
+        start = perf_counter()
+        scored = model.scored(strategy, asked.clip, question, text_model)
+        spent = perf_counter() - start
+        reply = replies_to(model, asked, scored, only=number, timed=alone, max_new_tokens=max_new_tokens)[0]
+        if reply.seconds:
+            more = {name: round(reply.seconds[name] + spent, 6) for name in ("strategy", "first_token")}
+            reply = replace(reply, seconds=reply.seconds | more)
+        replies.append(reply)
+    return replies
 
 
 def _reply(said: Said, asked: Asked) -> Reply:

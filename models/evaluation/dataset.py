@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_uppercase
@@ -53,18 +53,21 @@ class DatasetRow:
 
     def parse(self, text: str) -> str:
         """A model's answer as it is compared: the letter for questions with options, "" where there is none."""
-        if not self.options:
-            return normal(text)
-        letters = ascii_uppercase[: len(self.options)]
-        for pattern in (
-            rf"^\W*([{letters}])\b",
-            rf"\(([{letters}])\)",
-            rf"\b(?:answer|option)\W+(?:is\W+)?([{letters}])\b",
-        ):
-            if found := re.search(pattern, text, flags=re.I if "answer" in pattern else 0):
-                return found[1].upper()
-        said = [letter for letter, option in zip(letters, self.options, strict=True) if normal(option) == normal(text)]
-        return said[0] if len(said) == 1 else ""
+        return parse_choice(text, self.options) if self.options else normal(text)
+
+
+def parse_choice(text: str, options: Sequence[str]) -> str:
+    """The letter of the option that an answer names, from A on, by the letter or by the option's text; "" for none."""
+    letters = ascii_uppercase[: len(options)]
+    for pattern in (
+        rf"^\W*([{letters}])\b",
+        rf"\(([{letters}])\)",
+        rf"\b(?:answer|option)\W+(?:is\W+)?([{letters}])\b",
+    ):
+        if found := re.search(pattern, text, flags=re.I if "answer" in pattern else 0):
+            return found[1].upper()
+    said = [letter for letter, option in zip(letters, options, strict=True) if normal(option) == normal(text)]
+    return said[0] if len(said) == 1 else ""
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     for one in result["methods"]:
         lines.append(
             [
-                one["label"],
+                row_name(one, result),
                 "" if one["budget"] is None else f"{one['budget']:.0%}",
                 f"{one['share_kept']:.1%}",
                 f"{one['share_llm_mean']:.1%}",
@@ -166,6 +166,12 @@ def markdown(result: Mapping[str, Any]) -> str:
             ]
         )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def row_name(one: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """What a method is called in a table; METok without the text-image model that it is published with says so."""
+    blind = one["method"] == "metok" and not result.get("dataset", {}).get("text_model")
+    return f"{one['label']} (no text model)" if blind else str(one["label"])
 
 
 def percent(values: Sequence[float]) -> str:

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from codecmeta.compression import Strategy
+from codecmeta.compression import Metok, Strategy
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.models.evaluation.answering import Asked, Reply, replies_to
+from codecmeta.models.evaluation.answering import Asked, Reply, replies_by_scores, replies_to
 from codecmeta.models.evaluation.chance import as_many, for_video
 from codecmeta.models.evaluation.dataset import BadRow, DatasetRow
 from codecmeta.models.evaluation.settings import Setting
@@ -132,9 +132,10 @@ def evaluate(
     rows without answers: a video that cannot be read, or that a method cannot do, costs its own rows alone.
 
     frames, choose, text_model: which frames are shown, as in `VideoModel.ask`; with "query" every question sees its
-    own. timed: on so many of the videos the first question shares nothing with the others and its seconds are noted;
-    default all. chance: seeds of random choices that are asked too, with as many tokens as each setting had on that
-    video (see `codecmeta.models.evaluation.chance`). progress: called with the number of videos done and their total.
+    own. METok is told how well each of them fits the question, as published, where there is a text_model. timed: on so
+    many of the videos the first question shares nothing with the others and its seconds are noted; default all. chance:
+    seeds of random choices that are asked too, with as many tokens as each setting had on that video (see
+    `codecmeta.models.evaluation.chance`). progress: called with the number of videos done and their total.
     Raises ValueError where not one row is left.
     """
     bad: list[BadRow] = []
@@ -153,14 +154,14 @@ def evaluate(
                     read = partial(_read, model, together, frames, choose, text_model)
                     if not warm:  # compiling and starting count for nobody
                         for strategy in left.values():
-                            replies_to(model, read(), for_video(strategy, video))
+                            _replies(model, read(), for_video(strategy, video), together, text_model)
                         warm = True
                     ready = read()
                     on = timed is None or number < timed
                     for key, strategy in left.items():
                         drawn = for_video(strategy, video)
-                        replies = replies_to(model, ready, drawn, timed=on, max_new_tokens=max_new_tokens)
-                        answers.add(key, together, replies)
+                        how: dict[str, Any] = {"timed": on, "max_new_tokens": max_new_tokens}
+                        answers.add(key, together, _replies(model, ready, drawn, together, text_model, **how))
                     for key, strategy in _chance_left(strategies, together, answers, chance).items():
                         drawn = for_video(strategy, video)
                         replies = replies_to(model, ready, drawn, max_new_tokens=max_new_tokens)
@@ -171,6 +172,19 @@ def evaluate(
     if len(bad) == len(rows):
         raise ValueError(f"not one question could be asked; line {bad[0].line}: {bad[0].reason}")
     return bad
+
+
+def _replies(
+    model: VideoModel,
+    asked: Asked,
+    strategy: Strategy,
+    rows: Sequence[DatasetRow],
+    text_model: TextImage | None,
+    **how: Any,
+) -> list[Reply]:
+    if text_model is None or not isinstance(strategy, Metok):
+        return replies_to(model, asked, strategy, **how)
+    return replies_by_scores(model, asked, strategy, [row.question for row in rows], text_model, **how)
 
 
 def _read(

@@ -27,8 +27,8 @@ def test_the_answer_comes_first_then_what_it_cost(call):
     result = call()
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[1] == "" and lines[2].split() == ["metom"]
-    table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[3:-1]}
+    assert lines[1].startswith("Looked at 16 of ") and lines[2] == "" and lines[3].split() == ["metom"]
+    table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[4:-1]}
     assert lines[-1].startswith("waited ") and "loading the model" in lines[-1]
     assert table["tokens, full"] == "256" and 0 < int(table["tokens, kept"]) <= 128
     assert table["kept of all"] == f"{int(table['tokens, kept']) / 256:.1%}" and table["budget"] == "50.0%"

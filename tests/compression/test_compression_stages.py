@@ -143,7 +143,7 @@ def test_merging_and_folding_equal_a_slow_twin(rule, tau, span, radius):
     counts = np.array([4, 7, 0, 12, 1])
     core = choose_core(np.random.default_rng(1).random((5, 12), np.float32), counts)
     merged = merge_over_time(tokens, core, tau, span=span, radius=radius, columns=4)
-    values = fold(tokens, core, merged, rule)
+    values, _ = fold(tokens, core, merged, rule)
     alive = np.flatnonzero(merged.home == np.arange(60))
     slots, want = slow_btm(tokens, core, tau, span, radius, 4, rule)
     assert alive.tolist() == slots
@@ -172,7 +172,7 @@ def test_with_everything_in_the_core_and_no_pair_alike_nothing_changes():
     tokens = features(3, 9)
     core = np.ones((3, 9), bool)
     merged = merge_over_time(tokens, core, tau=1.01)
-    assert torch.equal(fold(tokens, core, merged), tokens.flatten(0, 1))
+    assert torch.equal(fold(tokens, core, merged)[0], tokens.flatten(0, 1))
     assert (merged.home == np.arange(27)).all()
 
 
@@ -194,7 +194,7 @@ def test_chains_link_equal_tokens_of_many_frames_in_the_first_slot():
 def test_what_is_folded_keeps_the_number_of_tokens_and_half_of_the_core():
     tokens = torch.tensor([[[1.0, 0], [1, 0.2], [1, -0.4], [0, 1]]])
     core = np.array([[True, False, False, True]])
-    values = fold(tokens, core, merge_over_time(tokens, core, 2.0))
+    values, _ = fold(tokens, core, merge_over_time(tokens, core, 2.0))
     torch.testing.assert_close(values[0], torch.tensor([1.0, -0.05]))  # (h + mean of two) / 2
     assert torch.equal(values[3], tokens[0, 3])
 

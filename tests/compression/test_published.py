@@ -27,7 +27,7 @@ def model(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     with published.small_towers():
         published.write(folder, kind)
-        return models.load(str(folder), attention=attention).model
+        return models.load(str(folder), attn_implementation=attention).model
 
 
 @pytest.fixture(scope="module")

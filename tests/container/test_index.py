@@ -16,7 +16,7 @@ from codecmeta.container.blob import BLOCK, Blob
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.source import opened
 from codecmeta.decisions.packet_events import picture_kinds
-from tests.support.clips import REAL_CLIPS, pan, real_clip, single_thread_export, write_clip
+from tests.support.clips import REAL_CLIPS, needs_index, pan, real_clip, single_thread_export, write_clip
 from tests.support.fault_files import FAULTS
 from tests.support.films import long_film
 
@@ -32,6 +32,7 @@ def demuxed(path: Path, stream: int) -> list[tuple[Any, ...]]:
         return [(one.pts, one.dts, one.size, one.is_keyframe, one.is_discard, one.pos) for one in packets]
 
 
+@needs_index
 @pytest.mark.parametrize("path", INDEXED, ids=lambda path: path.name)
 def test_the_index_says_what_demuxing_says(path: Path) -> None:
     found, packets = probe_with_packets(path, headers=False)
@@ -59,6 +60,7 @@ class Counted(io.BytesIO):
         return data
 
 
+@needs_index
 @pytest.mark.parametrize("movflags", ["", "faststart"])
 def test_a_hundredth_of_the_file_is_read(movflags: str, tmp_path: Path) -> None:
     path = long_film(tmp_path / "film.mp4", seconds=600, movflags=movflags)
@@ -72,6 +74,7 @@ PAIRS = [("cvr_h264_bframes.mp4", "events"), ("torchcodec_hevc.mp4", "uniform"),
 PAIRS += [("vpng_av1.mp4", "keyframes"), ("mvx_mpeg4_part2.mp4", "uniform"), ("vali_rotated_90.mp4", "events")]
 
 
+@needs_index
 @pytest.mark.parametrize(("name", "policy"), PAIRS)
 def test_pictures_are_those_of_a_read_without_the_index(name: str, policy: str) -> None:
     path = real_clip(name)
@@ -96,6 +99,7 @@ def test_a_fragmented_file_is_read_whole(movflags: str, says: str, tmp_path: Pat
     np.testing.assert_array_equal(found.frames.time, codecmeta.probe(path).frames.time)
 
 
+@needs_index
 def test_a_keyframe_that_is_none_is_not_believed(tmp_path: Path) -> None:
     """The container calls the 15th picture a keyframe, which the 11th is: decoding from there would give grey."""
     path = long_film(tmp_path / "film.mp4", seconds=4)
@@ -113,6 +117,7 @@ def test_a_keyframe_that_is_none_is_not_believed(tmp_path: Path) -> None:
         assert "index does not hold" in meta.capability["packets"]["why"]
 
 
+@needs_index
 def test_a_recovery_point_is_no_start(tmp_path: Path) -> None:
     """Containers flag the points at which intra refresh begins; the bitstream does not say that decoding may."""
     options = {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}
@@ -145,6 +150,7 @@ def test_a_damaged_index_is_no_worse_than_for_who_demuxes(box: str, tmp_path: Pa
         assert len(found.frames) == len(expected.frames)
 
 
+@needs_index
 def test_parts_of_pictures_are_told_without_headers(tmp_path: Path) -> None:
     """In pyramids of three B pictures the first one sent is what the others refer to (nal_ref_idc says so)."""
     options = {"bf": "3", "b-adapt": "0", "b-pyramid": "normal", "sc_threshold": "0", "preset": "fast"}

@@ -17,7 +17,7 @@ from codecmeta.cli import main
 from codecmeta.container.remote import remote
 from codecmeta.container.source import opened
 from codecmeta.errors import VideoError
-from tests.support.clips import pan, write_clip
+from tests.support.clips import needs_index, pan, write_clip
 from tests.support.films import long_film
 from tests.support.server import Served, served
 
@@ -34,6 +34,7 @@ def server(film: Path) -> Iterator[Served]:
         yield found
 
 
+@needs_index
 @pytest.mark.parametrize("policy", ["uniform", "cheap", "events"])
 def test_frames_of_a_long_film_take_few_bytes_and_questions(policy: str, film: Path, server: Served) -> None:
     choice = codecmeta.choose_frames(server.url, 32, policy=policy)  # type: ignore[arg-type]
@@ -47,6 +48,7 @@ def test_frames_of_a_long_film_take_few_bytes_and_questions(policy: str, film: P
     assert meta.capability["packets"]["level"] == "estimated" and "index" in meta.capability["packets"]["why"]
 
 
+@needs_index
 def test_what_was_fetched_is_not_fetched_again(film: Path, server: Served) -> None:
     with opened(server.url) as video:
         choice = codecmeta.choose_frames(video, 4)
@@ -61,6 +63,7 @@ def test_what_was_fetched_is_not_fetched_again(film: Path, server: Served) -> No
     assert len(again[1]) == 4
 
 
+@needs_index
 def test_an_address_is_a_video_everywhere(film: Path, server: Served, tmp_path: Path) -> None:
     probe, local = codecmeta.probe(server.url), codecmeta.probe(film)
     for name in ("pts", "time", "keyframe", "packet_bytes", "gop"):

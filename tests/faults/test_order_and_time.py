@@ -12,7 +12,7 @@ import pytest
 import codecmeta
 from codecmeta.container.tables import _longest_rise
 from codecmeta.decoding.pictures import read_pictures
-from tests.support.clips import pan, single_thread_export, write_clip
+from tests.support.clips import needs_configurations, pan, single_thread_export, write_clip
 from tests.support.fault_files import fault_file
 
 
@@ -144,6 +144,7 @@ def test_random_access_only_where_the_stream_says_so(codec: str, suffix: str, si
     assert [chr(one) for one in meta.frames.picture_type] == [one["type"] for one in expected]
 
 
+@needs_configurations
 @pytest.mark.parametrize("name", ["flvcat_b.flv", "stsd2.mp4"])
 def test_the_configuration_may_change(name: str) -> None:
     """FFmpeg takes the new one from beside the packet and finds nothing damaged."""

@@ -16,8 +16,10 @@ from codecmeta.compression import make  # noqa: E402
 from codecmeta.models.evaluation import evaluate, make_settings, read_dataset  # noqa: E402
 from codecmeta.models.evaluation.answering import Asked, Reply, replies_to  # noqa: E402
 from codecmeta.models.evaluation.dataset import DatasetRow  # noqa: E402
+from codecmeta.models.evaluation.report import markdown, summarise_replies  # noqa: E402
 from codecmeta.models.evaluation.runner import Answers  # noqa: E402
 from codecmeta.models.video_model import VideoModel  # noqa: E402
+from tests.support import tiny  # noqa: E402
 
 TEXTS = ["Which shape is the red object?", "How many objects are there?", "Tell me the colour of the square."]
 
@@ -357,3 +359,29 @@ def test_with_query_every_question_sees_its_own_frames(model, dataset, monkeypat
     assert [question for _, question, _ in shown[1:]] == [row.question for row in rows]
     assert all(choose == "query" and isinstance(scorer, Scorer) for choose, _, scorer in shown)
     assert {row_id for _, row_id in answers.replies} == {row.id for row in rows}
+
+
+def test_with_a_text_model_metok_is_the_published_one(model, dataset, clip, tmp_path):  # noqa: F811
+    """Every question is answered as `ask` answers it with that text model, and its seconds hold the scoring."""
+    tiny.text_image(tmp_path, False, " ".join(TEXTS).lower(), limit=16)
+    text = models.load_text_image(str(tmp_path))
+    rows = [row for row in read_dataset(dataset)[0] if row.video.name == clip.name]
+    settings, answers = make_settings(["metok alpha=0.2"], []), Answers()
+    evaluate(model, rows, settings, answers, text_model=text, max_new_tokens=3)
+    strategy, key = settings[1].strategies[0], settings[1].keys[0]
+    for number, row in enumerate(rows):
+        want = model.ask(clip, row.question, strategy=strategy, text_model=text, max_new_tokens=3)
+        got = answers.replies[key, row.id]
+        assert (got.text, got.tokens_kept, got.kv_bytes) == (want.text, want.tokens_kept, want.kv_bytes)
+        assert (got.seconds is not None) == (number == 0)
+    replies = answers.replies | {(settings[0].keys[0], row.id): answers.replies[key, row.id] for row in rows}
+    result = summarise_replies(rows, settings, replies, draws=10)
+    assert "metok alpha=0.2 (no text model)" in markdown(result)
+    assert "no text model" not in markdown({**result, "dataset": {"text_model": text.name}})
+
+
+def test_a_text_model_that_nobody_asks_is_refused(call):
+    done = call("--method", "evs", "--text-model", "small")
+    assert (
+        done.exit_code == 1 and "--text-model has no effect (it needs --choose query or --method metok)" in done.stderr
+    )

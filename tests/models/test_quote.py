@@ -30,7 +30,7 @@ FAMILY = {
     "internvl": (tiny.internvl, Preprocessing(48, 48)),
     "llava video": (lambda: published.unwritten("LLaVA-Video"), Preprocessing(43, 43)),
 }
-DEPENDS = {"codecsight", "rlt", "scissor", "sttm", "holitom", "fastvid", "metom"}
+DEPENDS = {"codecsight", "rlt", "scissor", "sttm", "holitom", "fastvid", "metom", "prunevid"}
 """How many tokens these leave by default, only the pictures tell; of metok, where features cut events."""
 OPTIONS = [
     *((name, {}) for name in METHODS),

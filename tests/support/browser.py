@@ -51,7 +51,9 @@ window.onload = () => {
   const frame = document.querySelector("iframe"), d = frame.contentDocument, w = frame.contentWindow;
   const facts = {
     scroll_width: d.documentElement.scrollWidth, inner_width: w.innerWidth, height: d.documentElement.scrollHeight,
-    pictures: [...d.images].map(one => one.naturalWidth), texts: texts(w, d),
+    pictures: [...d.images].map(one => one.naturalWidth),
+    places: [...d.images].map(one => one.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom]),
+    texts: texts(w, d),
     requests: w.performance.getEntriesByType("resource").map(one => one.name),
     paper: w.getComputedStyle(d.body).backgroundColor,
   };

@@ -14,6 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from codecmeta.container.pyav import SHOWS_INDEX, TELLS_CONFIGURATIONS
+
+needs_index = pytest.mark.skipif(not SHOWS_INDEX, reason=f"PyAV {av.__version__} shows no index of a container")
+needs_configurations = pytest.mark.skipif(
+    not TELLS_CONFIGURATIONS, reason=f"PyAV {av.__version__} does not tell of a second configuration"
+)
 REAL_CLIPS = Path(os.environ.get("CODECMETA_CLIPS", Path(__file__).resolve().parents[3] / "shared" / "clips"))
 REAL_NAMES = sorted(one.name for one in REAL_CLIPS.glob("*") if one.suffix in (".mp4", ".264", ".mkv"))
 
@@ -80,7 +86,7 @@ def write_clip(
         if pts is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:
-            stream.set_display_rotation(rotation)
+            turn(stream, rotation)
         if sound is not None:
             silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
             silence.sample_rate = 8000
@@ -96,6 +102,13 @@ def write_clip(
     return path
 
 
+def turn(stream: Any, rotation: int) -> None:
+    """Have a stream shown turned; rotation: counter-clockwise degrees."""
+    if not hasattr(stream, "set_display_rotation"):
+        pytest.skip(f"PyAV {av.__version__} cannot write a rotation")
+    stream.set_display_rotation(rotation)
+
+
 def rotated_copy(source: Path, target: Path, rotation: int) -> Path:
     """Copy the packets of the video stream into a file shown turned. rotation: counter-clockwise degrees.
 
@@ -104,7 +117,7 @@ def rotated_copy(source: Path, target: Path, rotation: int) -> Path:
     with av.open(str(source)) as before, av.open(str(target), "w") as after:
         video = before.streams.video[0]
         copy = after.add_stream_from_template(video)
-        copy.set_display_rotation(rotation)
+        turn(copy, rotation)
         for packet in before.demux(video):
             if packet.size:
                 packet.stream = copy

@@ -9,12 +9,13 @@ from codecmeta.codecs.h264 import state
 TOLERANCE = 0.51  # grey levels rms: the final rounding of the inverse transform is half a level
 
 
-def _residual(now, before, x, y, size, dx, dy, shift):
+def _residual(now, before, x, y, size, dx, dy, shift, height=None):
     """Decoded minus predicted samples; None where clipping may have hidden a part."""
-    block = now[y : y + size, x : x + size]
+    height = height or size
+    block = now[y : y + height, x : x + size]
     if block.min() == 0 or block.max() == (256 << shift) - 1:
         return None
-    rows = np.clip(np.arange(y + dy, y + dy + size), 0, before.shape[0] - 1)
+    rows = np.clip(np.arange(y + dy, y + dy + height), 0, before.shape[0] - 1)
     columns = np.clip(np.arange(x + dx, x + dx + size), 0, before.shape[1] - 1)
     return block - before[np.ix_(rows, columns)]
 
@@ -64,13 +65,14 @@ def inter_differences(pictures, planes):
                                     part = residual[4 * r : 4 * r + 4, 4 * c : 4 * c + 4]
                                     found["luma 4x4"].append(_differences(energy[r, c], part))
                                     zero["luma 4x4"] += energy[r, c] == 0
-                if vector[0] % 8 == 0 and vector[1] % 8 == 0:
+                down = 2 if picture.sps.chroma_format_idc == 2 else 1  # 4x4 chroma blocks to an 8x8 luma block
+                if vector[0] % 8 == 0 and vector[1] % (8 // down) == 0:
                     for plane in (1, 2):
-                        residual = _residual(
-                            planes[i][plane], reference[plane], 4 * x, 4 * y, 4, vector[0] // 8, vector[1] // 8, shift
-                        )
+                        at, moved = (4 * x, 4 * down * y), (vector[0] // 8, vector[1] * down // 8)
+                        residual = _residual(planes[i][plane], reference[plane], *at, 4, *moved, shift, 4 * down)
                         if residual is not None:
-                            energy = picture.chroma_energy[plane - 1, y, x]
-                            found["chroma"].append(_differences(energy, residual))
-                            zero["chroma"] += energy == 0
+                            for part, rows in enumerate(residual.reshape(down, 4, 4)):
+                                energy = picture.chroma_energy[plane - 1, down * y + part, x]
+                                found["chroma"].append(_differences(energy, rows))
+                                zero["chroma"] += energy == 0
     return found, zero

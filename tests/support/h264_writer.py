@@ -11,6 +11,7 @@ import numpy as np
 
 from codecmeta.codecs.h264.tables import table
 from tests.support.bits import Bits, unit
+from tests.support.h264_cabac import IntraSlice
 
 P, B, I = range(3)  # noqa: E741  slice_type
 INTER_CODE_NUM = {pattern: code for code, pattern in enumerate(table("coded_block_pattern_420_inter"))}
@@ -33,6 +34,8 @@ class Stream:
     num_ref_frames: int = 4
     direct_8x8_inference: bool = False
     transform_8x8_mode: bool = True
+    interlaced: bool = False  # pictures may be fields; `height` macroblocks of a frame, an even number
+    cabac: bool = False
     seed: int = 0
     random: np.random.Generator = field(init=False)
 
@@ -50,9 +53,12 @@ class Stream:
             sps.ue(value)
         sps.u(1, 0)
         sps.ue(self.width - 1)
-        sps.ue(self.height - 1)
-        for flag in (1, self.direct_8x8_inference, 0, 1):  # frame_mbs_only_flag; no cropping
-            sps.u(1, int(flag))
+        sps.ue((self.height >> self.interlaced) - 1)
+        sps.flag(not self.interlaced)  # frame_mbs_only_flag
+        if self.interlaced:
+            sps.flag(0)  # no macroblock-adaptive frame/field coding
+        for flag in (self.direct_8x8_inference or self.interlaced, 0, 1):  # no cropping
+            sps.flag(flag)
         sps.u(8, 0)  # VUI: nothing,
         sps.u(2, 0b11)  # but bitstream_restriction_flag: how many pictures FFmpeg waits for before it shows one
         for value in (0, 0, 16, 16, 2, self.num_ref_frames):
@@ -60,7 +66,8 @@ class Stream:
         pps = Bits()
         pps.ue(0)
         pps.ue(0)
-        pps.u(2, 0)  # CAVLC
+        pps.flag(self.cabac)
+        pps.flag(0)
         for value in (0, 0, 0):  # one slice group, one reference per list by default
             pps.ue(value)
         pps.u(3, 0)  # no weighted prediction
@@ -85,14 +92,19 @@ class Stream:
         modification: tuple[tuple[int, int], ...] = (),
         operations: tuple[tuple[int, ...], ...] = (),
         pcm: float = 0.0,
+        parity: int | None = None,
     ) -> bytes:
         """One slice, a whole picture. order: pic_order_cnt_lsb. modification: of list 0, pairs as in 7.3.3.1.
         operations: memory management control operations with their operands. pcm: share of I_PCM macroblocks; without
-        any residual otherwise, because a total_coeff of 16 beside it would choose other tables."""
+        any residual otherwise, because a total_coeff of 16 beside it would choose other tables. parity: of a field."""
         bits = Bits()
         for value in (0, slice_type, 0):
             bits.ue(value)
         bits.u(4, frame_num % 16)
+        if self.interlaced:
+            bits.flag(parity is not None)
+            if parity is not None:
+                bits.flag(parity)
         if idr:
             bits.ue(0)
         bits.u(8, order % 256)
@@ -122,12 +134,19 @@ class Stream:
                 bits.ue(0)
         bits.se(0)  # slice_qp_delta
         bits.ue(1)  # no deblocking
-        self._macroblocks(bits, slice_type, active, pcm)
-        return unit(bytes([(0x60 if reference else 0) | (5 if idr else 1)]), bits.rbsp())
+        header = bytes([(0x60 if reference else 0) | (5 if idr else 1)])
+        if self.cabac:  # I slices alone
+            digits = "".join(bits.digits)
+            digits += "1" * (-len(digits) % 8)  # cabac_alignment_one_bit
+            field = parity is not None
+            data = IntraSlice(self.random, self.width, self.height >> field, field).e.data()
+            return unit(header, int(digits, 2).to_bytes(len(digits) // 8, "big") + data)
+        self._macroblocks(bits, slice_type, active, pcm, self.width * self.height >> (parity is not None))
+        return unit(header, bits.rbsp())
 
-    def _macroblocks(self, bits: Bits, slice_type: int, active: tuple[int, int], pcm: float) -> None:
+    def _macroblocks(self, bits: Bits, slice_type: int, active: tuple[int, int], pcm: float, count: int) -> None:
         skipped = 0
-        for _ in range(self.width * self.height):
+        for _ in range(count):
             if slice_type != I and self.random.random() < 0.3:
                 skipped += 1
                 continue
@@ -152,7 +171,7 @@ class Stream:
             mb_type = int(self.random.integers(0, 4))
         bits.ue(mb_type)
         if slice_type == B and mb_type == 0:
-            may_be_8x8 = self.direct_8x8_inference
+            may_be_8x8 = self.direct_8x8_inference or self.interlaced
         elif mb_type == (22 if slice_type == B else 3):
             may_be_8x8 = self._sub_macroblocks(bits, slice_type, active)
         else:
@@ -177,7 +196,8 @@ class Stream:
             bits.ue(one)
         if slice_type == B:
             lists, parts = [B_SUB_LISTS[one] for one in types], [B_SUB_PARTS[one] for one in types]
-            may_be_8x8 = all(self.direct_8x8_inference if one == 0 else one < 4 for one in types)
+            inference = self.direct_8x8_inference or self.interlaced
+            may_be_8x8 = all(inference if one == 0 else one < 4 for one in types)
         else:
             lists, parts = [1] * 4, [(1, 2, 2, 4)[one] for one in types]
             may_be_8x8 = not any(types)

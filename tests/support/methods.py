@@ -13,6 +13,7 @@ IDLE: dict[str, dict[str, Any]] = {
     },
     "holitom": {"budget": 1.0, "inner": 0.0},
     "flashvid": {"budget": 1.0, "inner": 1.0},
+    "prunevid": {"tau": 1.0, "cluster": 1.0, "alpha": 1.0},
 }  # fmt: skip
 """Where a budget of 1.0 alone does not switch everything off."""
 

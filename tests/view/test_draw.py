@@ -53,9 +53,23 @@ def test_lines_surround_merged_regions_and_hatches_fill_them() -> None:
 def test_a_veil_hides_the_cells_that_were_not_kept() -> None:
     picture = np.zeros((40, 80, 3), np.uint8)
     picture[..., 0] = 200
-    veiled = panels.kept_cells(picture, np.array([[True, False]]))
+    veiled = panels.kept_cells(picture, np.array([[True, False]]), np.array([[0, -1]]), 0)
     assert (veiled[:, :36] == (200, 0, 0)).all() and (np.ptp(veiled[:, 44:].astype(int), axis=2) < 40).all()
-    assert np.array_equal(panels.kept_cells(picture, np.ones((1, 2), bool)), picture)
+    assert np.array_equal(panels.kept_cells(picture, np.ones((1, 2), bool), np.array([[0, 1]]), 0), picture)
+
+
+def test_folded_cells_are_blue_and_show_where_they_went() -> None:
+    """Frame 1 of three with one row of four cells: kept, folded into it, into frame 0 and into frame 2."""
+    picture = np.full((60, 240, 3), 100, np.uint8)
+    homes = np.array([[4, 4, 3, 8]])
+    drawn = panels.kept_cells(picture, homes == np.arange(4, 8), homes, 1).astype(int)
+    assert (drawn[5:15, 70:230, 2] - drawn[5:15, 70:230, 0] > 30).all() and (drawn[5:15, :50] == 100).all()
+    white = (drawn > 200).all(axis=2)
+    assert white[30, 32:88].all()  # a line between the middles of the first two cells
+    for cell, ahead in ((2, False), (3, True)):
+        columns = white[:, 60 * cell + 4 : 60 * cell + 56].sum(axis=0)
+        tip, base = np.flatnonzero(columns)[[-1, 0]] if ahead else np.flatnonzero(columns)[[0, -1]]
+        assert columns[tip] < 4 < columns[base] and (tip > base) == ahead
 
 
 def test_a_view_cuts_and_pads() -> None:

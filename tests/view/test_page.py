@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64decode
 from dataclasses import replace
@@ -49,13 +50,46 @@ def test_facts_and_capability_are_those_of_the_metadata(cuts: tuple[Any, str]) -
     view, text = cuts
     rows = Page(text).rows()
     frames = 100  # truth.json
-    assert rows["frames"].startswith(f"{frames} (") and rows["displayed size"] == "320 \u00d7 180 pixels"
+    assert rows["frames"].startswith(f"{frames} (") and rows["displayed size"] == "320 x 180 pixels"
     assert rows["packet bytes"].startswith(f"{int(view.timeline.bytes.sum()):,} bytes")
     assert rows["tokens"].startswith(f"{int(view.timeline.budgets.sum()):,}: 30% of a grid of 20 x 11")
     assert view.timeline.budgets.sum() == int(0.3 * 20 * 11 * 8)
     for signal, entry in view.summary["capability"].items():
         row = rows[signal.replace("_", " ")]
         assert entry["level"] in row and row.endswith(entry["why"])
+
+
+def test_facts_are_the_same_in_text_json_picture_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever JSON says is what people read, with the separators of thousands that they read."""
+    written: list[str] = []
+    write = draw._write
+    monkeypatch.setattr(draw, "_write", lambda *given, **how: written.append(given[1]) or write(*given, **how))
+    source = SAMPLES / "long.mp4"
+    files = [tmp_path / f"o{suffix}" for suffix in (".json", ".txt", ".png", ".html")]
+    done = CliRunner().invoke(main, ["show", str(source), "--frames", "2", *(f"-o{one}" for one in files)])
+    assert done.exit_code == 0, done.output
+    facts, text, parsed = json.loads(files[0].read_text()), files[1].read_text(), Page(files[3].read_text())
+    table = dict(re.split("  +", line.strip(), maxsplit=1) for line in text.splitlines()[1:] if "  " in line.strip())
+    rows = parsed.rows()
+    assert facts["frames"] == 5760 and facts["seconds"] == 240  # truth.json
+    types = ", ".join(f"{count:,} {kind}" for kind, count in facts["picture_types"].items())
+    size_of = facts["packet_bytes"]
+    size, gops = f"{facts['width']} x {facts['height']} pixels", facts["gops"]
+    for name, words in {
+        "codec": f"h264 {facts['profile']}, {facts['pixel_format']}",
+        "displayed size": size,
+        "frame rate": f"{facts['average_rate']:.3f} frames/s on average",
+        "duration": "240 s",
+        "frames": f"5,760 ({types})",
+        "corrupt frames": f"{facts['corrupt_frames']}",
+        "packet bytes": f"{size_of:,} bytes, {size_of / 30000:.1f} kbit/s",
+        "groups of pictures": f"{gops['count']:,}, of {gops['shortest']:,} to {gops['longest']:,} frames",
+        **{name.replace("_", " "): f"{one['level']} {one['why']}" for name, one in facts["capability"].items()},
+    }.items():
+        assert " ".join(rows[name].split()[-len(words.split()) :]) == words, name
+        assert " ".join(table[name.replace(" ", "_") if name not in table else name].split()) == words, name
+    line = f"h264 {facts['profile']}, {size}, 5,760 frames, 240 s, {size_of:,} bytes in {gops['count']:,} GoPs"
+    assert line in written and line in parsed.texts("p", "lead")
 
 
 def test_every_bar_is_a_packet(cuts: tuple[Any, str]) -> None:

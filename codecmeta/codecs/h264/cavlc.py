@@ -36,16 +36,18 @@ def _by_leading_zeros(name: str) -> list[int]:
     return entries
 
 
-# [nC 0..1, 2..3, 4..7][16][8], then the fixed-length code of nC >= 8 [64], then nC == -1 [256]
+# [nC 0..1, 2..3, 4..7][16][8], then the fixed-length code of nC >= 8 [64], then nC == -1 [256], nC == -2 [8192]
 COEFF_TOKEN = constant(
     sum((_by_leading_zeros(f"coeff_token_{nC}") for nC in ("nC_0_1", "nC_2_3", "nC_4_7")), [])
     + _direct(_token("coeff_token_nC_ge8"), 6)
-    + _direct(_token("coeff_token_nC_-1_chromaDC420"), 8),
+    + _direct(_token("coeff_token_nC_-1_chromaDC420"), 8)
+    + _direct(_token("coeff_token_nC_-2_chromaDC422"), 13),
     "uint16",
 )
-COEFF_TOKEN_GE8, COEFF_TOKEN_CHROMA_DC = 3 * 128, 3 * 128 + 64
+COEFF_TOKEN_GE8, COEFF_TOKEN_CHROMA_DC, COEFF_TOKEN_CHROMA_DC_422 = 3 * 128, 3 * 128 + 64, 3 * 128 + 64 + 256
 TOTAL_ZEROS = constant([_direct(codes, 9) for codes in table("total_zeros_4x4")], "uint16").reshape(-1)
 TOTAL_ZEROS_DC = constant([_direct(codes, 3) for codes in table("total_zeros_chroma_DC")], "uint16").reshape(-1)
+TOTAL_ZEROS_DC_422 = constant([_direct(codes, 5) for codes in table("total_zeros_chroma_DC_422")], "uint16").reshape(-1)
 RUN_BEFORE = constant([_direct(codes, 11) for codes in table("run_before")], "uint16").reshape(-1)
 
 
@@ -95,10 +97,13 @@ def te(s, d, largest):
 
 @kernel(I64(I64P, U8P, I64), inline=True)
 def coeff_token(s, d, nC):
-    """coeff_token of 9.2.1 -> TotalCoeff << 2 | TrailingOnes; nC -1 for the chroma DC levels of 4:2:0."""
+    """coeff_token of 9.2.1 -> TotalCoeff << 2 | TrailingOnes; nC -1, -2 for chroma DC of 4:2:0, 4:2:2."""
     word = peek(s, d)
     if nC < 0:
-        entry = I64(COEFF_TOKEN[COEFF_TOKEN_CHROMA_DC + (word >> 24)])
+        if nC == -1:
+            entry = I64(COEFF_TOKEN[COEFF_TOKEN_CHROMA_DC + (word >> 24)])
+        else:
+            entry = I64(COEFF_TOKEN[COEFF_TOKEN_CHROMA_DC_422 + (word >> 19)])
     elif nC >= 8:
         entry = I64(COEFF_TOKEN[COEFF_TOKEN_GE8 + (word >> 26)])
     else:
@@ -174,6 +179,8 @@ def residual_block_cavlc(s, d, n, t, w, nC, maxNumCoeff, weights, step, dc):
         word = peek(s, d)
         if maxNumCoeff == 4:
             entry = I64(TOTAL_ZEROS_DC[(total - 1) << 3 | word >> 29])
+        elif maxNumCoeff == 8:
+            entry = I64(TOTAL_ZEROS_DC_422[(total - 1) << 5 | word >> 27])
         else:
             entry = I64(TOTAL_ZEROS[(total - 1) << 9 | word >> 23])
         s[BIT_POSITION] += entry >> 8

@@ -15,7 +15,9 @@ from codecmeta.codecs.h264.state import (
     BAD_SYNTAX,
     CABAC,
     CB_OFFSET,
+    CHROMA,
     CR_OFFSET,
+    FIELD,
     LEFT_WORD,
     MB_X,
     MB_Y,
@@ -54,38 +56,51 @@ from codecmeta.codecs.syntax.jit import F32P, F64, I32P, I64, I64P, U8P, VOID, c
 from codecmeta.codecs.syntax.rms import RMS, rms_of_blocks
 
 QPC = constant(table("QPc"), "int64")
-ZIGZAG = constant(table("zigzag_4x4"), "int64")
+SCAN = constant([table("zigzag_4x4"), table("field_4x4")], "int64").reshape(-1)
+CHROMA_DC_422 = constant(table("chroma_DC_422"), "int64")
 CODED_BLOCK_FLAG = constant(table("ctxIdx_coded_block_flag"), "int64")
-SIGNIFICANT = constant(table("ctxIdx_significant_coeff_flag"), "int64")
-LAST = constant(table("ctxIdx_last_significant_coeff_flag"), "int64")
+# [field coded][ctxBlockCat]
+SIGNIFICANT = constant(table("ctxIdx_significant_coeff_flag") + table("ctxIdx_significant_coeff_flag_field"), "int64")
+LAST = constant(
+    table("ctxIdx_last_significant_coeff_flag") + table("ctxIdx_last_significant_coeff_flag_field"), "int64"
+)
 ABS_LEVEL = constant(table("ctxIdx_coeff_abs_level_minus1"), "int64")
-# ctxIdxInc by levelListIdx in 8x8 blocks; in all others it is the index itself
-SIGNIFICANT_INC = constant([*table("ctxIdxInc_significant_coeff_flag_8x8"), 0][:64], "uint8")
-LAST_INC = constant([*table("ctxIdxInc_last_significant_coeff_flag_8x8"), 0][:64], "uint8")
+# ctxIdxInc by levelListIdx: in 8x8 blocks of frames, of fields, and in the chroma DC blocks of 4:2:2, where it is
+# Min(levelListIdx / NumC8x8, 2); in all others it is the index itself
+_CHROMA_DC_422_INC = [min(i // 2, 2) for i in range(64)]
+SIGNIFICANT_INC = constant(
+    [*table("ctxIdxInc_significant_coeff_flag_8x8"), 0, *table("ctxIdxInc_significant_coeff_flag_8x8_field"), 0]
+    + _CHROMA_DC_422_INC,
+    "uint8",
+)
+LAST_INC = constant([*table("ctxIdxInc_last_significant_coeff_flag_8x8"), 0] * 2 + _CHROMA_DC_422_INC, "uint8")
 
 # ctxBlockCat (Table 9-42)
 LUMA_DC, LUMA_AC, LUMA_4X4, CHROMA_DC, CHROMA_AC, LUMA_8X8 = range(6)
 
 QP_COUNT = 64  # qP' of 0..51 and 12 more at 10 bits
 WEIGHTS_8X8 = 6 * QP_COUNT * 16  # where the 8x8 lists start in `w`
+WEIGHTS_FIELD = WEIGHTS_8X8 + 2 * QP_COUNT * 64  # where the weights start that are in the order of the field scan
 
 
 def energy_weights(scaling_lists: ScalingLists) -> np.ndarray:
-    """The energy of a level of one in squared grey levels, by scaling list, qP' and position in the frame scan.
+    """The energy of a level of one in squared grey levels, by scaling list, qP' and position in the scan.
 
-    float32, flat: [6 lists][64 qP'][16 positions], then [intra Y, inter Y][64 qP'][64 positions]. From 8.5.12: a level
-    is scaled by LevelScale * 2^(qP / 6) / 16 (4x4) or / 64 (8x8), then transformed and divided by 64; the squared norms
+    float32, flat: [6 lists][64 qP'][16 positions], then [intra Y, inter Y][64 qP'][64 positions], for the frame scan,
+    then all of it for the field scan (scaling lists are in the order of the frame scan). From 8.5.12: a level is
+    scaled by LevelScale * 2^(qP / 6) / 16 (4x4) or / 64 (8x8), then transformed and divided by 64; the squared norms
     of the basis functions are 4 and 5 / 2 per dimension, and 8, 578 / 64 and 5.
     """
     qp = np.arange(QP_COUNT)
     doubling = (4.0 ** (qp // 6))[:, None] / 64.0**2
     norm4, norm8 = np.array([4, 2.5, 4, 2.5]), np.array([8, 578 / 64, 5, 578 / 64] * 2)
     parts = []
-    for lists, size, norm, unit in ((scaling_lists[:6], 4, norm4, 16.0), (scaling_lists[6:8], 8, norm8, 64.0)):
-        scan = np.array(table(f"zigzag_{size}x{size}"))
-        adjust = np.array(table(f"normAdjust{size}x{size}"), float)[qp % 6][:, scan] / unit
-        energy = np.outer(norm, norm).reshape(-1)[scan] * adjust**2 * doubling
-        parts += [energy * np.array(values, float) ** 2 for values in lists]
+    for kind in ("zigzag", "field"):
+        for lists, size, norm, unit in ((scaling_lists[:6], 4, norm4, 16.0), (scaling_lists[6:8], 8, norm8, 64.0)):
+            scan, in_frames = np.array(table(f"{kind}_{size}x{size}")), np.array(table(f"zigzag_{size}x{size}"))
+            adjust = np.array(table(f"normAdjust{size}x{size}"), float)[qp % 6][:, scan] / unit
+            energy = np.outer(norm, norm).reshape(-1)[scan] * adjust**2 * doubling
+            parts += [energy * np.array(values, float)[np.argsort(in_frames)[scan]] ** 2 for values in lists]
     return np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
 
 
@@ -124,18 +139,19 @@ def residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights, fl
             s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = codIRange, codIOffset, spare, position
             s[TOTAL_COEFF] = 0
             return 0.0
-    significant, last = SIGNIFICANT[ctxBlockCat], LAST[ctxBlockCat]
-    eight = ctxBlockCat == LUMA_8X8
+    significant, last = SIGNIFICANT[6 * s[FIELD] + ctxBlockCat], LAST[6 * s[FIELD] + ctxBlockCat]
+    mapped = ctxBlockCat == LUMA_8X8 or maxNumCoeff == 8
+    increments = I64(128 if maxNumCoeff == 8 else 64 * s[FIELD])
     i = I64(0)
     while i < maxNumCoeff - 1:
         if spare < 16:
             codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
-        inc = I64(SIGNIFICANT_INC[i]) if eight else i
+        inc = I64(SIGNIFICANT_INC[increments + i]) if mapped else i
         binVal, codIRange, codIOffset, spare = decode_bin(c, significant + inc, codIRange, codIOffset, spare)
         if binVal:
             n[N_POSITIONS + total] = i
             total += 1
-            inc = I64(LAST_INC[i]) if eight else i
+            inc = I64(LAST_INC[increments + i]) if mapped else i
             binVal, codIRange, codIOffset, spare = decode_bin(c, last + inc, codIRange, codIOffset, spare)
             if binVal:
                 break
@@ -231,7 +247,8 @@ def load_neighbours(s, n):
             n[N_LUMA + 8 * i + j] = 0
     for i in range(2):
         n[N_CB - 8 + i], n[N_CR - 8 + i] = n[top + 4 + i], n[top + 6 + i]
-        n[N_CB - 1 + 8 * i], n[N_CR - 1 + 8 * i] = n[N_LEFT + 4 + i], n[N_LEFT + 6 + i]
+    for i in range(4 if s[CHROMA] == 2 else 2):
+        n[N_CB - 1 + 8 * i], n[N_CR - 1 + 8 * i] = n[N_LEFT + 4 + i], n[N_LEFT + 8 + i]
         for j in range(2):
             n[N_CB + 8 * i + j] = 0
             n[N_CR + 8 * i + j] = 0
@@ -244,9 +261,12 @@ def store_totals(s, n):
     for i in range(4):
         n[top + i] = n[N_LUMA + 24 + i]
         n[N_LEFT + i] = n[N_LUMA + 8 * i + 3]
+    rows = 4 if s[CHROMA] == 2 else 2
+    last = 8 * (rows - 1)
     for i in range(2):
-        n[top + 4 + i], n[top + 6 + i] = n[N_CB + 8 + i], n[N_CR + 8 + i]
-        n[N_LEFT + 4 + i], n[N_LEFT + 6 + i] = n[N_CB + 8 * i + 1], n[N_CR + 8 * i + 1]
+        n[top + 4 + i], n[top + 6 + i] = n[N_CB + last + i], n[N_CR + last + i]
+    for i in range(rows):
+        n[N_LEFT + 4 + i], n[N_LEFT + 8 + i] = n[N_CB + 8 * i + 1], n[N_CR + 8 * i + 1]
 
 
 @kernel(VOID(I64P, U8P, I64), inline=True)
@@ -255,6 +275,7 @@ def set_totals(s, n, value):
     top = N_TOP + 8 * s[MB_X]
     for i in range(8):
         n[top + i] = value
+    for i in range(12):
         n[N_LEFT + i] = value
 
 
@@ -309,7 +330,7 @@ def intra_16x16_dc(s, c, d, n, t, w, weights, e, origin, stride):
             for i in range(16):
                 level = I64(t[T_LEVELS + i])
                 if level:
-                    raster = ZIGZAG[i]
+                    raster = SCAN[16 * s[FIELD] + i]
                     value += hadamard(row, raster >> 2) * hadamard(raster & 3, column) * level
             e[origin + row * stride + column] += float(value * value) * scale
     return I64(1)
@@ -326,43 +347,66 @@ def chroma_qp(s, offset):
 def chroma_weights(s, iCbCr, intra):
     """Where the weights of a chroma block start in `w`: scaling list 1, 2 (intra) or 4, 5 (inter) at QP'c."""
     qp = chroma_qp(s, s[CR_OFFSET] if iCbCr else s[CB_OFFSET])
-    return (((0 if intra else 3) + 1 + iCbCr) * QP_COUNT + qp) * 16
+    return (((0 if intra else 3) + 1 + iCbCr) * QP_COUNT + qp) * 16 + s[FIELD] * WEIGHTS_FIELD
+
+
+@kernel(VOID(I32P, F32P, F64, I64, I64))
+def chroma_dc_energy(t, e, scale, out, stride):
+    """The transform of the four DC levels of a 4:2:0 block (8.5.11.1), each output squared into its block."""
+    a, b = I64(t[T_LEVELS]), I64(t[T_LEVELS + 1])
+    k, m = I64(t[T_LEVELS + 2]), I64(t[T_LEVELS + 3])
+    e[out] = float((a + b + k + m) ** 2) * scale
+    e[out + 1] = float((a - b + k - m) ** 2) * scale
+    e[out + stride] = float((a + b - k - m) ** 2) * scale
+    e[out + stride + 1] = float((a - b - k + m) ** 2) * scale
+
+
+@kernel(VOID(I32P, F32P, F64, I64, I64))
+def chroma_dc_energy_422(t, e, scale, out, stride):
+    """The same of the eight levels of a 4:2:2 block, four rows of two (8.5.4, 8.5.11.1)."""
+    for row in range(4):
+        for column in range(2):
+            value = I64(0)
+            for i in range(8):
+                raster = CHROMA_DC_422[i]
+                sign = -1 if column & raster & 1 else 1
+                value += sign * hadamard(row, raster >> 1) * I64(t[T_LEVELS + i])
+            e[out + row * stride + column] = float(value * value) * scale
 
 
 @kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, F32P))
 def residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e):
-    """Chroma DC and AC of 4:2:0 (7.3.5.3) -> coded_block_flag of the Cb and Cr DC blocks at their word bits.
+    """Chroma DC and AC of 4:2:0 and 4:2:2 (7.3.5.3) -> coded_block_flag of the Cb and Cr DC blocks at their word bits.
 
-    A transformed chroma DC is scaled by LevelScale(0, 0) * 2^(qP / 6) / 32: a quarter of a plain block's energy.
+    A transformed chroma DC of 4:2:0 is scaled by LevelScale(0, 0) * 2^(qP / 6) / 32: a quarter of a plain block's
+    energy. In 4:2:2 (8.5.11.2) qP is 3 more and the divisor 64: a sixteenth.
     """
     flags = I64(0)
     stride = 2 * s[PIC_WIDTH]
-    plane = 4 * s[PIC_HEIGHT] * stride
-    origin = 2 * plane + 2 * s[MB_Y] * stride + 2 * s[MB_X]
-    plane >>= 1
+    tall = s[CHROMA] == 2
+    rows = 4 if tall else 2
+    plane = rows * s[PIC_HEIGHT] * stride
+    origin = 8 * s[PIC_HEIGHT] * stride + rows * s[MB_Y] * stride + 2 * s[MB_X]
     for iCbCr in range(2):
-        for i in range(4):
+        for i in range(2 * rows):
             t[T_LEVELS + i] = 0
         if s[CABAC]:
-            residual_block_cabac(s, c, d, n, t, w, CHROMA_DC, 4, 0, dc_flags(s, W_DC + 1 + iCbCr, intra))
+            residual_block_cabac(s, c, d, n, t, w, CHROMA_DC, 2 * rows, 0, dc_flags(s, W_DC + 1 + iCbCr, intra))
         else:
-            residual_block_cavlc(s, d, n, t, w, -1, 4, 0, 1, 1)
+            residual_block_cavlc(s, d, n, t, w, -2 if tall else -1, 2 * rows, 0, 1, 1)
         if s[TOTAL_COEFF]:
             flags |= I64(1) << (W_DC + 1 + iCbCr)
-            scale = w[chroma_weights(s, iCbCr, intra)] / 4.0
-            a, b = I64(t[T_LEVELS]), I64(t[T_LEVELS + 1])
-            k, m = I64(t[T_LEVELS + 2]), I64(t[T_LEVELS + 3])
-            out = origin + iCbCr * plane
-            e[out] = float((a + b + k + m) ** 2) * scale
-            e[out + 1] = float((a - b + k - m) ** 2) * scale
-            e[out + stride] = float((a + b - k - m) ** 2) * scale
-            e[out + stride + 1] = float((a - b - k + m) ** 2) * scale
+            weights, out = chroma_weights(s, iCbCr, intra), origin + iCbCr * plane
+            if tall:
+                chroma_dc_energy_422(t, e, w[weights + 3 * 16] / 16.0, out, stride)
+            else:
+                chroma_dc_energy(t, e, w[weights] / 4.0, out, stride)
     if coded_block_pattern >> 5:
         for iCbCr in range(2):
             weights = chroma_weights(s, iCbCr, intra) + 1
             first = I64(N_CR if iCbCr else N_CB)
             out = origin + iCbCr * plane
-            for i4 in range(4):
+            for i4 in range(2 * rows):
                 column, row = i4 & 1, i4 >> 1
                 energy = residual_block(s, c, d, n, t, w, CHROMA_AC, 15, first + 8 * row + column, intra, weights)
                 e[out + row * stride + column] += energy
@@ -377,7 +421,9 @@ def residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transfor
     qp = s[QP] + s[QP_BD_OFFSET]
     stride = 4 * s[PIC_WIDTH]
     origin = 4 * s[MB_Y] * stride + 4 * s[MB_X]
-    luma = ((0 if intra else 3) * QP_COUNT + qp) * 16
+    scan = s[FIELD] * WEIGHTS_FIELD
+    luma = ((0 if intra else 3) * QP_COUNT + qp) * 16 + scan
+    luma_8x8 = WEIGHTS_8X8 + ((0 if intra else 1) * QP_COUNT + qp) * 64 + scan
     if intra_16x16:
         flags |= intra_16x16_dc(s, c, d, n, t, w, luma, e, origin, stride) << W_DC
     for i8 in range(4):
@@ -387,7 +433,7 @@ def residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transfor
         at = N_LUMA + 8 * y + x
         out = origin + y * stride + x
         if transform_size_8x8_flag:
-            energy = 0.25 * residual_8x8(s, c, d, n, t, w, at, WEIGHTS_8X8 + ((0 if intra else 1) * QP_COUNT + qp) * 64)
+            energy = 0.25 * residual_8x8(s, c, d, n, t, w, at, luma_8x8)
             e[out] = energy
             e[out + 1] = energy
             e[out + stride] = energy

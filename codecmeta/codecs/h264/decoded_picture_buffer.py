@@ -1,36 +1,20 @@
 """Clauses 8.2.1, 8.2.4 and 8.2.5: picture order count, reference picture lists, reference picture marking.
 
-Frames only. From slice headers alone; no sample and no macroblock is looked at.
+From slice headers alone; no sample and no macroblock is looked at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from codecmeta.codecs.h264.parameter_sets import SPS
+from codecmeta.codecs.h264.references import FRAME, Entry, Field, Reference, alternating
 from codecmeta.codecs.h264.slice_header import B, I, SliceHeader
 
 
-@dataclass(eq=False)
-class Reference:
-    """A frame as the decoded picture buffer knows it. `identity` is its number in decoding order, -1: non-existing."""
-
-    identity: int
-    frame_num: int
-    order: int  # PicOrderCnt of the frame
-    top_order: int
-    long_term_frame_idx: int | None = None  # a number: used for long-term reference
-    short_term: bool = True
-    frame_num_wrap: int = 0
-
-    @property
-    def used(self) -> bool:
-        """Used for reference."""
-        return self.short_term or self.long_term_frame_idx is not None
-
-
 class DecodedPictureBuffer:
-    """Follows a stream picture by picture: `begin` a picture, ask for the lists of its slices, `end` it."""
+    """Follows a stream picture by picture: `begin` a picture, ask for the lists of its slices, `end` it. A picture is a
+    frame or a field; the second field of a frame begins with `second`, right behind the first one."""
 
     def __init__(self) -> None:
         self.references: list[Reference] = []
@@ -42,10 +26,15 @@ class DecodedPictureBuffer:
         self._previous_frame_num_offset = self._previous_frame_num = 0
         self._previous_reference_frame_num = 0
         self._max_long_term_frame_idx = -1
-        self.current = Reference(-1, 0, 0, 0)
+        self.current = Reference(-1, 0, 0, [0, 0])
+        self.order = 0  # PicOrderCnt(CurrPic)
+        self._second = False
 
-    def begin(self, header: SliceHeader) -> Reference:
+    def begin(self, header: SliceHeader, second: bool = False) -> Reference:
         """8.2.1 and 8.2.5.2 for the picture whose first slice has this header."""
+        self._second = second
+        if second:
+            return self._begin_second(header)
         sps = header.sps
         self.identity += 1
         if header.idr:
@@ -55,20 +44,32 @@ class DecodedPictureBuffer:
             self._gaps(header)
         elif header.slice_type != I:  # an I picture opens a GoP: what stands before it is not referred to
             self.lost = True
-        top, bottom = self._picture_order_count(header)
-        self.current = Reference(self.identity, header.frame_num, min(top, bottom), top)
+        orders = self._picture_order_count(header)
+        self.order = min(orders) if header.parity is None else orders[header.parity]
+        self.current = Reference(self.identity, header.frame_num, self.order, list(orders))
         max_frame_num = 1 << sps.log2_max_frame_num
         for reference in self.references:
             later = reference.frame_num > header.frame_num
             reference.frame_num_wrap = reference.frame_num - (max_frame_num if later else 0)
         return self.current
 
-    def lists(self, header: SliceHeader) -> tuple[list[Reference | None], list[Reference | None]]:
+    def _begin_second(self, header: SliceHeader) -> Reference:
+        """The second field of the frame that has just begun: of the first one, which may be among the references, no
+        frame number is wrapped."""
+        current, parity = self.current, header.parity or 0
+        self.order = self._picture_order_count(header)[parity]
+        current.orders[parity] = self.order
+        current.frame_num_wrap = header.frame_num
+        return current
+
+    def lists(self, header: SliceHeader) -> tuple[Sequence[Entry], Sequence[Entry]]:
         """RefPicList0 and RefPicList1 of a slice of the current picture (8.2.4); None: no such reference."""
         if header.slice_type == I:
             return [], []
+        if header.parity is not None:
+            return self._lists_of_fields(header, header.parity)
         short = [r for r in self.references if r.short_term]
-        long = sorted((r for r in self.references if r.long_term_frame_idx is not None), key=_long_term)
+        long = sorted((r for r in self.references if r.long_term), key=_long_term)
         if header.slice_type != B:
             initial = [sorted(short, key=lambda r: -r.frame_num_wrap) + long]
         else:
@@ -85,8 +86,36 @@ class DecodedPictureBuffer:
             result.append(self._modified(padded, header.ref_pic_list_modification[list_], header, short, long))
         return result[0], result[1] if len(result) > 1 else []
 
+    def _lists_of_fields(self, header: SliceHeader, parity: int) -> tuple[list[Field | None], list[Field | None]]:
+        """8.2.4.2.2, 8.2.4.2.4: frames of which any field is marked, the first field of the current one among them."""
+        short = [r for r in self.references if r.short]
+        long = sorted((r for r in self.references if r.long), key=_long_term)
+        if header.slice_type != B:
+            by_age = [sorted(short, key=lambda r: -r.frame_num_wrap)]
+        else:
+            existing = [r for r in short if r.identity >= 0]
+            past = sorted((r for r in existing if self._order_of(r) <= self.order), key=lambda r: -self._order_of(r))
+            future = sorted((r for r in existing if self._order_of(r) > self.order), key=self._order_of)
+            by_age = [past + future, future + past]
+        initial = [alternating(frames, parity, False) + alternating(long, parity, True) for frames in by_age]
+        if len(initial) > 1 and len(initial[1]) > 1 and initial[0] == initial[1]:
+            initial[1] = [initial[1][1], initial[1][0], *initial[1][2:]]
+        result: list[list[Field | None]] = []
+        for list_, references in enumerate(initial):
+            active = header.num_ref_idx_active[list_]
+            padded = (list(references) + [None] * active)[:active]
+            result.append(self._modified_fields(padded, header.ref_pic_list_modification[list_], header, parity))
+        return result[0], result[1] if len(result) > 1 else []
+
+    def _order_of(self, reference: Reference) -> int:
+        """PicOrderCnt of an entry of refFrameList0ShortTerm: of the current frame the first field alone counts."""
+        return reference.order if reference is self.current else min(reference.orders)
+
     def end(self, header: SliceHeader) -> None:
         """8.2.5: mark the current picture and those before it."""
+        if header.parity is not None:
+            self._end_field(header, header.parity)
+            return
         current, sps = self.current, header.sps
         self._previous = header
         self._previous_operation_5 = False
@@ -94,7 +123,7 @@ class DecodedPictureBuffer:
             self._previous_reference_frame_num = header.frame_num
             if header.idr:
                 if header.long_term_reference_flag:
-                    current.short_term, current.long_term_frame_idx = False, 0
+                    current.short, current.long, current.long_term_frame_idx = 0, FRAME, 0
                     self._max_long_term_frame_idx = 0
                 else:
                     self._max_long_term_frame_idx = -1
@@ -104,6 +133,32 @@ class DecodedPictureBuffer:
                 self._operate(header)
             self.references.append(current)
         self._remember_order(header)
+
+    def _end_field(self, header: SliceHeader, parity: int) -> None:
+        """8.2.5 for a field. The second one of a reference frame joins the first one in its place."""
+        current, bit = self.current, 1 << parity
+        second = self._second
+        if not second:
+            current.short = current.long = 0
+        self._previous = header
+        self._previous_operation_5 = False
+        if header.nal_ref_idc:
+            self._previous_reference_frame_num = header.frame_num
+            current.short |= bit
+            if header.idr:
+                if header.long_term_reference_flag:
+                    current.short, current.long, current.long_term_frame_idx = 0, bit, 0
+                    self._max_long_term_frame_idx = 0
+                else:
+                    self._max_long_term_frame_idx = -1
+            elif header.memory_management_control_operations is not None:
+                self._operate(header)
+            elif not (second and current.short & ~bit):
+                self._slide(header.sps)
+            if not any(r is current for r in self.references):
+                self.references.append(current)
+        self._remember_order(header)
+        current.order = self.order if not second else min(current.orders)
 
     def _picture_order_count(self, header: SliceHeader) -> tuple[int, int]:
         """TopFieldOrderCnt, BottomFieldOrderCnt (8.2.1)."""
@@ -148,7 +203,7 @@ class DecodedPictureBuffer:
             expected = count * sum(sps.offset_for_ref_frame) + sum(sps.offset_for_ref_frame[: inside + 1])
         if header.nal_ref_idc == 0:
             expected += sps.offset_for_non_ref_pic
-        top = expected + header.delta_pic_order_cnt[0]
+        top = expected + header.delta_pic_order_cnt[0]  # of a bottom field delta_pic_order_cnt[1] is not sent
         return top, top + sps.offset_for_top_to_bottom_field + header.delta_pic_order_cnt[1]
 
     def _order_type_2(self, header: SliceHeader) -> tuple[int, int]:
@@ -164,7 +219,8 @@ class DecodedPictureBuffer:
             self._previous_frame_num_offset = 0 if self._previous_operation_5 else self._offset
         elif header.nal_ref_idc:
             if self._previous_operation_5:
-                self._previous_order_msb, self._previous_order_lsb = 0, self.current.top_order
+                top = 0 if header.bottom_field_flag else self.current.orders[0]
+                self._previous_order_msb, self._previous_order_lsb = 0, top
             else:
                 self._previous_order_msb, self._previous_order_lsb = self._order_msb, header.pic_order_cnt_lsb
 
@@ -185,7 +241,7 @@ class DecodedPictureBuffer:
                 later = reference.frame_num > frame_num
                 reference.frame_num_wrap = reference.frame_num - (max_frame_num if later else 0)
             self._slide(sps)
-            self.references.append(Reference(-1, frame_num, 0, 0))
+            self.references.append(Reference(-1, frame_num, 0, [0, 0]))
         if missing:
             self._previous_reference_frame_num = (header.frame_num - 1) % max_frame_num
             if sps.pic_order_cnt_type:
@@ -221,56 +277,105 @@ class DecodedPictureBuffer:
             result = (kept + [None] * size)[:size]
         return result
 
+    def _modified_fields(
+        self, initial: list[Field | None], steps: tuple[tuple[int, int], ...], header: SliceHeader, parity: int
+    ) -> list[Field | None]:
+        """8.2.4.3 where the current picture is a field: each field has a number, odd those of the same parity."""
+        result, size = list(initial), len(initial)
+        max_pic_num = 2 << header.sps.log2_max_frame_num
+        current = predicted = 2 * header.frame_num + 1
+        for at, (idc, operand) in enumerate(steps):
+            if at >= size:
+                break
+            if idc < 2:
+                difference = operand + 1
+                predicted = (predicted - difference if idc == 0 else predicted + difference) % max_pic_num
+                chosen = self._short_field(predicted - max_pic_num if predicted > current else predicted, parity)
+            else:
+                chosen = self._long_field(operand, parity)
+            result.insert(at, chosen)
+            kept = [r for i, r in enumerate(result) if i <= at or r is None or r != chosen]
+            result = (kept + [None] * size)[:size]
+        return result
+
+    def _short_field(self, pic_num: int, parity: int) -> Field | None:
+        """The short-term reference field of this picNum, seen from a field of `parity` (8.2.4.1)."""
+        of = parity if pic_num % 2 else 1 - parity
+        found = (r for r in self.references if r.short >> of & 1 and r.frame_num_wrap == pic_num >> 1)
+        return next((Field(r, of) for r in found), None)
+
+    def _long_field(self, long_term_pic_num: int, parity: int) -> Field | None:
+        """The long-term reference field of this LongTermPicNum, seen from a field of `parity`."""
+        of = parity if long_term_pic_num % 2 else 1 - parity
+        found = (r for r in self.references if r.long >> of & 1 and r.long_term_frame_idx == long_term_pic_num >> 1)
+        return next((Field(r, of) for r in found), None)
+
     def _slide(self, sps: SPS) -> None:
         """8.2.5.3: the oldest short-term frame makes room."""
         self.references = [r for r in self.references if r.used]
         if len(self.references) >= max(sps.max_num_ref_frames, 1):
-            short = [r for r in self.references if r.short_term]
+            short = [r for r in self.references if r.short and r is not self.current]
             if short:
                 oldest = min(short, key=lambda r: r.frame_num_wrap)
-                oldest.short_term = False
-                self.references.remove(oldest)
+                oldest.short = 0
+                if not oldest.long:
+                    self.references.remove(oldest)
 
     def _operate(self, header: SliceHeader) -> None:
         """8.2.5.4: memory management control operations."""
-        current = self.current
+        current, parity = self.current, header.parity
+        own = FRAME if parity is None else 1 << parity
         for operation, first, second in header.memory_management_control_operations or ():
             if operation in (1, 3):
-                pic_num = header.frame_num - (first + 1)
-                chosen = next((r for r in self.references if r.short_term and r.frame_num_wrap == pic_num), None)
+                chosen, fields = self._short_of(header, first + 1)
                 if chosen is None:
                     continue
-                chosen.short_term = False
+                chosen.short &= ~fields
                 if operation == 3:
                     self._free(second, keep=chosen)
+                    chosen.long |= fields
                     chosen.long_term_frame_idx = second
             elif operation == 2:
-                self._free(first)
+                if parity is None:
+                    self._free(first)
+                elif (field := self._long_field(first, parity)) is not None:
+                    field.frame.long &= ~(1 << field.parity)
             elif operation == 4:
                 self._max_long_term_frame_idx = first - 1
                 for reference in self.references:
-                    if reference.long_term_frame_idx is not None and reference.long_term_frame_idx >= first:
-                        reference.long_term_frame_idx = None
+                    if reference.long_term_frame_idx >= first:
+                        reference.long = 0
             elif operation == 5:
                 for reference in self.references:
-                    reference.short_term, reference.long_term_frame_idx = False, None
+                    reference.unmark(FRAME)
                 self._previous_operation_5 = True
                 self._previous_reference_frame_num = 0
             elif operation == 6:
-                self._free(first)
-                current.short_term, current.long_term_frame_idx = False, first
+                self._free(first, keep=current)
+                current.short &= ~own
+                current.long |= own
+                current.long_term_frame_idx = first
         self.references = [r for r in self.references if r.used]
         if self._previous_operation_5:  # 8.2.1: after it the picture counts from zero
-            current.top_order -= current.order
-            current.order = 0
+            earliest = self.order
+            current.orders = [order - earliest for order in current.orders]
+            current.order = self.order = 0
             current.frame_num = 0
 
+    def _short_of(self, header: SliceHeader, difference: int) -> tuple[Reference | None, int]:
+        """The short-term reference by difference_of_pic_nums (8-39), and which of its fields are meant."""
+        if header.parity is not None:
+            field = self._short_field(2 * header.frame_num + 1 - difference, header.parity)
+            return (None, 0) if field is None else (field.frame, 1 << field.parity)
+        pic_num = header.frame_num - difference
+        return next((r for r in self.references if r.short_term and r.frame_num_wrap == pic_num), None), FRAME
+
     def _free(self, long_term_frame_idx: int, keep: Reference | None = None) -> None:
-        """No frame has this LongTermFrameIdx any more."""
+        """No frame but `keep` has this LongTermFrameIdx any more."""
         for reference in self.references:
             if reference.long_term_frame_idx == long_term_frame_idx and reference is not keep:
-                reference.long_term_frame_idx = None
+                reference.long = 0
 
 
 def _long_term(reference: Reference) -> int:
-    return reference.long_term_frame_idx if reference.long_term_frame_idx is not None else -1
+    return reference.long_term_frame_idx

@@ -156,10 +156,11 @@ def coded_block_pattern_of(s, c, d, intra):
         cbp = W_CBP_LUMA | W_CBP_CHROMA
         return coded_block_pattern_cabac(s, c, d, s[LEFT_WORD] & cbp, s[TOP_WORD] & cbp, s[CHROMA])
     codeNum = ue(s, d)
-    if codeNum >= CODE_NUMS[s[CHROMA]]:
+    chroma = I64(s[CHROMA] != 0)
+    if codeNum >= CODE_NUMS[chroma]:
         s[STATUS] = BAD_SYNTAX
         return I64(0)
-    return CODED_BLOCK_PATTERN[96 * s[CHROMA] + (0 if intra else 48) + codeNum]
+    return CODED_BLOCK_PATTERN[96 * chroma + (0 if intra else 48) + codeNum]
 
 
 @kernel(VOID(I64P, I64P, U8P))
@@ -215,7 +216,7 @@ def intra_mb_pred(s, c, d, intra_16x16, transform_8x8):
 def i_pcm(s, d, n, m):
     """I_PCM: samples read over; QPY counts as 0 (-QpBdOffset) and stays the predictor of what follows."""
     position = (bits_consumed(s) + 7) & ~7
-    luma, chroma = 256 * s[BIT_DEPTH], (128 * s[BIT_DEPTH_C] if s[CHROMA] else 0)
+    luma, chroma = 256 * s[BIT_DEPTH], 128 * s[CHROMA] * s[BIT_DEPTH_C]
     position += luma + chroma
     if position > 8 * s[BYTE_END]:
         s[STATUS] = OVERRUN

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import from_dtype, int8, int16, int32, int64
 
+from codecmeta.codecs.h264.fields import FieldPair
 from codecmeta.codecs.h264.inter_prediction import mv_x, mv_y
 from codecmeta.codecs.h264.picture import Picture
 from codecmeta.codecs.h264.state import M_INTRA, M_L0, M_L1, M_SHAPE
@@ -89,18 +90,44 @@ def write_vectors(rows, distances, vectors, distance):
         distance[at] = distances[row[SLICE], int(row[SOURCE] > 0), row[REF_IDX] + 1]
 
 
-def motion_rows(picture: Picture) -> np.ndarray:
+def motion_rows(picture: Picture | FieldPair) -> np.ndarray:
     """int32 (count, 9): columns SOURCE .. SLICE of this file; coded pixels, block centres, quarter pixels.
 
     REF_IDX is -1 in the rows of a list that the block does not use (zero vectors that FFmpeg exports too).
     """
+    if isinstance(picture, FieldPair):
+        return np.concatenate([_rows_in_the_frame(picture, parity) for parity in (0, 1)])
     flags = picture.flags
     rows = np.empty((count_rows(flags, picture.macroblocks), 9), np.int32)
     write_rows(flags, picture.macroblocks, picture.vectors, picture.references, rows)
     return rows
 
 
-def motion_vectors(picture: Picture, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rows_in_the_frame(pair: FieldPair, parity: int) -> np.ndarray:
+    """The rows of one field in lines of the frame: blocks twice as high, those of 16 lines as two; vectors from a place
+    in the frame to another one, which takes the parity of the reference. Where that is not known, as in random access,
+    even indices refer to fields of the same parity, as in lists that nobody modified (8.2.4.2.5)."""
+    field = pair.fields[parity]
+    rows = motion_rows(field)
+    used = rows[:, REF_IDX] >= 0
+    of = np.tile(np.arange(33) % 2 ^ parity, (max(len(field.headers), 1), 2, 1))
+    for number, lists in enumerate(field.parities):
+        for list_, parities in enumerate(lists):
+            of[number, list_, : len(parities)] = parities
+    offset = of[rows[:, SLICE], (rows[:, SOURCE] > 0).astype(int), rows[:, REF_IDX]] - parity
+    rows[:, MOTION_Y] = np.where(used, 2 * rows[:, MOTION_Y] + 4 * offset, 0)
+    rows[:, SLICE] += len(pair.fields[0].headers) * parity
+    tall = rows[:, HEIGHT] == 16
+    rows[:, DST_Y] *= 2
+    rows[:, HEIGHT] = 16
+    at = np.repeat(np.arange(len(rows)), 1 + tall)
+    lower = np.diff(at, prepend=-1) == 0
+    result = rows[at]
+    result[:, DST_Y] += np.where(lower, 8, np.where(tall[at], -8, 0))
+    return result
+
+
+def motion_vectors(picture: Picture | FieldPair, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of the coded picture, dtype VECTOR in the order of `metadata.vector_order`, and a distance for each.
 
     distances: int16 (slices, 2, 33), by slice, list and refIdx + 1; returned int16, of the same rows.

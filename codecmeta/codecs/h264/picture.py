@@ -7,16 +7,18 @@ picture.slice_type, picture.qp, picture.bits, picture.luma_energy
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.coefficients import energy_weights
+from codecmeta.codecs.h264.fields import FieldPair, FirstField, frame_of, is_completed_by
 from codecmeta.codecs.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.codecs.h264.slice_data import slice_data
-from codecmeta.codecs.h264.slice_header import B, SliceHeader, parse_slice_header
+from codecmeta.codecs.h264.slice_header import B, I, SliceHeader, parse_slice_header
 from codecmeta.codecs.syntax.arithmetic import BYTE_END
 from codecmeta.codecs.syntax.bits import EndOfData
 from codecmeta.codecs.syntax.nal import has_wrong_lengths
@@ -26,7 +28,7 @@ PADDING = bytes(16)
 
 @dataclass
 class Picture:
-    """What one picture's packet says. Rows and columns count macroblocks or 4x4 blocks of the coded picture."""
+    """What the slices of a picture, a frame or a field, say. Rows and columns count macroblocks or 4x4 blocks of it."""
 
     sps: SPS
     headers: list[SliceHeader]
@@ -39,13 +41,15 @@ class Picture:
     order: int = 0  # PicOrderCnt; 0: parsed by random access
     lists: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(
         default_factory=list
-    )  # [slice][list][refIdx]: identity, -1 for a missing picture; empty where frames were lost
+    )  # [slice][list][refIdx]: identity of the frame, -1 for a missing one; empty where frames were lost
+    parity: int | None = None  # 0 a top field, 1 a bottom field, None a frame
+    parities: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # of a field's `lists`
     vectors_exact: bool = True  # False: direct vectors, and what is predicted from them, are estimates
 
     @property
     def rows(self) -> int:
         """Macroblock rows."""
-        return self.sps.frame_height_in_mbs
+        return self.sps.frame_height_in_mbs >> (self.parity is not None)
 
     @property
     def columns(self) -> int:
@@ -89,8 +93,9 @@ class Picture:
         self.macroblocks[3, macroblocks] = -1
         at = np.arange(self.rows * self.columns)[macroblocks]
         y, x = np.divmod(at, self.columns)
-        for plane, side in ((self.luma_energy, 4), *((one, 2) for one in self.chroma_energy)):
-            plane.reshape(self.rows, side, self.columns, side)[y, :, x] = 0
+        for plane in (self.luma_energy, *self.chroma_energy):
+            down, across = plane.shape[0] // self.rows, plane.shape[1] // self.columns
+            plane.reshape(self.rows, down, self.columns, across)[y, :, x] = 0
         self.references[:, macroblocks] = -1
 
     @property
@@ -103,8 +108,26 @@ class Picture:
 
     @property
     def chroma_energy(self) -> np.ndarray:
-        """float32 (2, 2 * rows, 2 * columns): Cb and Cr residual energy per 4x4 chroma block; zero in monochrome."""
-        return self.energy[16 * self.rows * self.columns :].reshape(2, 2 * self.rows, 2 * self.columns)
+        """float32 (2, 2 * rows, 2 * columns): Cb and Cr residual energy per 4x4 chroma block; zero in monochrome. In
+        4:2:2 it has 4 * rows."""
+        return self.energy[16 * self.rows * self.columns :].reshape(2, -1, 2 * self.columns)
+
+    def nothing_of(self, parity: int) -> Picture:
+        """The other field of this one's frame, where nothing of it is known."""
+        nothing = replace(
+            self,
+            headers=[],
+            macroblocks=np.zeros_like(self.macroblocks),
+            energy=np.zeros_like(self.energy),
+            vectors=np.zeros_like(self.vectors),
+            references=np.full_like(self.references, -1),
+            errors=["a field is missing"],
+            lists=[],
+            parity=parity,
+            parities=[],
+        )
+        nothing.macroblocks[3] = -1
+        return nothing
 
 
 class PictureParser:
@@ -117,16 +140,19 @@ class PictureParser:
         self.s = np.zeros(state.S_SIZE, np.int64)
         self.c = np.zeros(1024, np.int64)
         self.k = np.zeros(32 + 64, np.int32)
+        self._first_field: FirstField | None = None  # of the packet before
+        self._areas: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
         self._size = (0, 0)
         self._weights: dict[ScalingLists, np.ndarray] = {}
         self._prepared: tuple[SPS, PPS] | None = None
 
-    def slices_of(self, packet: bytes) -> tuple[list[tuple[SliceHeader, bytes]], list[str]]:
-        """The primary coded slices of a packet, and what is wrong with others; parameter sets on the way taken in.
+    def slices_of(self, packet: bytes) -> tuple[list[list[tuple[SliceHeader, bytes]]], list[str]]:
+        """The primary coded slices of a packet, one list for each picture (a frame, or the fields of one in the order
+        in which they are sent), and what is wrong with others; parameter sets on the way taken in.
 
         Raises Refused as `parse_slice_header` does.
         """
-        slices: list[tuple[SliceHeader, bytes]] = []
+        pictures: list[list[tuple[SliceHeader, bytes]]] = []
         errors = (
             ["the lengths of NAL units do not fit the packet"]
             if has_wrong_lengths(packet, self.nal_length_size)
@@ -146,52 +172,69 @@ class PictureParser:
                 except KeyError as error:
                     errors.append(f"slice header: no parameter set {error}")
                     continue
-                if slices and not header.same_picture(slices[0][0]):
+                if not pictures or header.same_picture(pictures[-1][0][0]):
+                    if header.redundant_pic_cnt == 0:
+                        if not pictures:
+                            pictures.append([])
+                        pictures[-1].append((header, rbsp))
+                elif len(pictures) == 1 and header.completes(pictures[0][0][0]):
+                    if header.redundant_pic_cnt == 0:
+                        pictures.append([(header, rbsp)])
+                else:
                     errors.append("slices of two pictures in one packet")
-                elif header.redundant_pic_cnt == 0:
-                    slices.append((header, rbsp))
-        return slices, errors
+        return pictures, errors
 
-    def new_picture(self, sps: SPS) -> Picture:
+    def new_picture(self, header: SliceHeader) -> Picture:
         """An empty picture: nothing parsed, no energy, no references."""
-        self._fit(sps)
-        mbs = sps.pic_width_in_mbs * sps.frame_height_in_mbs
+        sps = header.sps
+        rows = sps.frame_height_in_mbs >> header.field_pic_flag
+        self._fit(sps.pic_width_in_mbs, rows)
+        mbs = sps.pic_width_in_mbs * rows
         macroblocks = np.zeros((4, mbs), np.int32)
         macroblocks[3] = -1
         return Picture(
             sps=sps,
             headers=[],
             macroblocks=macroblocks,
-            energy=np.zeros(24 * mbs, np.float32),
-            vectors=np.empty((2, 4 * sps.frame_height_in_mbs + 1, 4 * sps.pic_width_in_mbs + 4), np.int32),
+            energy=np.zeros((32 if sps.chroma_array_type == 2 else 24) * mbs, np.float32),
+            vectors=np.empty((2, 4 * rows + 1, 4 * sps.pic_width_in_mbs + 4), np.int32),
             references=np.full((2, mbs, 4), -1, np.int8),
+            parity=header.parity,
         )
 
-    def parse(self, packet: bytes) -> Picture | None:
-        """Random access: the picture of one packet by itself; None: the packet has no slice that can be read.
+    def parse(self, packet: bytes) -> Picture | FieldPair | None:
+        """Random access: the frame of one packet by itself; None: the packet has no slice that can be read.
 
         Everything is exact except direct vectors of B slices and what is predicted from them (see
-        `PictureSequence`). Damage is told in `Picture.errors`, and what stands before it is there.
+        `PictureSequence`), and in fields which parity a vector refers to. Damage is told in `errors`, and what stands
+        before it is there. Of fields in packets of their own give both, one behind the other: the second time the frame
+        is whole.
         """
-        slices, errors = self.slices_of(packet)
-        if not slices:
+        pictures, errors = self.slices_of(packet)
+        if not pictures:
+            self._first_field = None
             return None
-        picture = self.new_picture(slices[0][0].sps)
-        picture.errors += errors
-        for header, rbsp in slices:
-            picture.vectors_exact &= header.slice_type != B
-            self.parse_slice(picture, header, rbsp)
-        return picture
+        before = self._first_field if is_completed_by(self._first_field, pictures) else None
+        parsed = []
+        for slices in pictures:
+            picture = self.new_picture(slices[0][0])
+            for header, rbsp in slices:
+                picture.vectors_exact &= header.slice_type != B and (header.slice_type == I or picture.parity is None)
+                self.parse_slice(picture, header, rbsp)
+            parsed.append(picture)
+        frame, self._first_field = frame_of(parsed, errors, before)
+        return frame
 
     def parse_slice(
         self,
         picture: Picture,
         header: SliceHeader,
         rbsp: bytes,
-        colocated: Picture | None = None,
+        colocated: Any = None,
         long_term: bool = False,
     ) -> None:
-        """slice_data() of one slice into `picture`; `colocated`: RefPicList1[0], with `self.k` filled for temporal."""
+        """slice_data() of one slice into `picture`; `colocated`: `colocated.Colocated` of RefPicList1[0], with `self.k`
+        filled for temporal direct prediction."""
         s = self.s
         if picture.macroblocks[3, header.first_mb_in_slice] >= 0:  # slices come in raster order: the one before ran on
             picture.errors.append("a slice starts inside the one before it")
@@ -234,19 +277,23 @@ class PictureParser:
             if at < picture.macroblocks.shape[1] and picture.macroblocks[3, at] < 0:
                 picture.forget(slice(at, at + 1))
 
-    def _fit(self, sps: SPS) -> None:
-        """Work areas for this picture size."""
-        size = sps.pic_width_in_mbs, sps.frame_height_in_mbs
-        if size == self._size:
+    def _fit(self, width: int, height: int) -> None:
+        """Work areas for this picture size, in macroblocks; those of frames and of fields are both kept."""
+        if (width, height) == self._size:
             return
-        self._size = size
-        width, height = size
+        self._size = width, height
         stride = 4 * width + 4
         list_stride = (4 * height + 1) * stride
-        self.n = np.zeros(state.N_TOP + 8 * width, np.uint8)
-        self.t = np.zeros(state.T_TOP + width, np.int32)
-        self.g = np.full(2 * list_stride, -2, np.int8)
-        self.q = np.zeros(2 * list_stride, np.uint16)
+        if self._size not in self._areas:
+            if len(self._areas) > 1:
+                self._areas.clear()
+            self._areas[self._size] = (
+                np.zeros(state.N_TOP + 8 * width, np.uint8),
+                np.zeros(state.T_TOP + width, np.int32),
+                np.full(2 * list_stride, -2, np.int8),
+                np.zeros(2 * list_stride, np.uint16),
+            )
+        self.n, self.t, self.g, self.q = self._areas[self._size]
         s = self.s
         s[state.PIC_WIDTH], s[state.PIC_HEIGHT], s[state.PIC_MBS] = width, height, width * height
         s[state.STRIDE], s[state.LIST_STRIDE] = stride, list_stride
@@ -254,7 +301,7 @@ class PictureParser:
     def _prepare(self, header: SliceHeader) -> None:
         """What the kernels ask of parameter sets and slice header."""
         s, sps, pps = self.s, header.sps, header.pps
-        self._fit(sps)
+        self._fit(sps.pic_width_in_mbs, sps.frame_height_in_mbs >> header.field_pic_flag)
         if self._prepared is None or self._prepared[0] is not sps or self._prepared[1] is not pps:
             self._prepared = sps, pps
             if pps.scaling_lists not in self._weights:
@@ -269,6 +316,7 @@ class PictureParser:
             s[state.QP_BD_OFFSET_C] = 6 * (sps.bit_depth_chroma - 8)
             s[state.CB_OFFSET] = pps.chroma_qp_index_offset
             s[state.CR_OFFSET] = pps.second_chroma_qp_index_offset
+        s[state.FIELD] = header.field_pic_flag
         s[state.SLICE_TYPE] = header.slice_type
         s[state.FIRST_MB] = header.first_mb_in_slice
         s[state.NUM_REF_L0], s[state.NUM_REF_L1] = header.num_ref_idx_active

@@ -7,12 +7,12 @@ for packet in container.demux(stream):
 
 from __future__ import annotations
 
-import numpy as np
-
-from codecmeta.codecs.h264.decoded_picture_buffer import DecodedPictureBuffer, Reference
+from codecmeta.codecs.h264.colocated import colocated_of, temporal_direct
+from codecmeta.codecs.h264.decoded_picture_buffer import DecodedPictureBuffer
+from codecmeta.codecs.h264.fields import FieldPair, FirstField, frame_of, is_completed_by
 from codecmeta.codecs.h264.picture import Picture, PictureParser
-from codecmeta.codecs.h264.slice_header import B, SliceHeader
-from codecmeta.codecs.h264.state import K_MAP, K_SCALE
+from codecmeta.codecs.h264.references import Reference
+from codecmeta.codecs.h264.slice_header import B, I, SliceHeader
 
 
 class PictureSequence:
@@ -22,77 +22,60 @@ class PictureSequence:
         """As `PictureParser`."""
         self.parser = PictureParser(extradata, annex_b=annex_b)
         self.buffer = DecodedPictureBuffer()
-        self._pictures: dict[int, Picture] = {}  # by identity, those still used for reference
+        self._first_field: FirstField | None = None  # of the packet before
+        self._pictures: dict[int, list[Picture]] = {}  # by identity, frames or fields, those still used for reference
 
-    def parse(self, packet: bytes) -> Picture | None:
-        """The picture of the next packet; None: it has no slice that can be read. Raises as `PictureParser.parse`."""
-        slices, errors = self.parser.slices_of(packet)
-        if not slices:
-            self.buffer.lost |= bool(errors)  # nobody knows what its header did to the references
+    def parse(self, packet: bytes) -> Picture | FieldPair | None:
+        """The frame of the next packet; None: it has no slice that can be read. Raises as `PictureParser.parse`."""
+        pictures, errors = self.parser.slices_of(packet)
+        if not pictures:
+            self.buffer.lost |= (
+                bool(errors) or self._first_field is not None
+            )  # nobody knows what its header did to the references
             return None
-        first = slices[0][0]
-        picture = self.parser.new_picture(first.sps)
-        picture.errors += errors
-        current = self.buffer.begin(first)
-        picture.identity, picture.order = current.identity, current.order
-        for header, rbsp in slices:
-            self._parse_slice(picture, header, rbsp)
-        self.buffer.end(first)
+        before = self._first_field if is_completed_by(self._first_field, pictures) else None
+        self.buffer.lost |= self._first_field is not None and before is None  # nor what its second field did
+        parsed: list[Picture] = [] if before is None else [before.picture]
+        for slices in pictures:
+            first = slices[0][0]
+            picture = self.parser.new_picture(first)
+            current = self.buffer.begin(first, second=bool(parsed))
+            picture.identity, picture.order = current.identity, self.buffer.order
+            for header, rbsp in slices:
+                self._parse_slice(picture, header, rbsp)
+            self.buffer.end(first)
+            parsed.append(picture)
+            self._keep(current, list(parsed))
+        frame, self._first_field = frame_of(parsed if before is None else parsed[1:], errors, before)
+        return frame
+
+    def _keep(self, current: Reference, parsed: list[Picture]) -> None:
+        """Those that are still used for reference."""
         used = {reference.identity for reference in self.buffer.references}
         self._pictures = {i: p for i, p in self._pictures.items() if i in used}
-        if current.used:
-            self._pictures[current.identity] = picture
-        return picture
+        if current.identity in used:
+            self._pictures[current.identity] = parsed
 
     def _parse_slice(self, picture: Picture, header: SliceHeader, rbsp: bytes) -> None:
         lists = self.buffer.lists(header)
         known = [() if self.buffer.lost else tuple(r.identity if r else -1 for r in one) for one in lists]
         picture.lists.append((known[0], known[1]))
+        if picture.parity is not None:
+            of = [() if self.buffer.lost else tuple((r.parity or 0) if r else -1 for r in one) for one in lists]
+            picture.parities.append((of[0], of[1]))
         colocated, long_term = None, False
         if header.slice_type == B and lists[1] and lists[1][0] is not None:
-            colocated = self._pictures.get(lists[1][0].identity)
-            long_term = lists[1][0].long_term_frame_idx is not None
-            if (
-                colocated is not None
-                and colocated.sps.width * colocated.sps.height != picture.sps.width * picture.sps.height
-            ):
-                colocated = None
-            if colocated is not None and not header.direct_spatial_mv_pred_flag:
-                self.parser.k = temporal_direct(picture, lists, colocated)
+            entry, temporal = lists[1][0], not header.direct_spatial_mv_pred_flag
+            found = self._pictures.get(entry.identity, [])
+            reference = entry if isinstance(entry, Reference) else entry.frame
+            long_term = entry.long_term
+            if found and (found[0].sps.width, found[0].sps.height) == (picture.sps.width, picture.sps.height):
+                colocated = colocated_of(picture, self.buffer.order, entry, found, reference.orders, temporal)
+            if colocated is not None and temporal:
+                self.parser.k = temporal_direct(self.buffer.order, lists, colocated)
         if header.slice_type == B:
-            missing = self.buffer.lost or lists[0][0] is None or colocated is None or not _sound(colocated)
+            missing = self.buffer.lost or lists[0][0] is None or colocated is None or not colocated.sound
             picture.vectors_exact &= not missing
+        if picture.parity is not None and self.buffer.lost:
+            picture.vectors_exact &= header.slice_type == I
         self.parser.parse_slice(picture, header, rbsp, colocated, long_term)
-
-
-def _sound(picture: Picture) -> bool:
-    return picture.vectors_exact and picture.complete
-
-
-def temporal_direct(
-    picture: Picture, lists: tuple[list[Reference | None], list[Reference | None]], colocated: Picture
-) -> np.ndarray:
-    """DistScaleFactor by refIdxL0 and MapColToList0 by slice, list and refIdxCol of the co-located picture (8.4.1.2.3).
-
-    int32, as state.K_SCALE and state.K_MAP lay it out. A picture is found by what it is, not by its order count: the
-    lowest refIdxL0 that refers to the picture the co-located block referred to.
-    """
-    k = np.zeros(K_MAP + 64 * max(len(colocated.lists), 1), np.int32)
-    list_0, list_1 = lists
-    index: dict[int, int] = {}
-    for i, reference in enumerate(list_0):
-        if reference is None:
-            continue
-        index.setdefault(reference.identity, i)
-        k[K_SCALE + i] = 256
-        last = list_1[0]
-        if reference.long_term_frame_idx is None and last is not None and last.order != reference.order:
-            tb = min(max(picture.order - reference.order, -128), 127)
-            td = min(max(last.order - reference.order, -128), 127)
-            tx = int((16384 + abs(int(td / 2))) / td)  # the standard's / truncates towards zero
-            k[K_SCALE + i] = min(max((tb * tx + 32) >> 6, -1024), 1023)
-    for slice_number, pair in enumerate(colocated.lists):
-        for list_, identities in enumerate(pair):
-            for i, identity in enumerate(identities):
-                k[K_MAP + 64 * slice_number + 32 * list_ + i] = index.get(identity, 0)
-    return k

@@ -79,7 +79,7 @@ of their own. A decoder that obeys the standard has ended before."""
 def start_row(s, n):
     """Nothing is available to the left."""
     s[LEFT_WORD] = W_NOTHING
-    for i in range(8):
+    for i in range(12):
         n[N_LEFT + i] = NOT_AVAILABLE
 
 

@@ -30,6 +30,8 @@ class SliceHeader:
     sps: SPS
     pps: PPS
     frame_num: int
+    field_pic_flag: bool
+    bottom_field_flag: bool
     idr_pic_id: int
     pic_order_cnt_lsb: int
     delta_pic_order_cnt_bottom: int
@@ -50,11 +52,31 @@ class SliceHeader:
         """IdrPicFlag."""
         return self.nal_unit_type == SLICE_IDR
 
+    @property
+    def parity(self) -> int | None:
+        """0 a top field, 1 a bottom field, None a frame."""
+        return int(self.bottom_field_flag) if self.field_pic_flag else None
+
+    def completes(self, first: SliceHeader) -> bool:
+        """Whether this field and the one before it, which has a slice with the header `first`, are one frame
+        (3.30 complementary field pairs); a reference field with one that is not is none that this parser puts
+        together."""
+        return (
+            self.field_pic_flag
+            and first.field_pic_flag
+            and self.bottom_field_flag != first.bottom_field_flag
+            and self.sps is first.sps
+            and self.frame_num == first.frame_num
+            and (self.nal_ref_idc == 0) == (first.nal_ref_idc == 0)
+            and (first.idr or not self.idr)
+        )
+
     def same_picture(self, other: SliceHeader) -> bool:
         """Whether two slices can belong to one primary coded picture (7.4.1.2.4)."""
         return (
             self.sps is other.sps
             and self.idr == other.idr
+            and self.parity == other.parity
             and (self.nal_ref_idc == 0) == (other.nal_ref_idc == 0)
             and (self.frame_num, self.idr_pic_id) == (other.frame_num, other.idr_pic_id)
             and (self.pic_order_cnt_lsb, self.delta_pic_order_cnt_bottom, self.delta_pic_order_cnt)
@@ -64,11 +86,10 @@ class SliceHeader:
 
 def refusal_of(sps: SPS, pps: PPS | None = None) -> str | None:
     """Why streams with these parameter sets are not parsed; None: they are."""
-    if not sps.frame_mbs_only_flag:
-        kind = "macroblock-adaptive frame/field coding" if sps.mb_adaptive_frame_field_flag else "field pictures (PAFF)"
-        return f"interlaced H.264 with {kind}"
-    if sps.chroma_format_idc > 1:
-        return f"H.264 {('', '', '4:2:2', '4:4:4')[sps.chroma_format_idc]} chroma"
+    if sps.mb_adaptive_frame_field_flag:
+        return "interlaced H.264 with macroblock-adaptive frame/field coding"
+    if sps.chroma_format_idc == 3:
+        return "H.264 4:4:4 chroma"
     if max(sps.bit_depth_luma, sps.bit_depth_chroma) > 10:
         return f"H.264 with {max(sps.bit_depth_luma, sps.bit_depth_chroma)} bits per sample"
     if sps.qpprime_y_zero_transform_bypass_flag:
@@ -111,22 +132,24 @@ def _slice_header(unit: bytes, r: BitReader, sets: ParameterSets) -> SliceHeader
     refusal = refusal_of(sps, pps)
     if refusal:
         raise Refused(refusal)
-    if first_mb_in_slice >= sps.pic_width_in_mbs * sps.frame_height_in_mbs:
-        raise EndOfData(f"first_mb_in_slice {first_mb_in_slice} lies outside the picture")
     frame_num = r.u(sps.log2_max_frame_num)
+    field = not sps.frame_mbs_only_flag and r.flag()
+    bottom_field = field and r.flag()
+    if first_mb_in_slice >= sps.pic_width_in_mbs * sps.frame_height_in_mbs >> field:
+        raise EndOfData(f"first_mb_in_slice {first_mb_in_slice} lies outside the picture")
     idr_pic_id = _at_most(65535, r.ue(), "idr_pic_id") if idr else 0
     lsb = bottom = delta0 = delta1 = 0
     if sps.pic_order_cnt_type == 0:
         lsb = r.u(sps.log2_max_pic_order_cnt_lsb)
-        if pps.bottom_field_pic_order_in_frame_present_flag:
+        if pps.bottom_field_pic_order_in_frame_present_flag and not field:
             bottom = r.se()
     elif sps.pic_order_cnt_type == 1 and not sps.delta_pic_order_always_zero_flag:
         delta0 = r.se()
-        if pps.bottom_field_pic_order_in_frame_present_flag:
+        if pps.bottom_field_pic_order_in_frame_present_flag and not field:
             delta1 = r.se()
     redundant_pic_cnt = r.ue() if pps.redundant_pic_cnt_present_flag else 0
     spatial = slice_type == B and r.flag()
-    active = _num_ref_idx_active(r, slice_type, pps)
+    active = _num_ref_idx_active(r, slice_type, pps, field)
     modification = _ref_pic_list_modification(r, slice_type)
     if (pps.weighted_pred_flag and slice_type == P) or (pps.weighted_bipred_idc == 1 and slice_type == B):
         _pred_weight_table(r, sps, active)
@@ -152,6 +175,8 @@ def _slice_header(unit: bytes, r: BitReader, sets: ParameterSets) -> SliceHeader
         sps=sps,
         pps=pps,
         frame_num=frame_num,
+        field_pic_flag=field,
+        bottom_field_flag=bottom_field,
         idr_pic_id=idr_pic_id,
         pic_order_cnt_lsb=lsb,
         delta_pic_order_cnt_bottom=bottom,
@@ -175,7 +200,7 @@ def _at_most(limit: int, value: int, what: str) -> int:
     return value
 
 
-def _num_ref_idx_active(r: BitReader, slice_type: int, pps: PPS) -> tuple[int, int]:
+def _num_ref_idx_active(r: BitReader, slice_type: int, pps: PPS, field: bool) -> tuple[int, int]:
     """num_ref_idx_l0_active_minus1 + 1 and its list 1 sibling; 0 where the slice has no such list."""
     if slice_type == I:
         return 0, 0
@@ -184,7 +209,7 @@ def _num_ref_idx_active(r: BitReader, slice_type: int, pps: PPS) -> tuple[int, i
         l0 = 1 + r.ue()
         if slice_type == B:
             l1 = 1 + r.ue()
-    _at_most(16, max(l0, l1), "num_ref_idx_active of a frame")
+    _at_most(32 if field else 16, max(l0, l1), "num_ref_idx_active of a field" if field else "num_ref_idx_active")
     return l0, l1 if slice_type == B else 0
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from codecmeta.codecs.h264.coefficients import block_rms
 from codecmeta.codecs.h264.decoded_picture_buffer import DecodedPictureBuffer
+from codecmeta.codecs.h264.fields import FieldPair
 from codecmeta.codecs.h264.motion_vectors import count_rows, motion_vectors, write_rows, write_vectors
 from codecmeta.codecs.h264.nal import (
     PICTURE_PARAMETER_SET,
@@ -95,7 +96,24 @@ class H264Headers:
                 self._layouts.clear()
         if not unit:
             return Look(doubt=_UNREADABLE)
-        return self._by_slice(unit, recovers, _WRONG_LENGTHS if wrong else "")
+        found = self._by_slice(unit, recovers, _WRONG_LENGTHS if wrong else "")
+        return found._replace(field=self._has_one_parity(bytes(packet))) if found.field else found
+
+    def _has_one_parity(self, packet: bytes) -> bool:
+        """Whether the slices of a field picture's packet are all of one field."""
+        parities = set()
+        for unit in nal_units(packet, self._length_size):
+            if SLICE_NON_IDR <= unit[0] & 31 <= SLICE_IDR:
+                r = BitReader(rbsp_of(unit[:_HEADER_BYTES]))
+                try:
+                    r.ue()
+                    r.ue()
+                    _, skipped, has_fields, _ = self._layout_of(r.ue())
+                    r.u(skipped)
+                    parities.add(has_fields and r.flag() and r.flag())
+                except (EndOfData, KeyError):
+                    continue
+        return len(parities) < 2
 
     def _by_slice(self, unit: bytes, recovers: bool, doubt: str) -> Look:
         """By the first bytes of a slice. Where a memory management operation resets the order, the order is wrong,
@@ -171,7 +189,7 @@ def _recovers_at_once(rbsp: bytes) -> bool:
 
 
 class H264Stream:
-    """One stream of progressive H.264."""
+    """One stream of H.264, of frames or fields."""
 
     block = 16
     leads = False
@@ -199,33 +217,40 @@ class H264Stream:
         """By the picture order counts of the slice headers, counted anew behind each picture that resets them."""
         buffer = DecodedPictureBuffer()
         keys: list[tuple[int, int]] = []
-        for header in self._first_headers(packets):
-            operations = header.memory_management_control_operations or ()
-            counted_anew = header.idr or any(operation == _RESETS_ORDER for operation, *_ in operations)
-            period = (keys[-1][0] if keys else 0) + counted_anew
-            current = buffer.begin(header)
-            if buffer.lost:
-                raise Lost
-            buffer.end(header)
-            keys.append((period, current.order))
+        before = None
+        for headers in self._first_headers(packets):
+            counted_anew = False
+            for header in headers:
+                operations = header.memory_management_control_operations or ()
+                second = before is not None and header.completes(before)
+                counted_anew |= header.idr or any(operation == _RESETS_ORDER for operation, *_ in operations)
+                current = buffer.begin(header, second=second)
+                if buffer.lost:
+                    raise Lost
+                buffer.end(header)
+                before = None if second or not header.field_pic_flag else header
+            keys.append(((keys[-1][0] if keys else 0) + counted_anew, current.order))
         return keys
 
-    def _first_headers(self, packets: Iterable[bytes]) -> Iterator[SliceHeader]:
-        """The first slice header of each packet, parameter sets on the way taken in."""
+    def _first_headers(self, packets: Iterable[bytes]) -> Iterator[list[SliceHeader]]:
+        """The first slice header of each packet, of fields both, parameter sets on the way taken in."""
         sets = parameter_sets_of(self._extradata)
         for packet in packets:
-            header = None
+            headers: list[SliceHeader] = []
             for unit in nal_units(packet, self._length_size):
                 try:
                     if SLICE_NON_IDR <= unit[0] & 31 <= SLICE_IDR:
                         header = parse_slice_header(unit, rbsp_of(unit[:4096]), sets)
-                        break
+                        if not headers or header.completes(headers[0]):
+                            headers.append(header)
+                        if len(headers) > header.field_pic_flag:
+                            break
                 except (EndOfData, KeyError) as reason:
                     raise Lost from reason
                 sets.add(unit)
-            if header is None:
+            if not headers:
                 raise Lost
-            yield header
+            yield headers
 
     def is_whole(self, packet: bytes) -> bool:
         """Whether the lengths of its NAL units say so; start codes do not tell."""
@@ -263,11 +288,13 @@ class H264Parser:
 class H264Picture:
     """A parsed picture in the words of the protocol."""
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture | FieldPair) -> None:
         self._picture = picture
         self.picture_type = ord(picture.slice_type)
         self.identity = picture.identity
         self.complete = picture.complete
+        self.half = isinstance(picture, FieldPair) and picture.half
+        self.second = isinstance(picture, FieldPair) and picture.second
         self.vectors_exact = picture.vectors_exact
         self.coded = _coded(picture.sps)
 
@@ -285,7 +312,11 @@ class H264Picture:
         picture, sps = self._picture, self._picture.sps
         luma, chroma = np.empty((2, 2 * picture.rows, 2 * picture.columns), np.float32)
         scales = 1 << (sps.bit_depth_luma - 8), 1 << (sps.bit_depth_chroma - 8)
-        block_rms(picture.energy, *scales, _LARGEST, luma, chroma)
+        energy = picture.energy
+        if sps.chroma_array_type == 2:  # two 4x4 chroma blocks to an 8x8 luma block: their mean stands for one
+            both = picture.chroma_energy.reshape(2, 2 * picture.rows, 2, 2 * picture.columns).mean(2)
+            energy = np.concatenate([picture.luma_energy.reshape(-1), both.reshape(-1)])
+        block_rms(energy, *scales, _LARGEST, luma, chroma)
         return luma.astype(np.float16), chroma.astype(np.float16)
 
     def qp(self) -> NDArray[np.int16]:

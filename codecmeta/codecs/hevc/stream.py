@@ -235,6 +235,8 @@ class HevcParser:
 class HevcPicture:
     """A parsed picture in the words of the protocol."""
 
+    half = second = False
+
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
         self._maps: tuple[NDArray[np.int16], NDArray[np.float32]] | None = None

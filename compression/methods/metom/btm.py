@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from codecmeta.compiling import njit
 from codecmeta.compression.merging import FoldRule, absorb, index_of
 
 
@@ -117,8 +117,9 @@ def fold(
     merged: Merged,
     rule: FoldRule = "half",
     alive: NDArray[np.bool_] | None = None,
-) -> Tensor:
-    """Fold every token outside the core into the most similar core token of its frame: (T * N, width).
+) -> tuple[Tensor, NDArray[np.int64]]:
+    """Fold every token outside the core into the most similar core token of its frame: (T * N, width), and int64
+    (T * N,), the slot that what was in each one went into, -1 where it was lost.
 
     Core tokens of a frame are those in its own slots and those that took one of its tokens in. rule "half": the core
     token keeps half of the weight, the mean of all that is folded into it gets the other half. "sequential": one after
@@ -129,13 +130,13 @@ def fold(
     """
     loose_cells = ~core if alive is None else alive & ~core
     if rule == "drop" or not loose_cells.any():
-        return merged.values
+        return merged.values, merged.home
     frames, cells, _ = tokens.shape
     units = normalize(tokens.flatten(0, 1).float(), dim=-1)
     core_units = normalize(merged.values.float(), dim=-1)
     with_core = np.flatnonzero(core.any(axis=1))
     if not len(with_core):
-        return merged.values
+        return merged.values, merged.home
     sources, targets = [], []
     for t in range(frames):
         loose = np.flatnonzero(loose_cells[t]) + t * cells
@@ -148,10 +149,9 @@ def fold(
         similar = units[index_of(loose, tokens)] @ core_units[index_of(homes, tokens)].T
         sources.append(loose)
         targets.append(homes[similar.argmax(dim=1).cpu().numpy()])
-    if not sources:
-        return merged.values
-    every = np.concatenate(sources), np.concatenate(targets)
-    return absorb(tokens.flatten(0, 1), merged.values, merged.size, *every, rule)
+    every, into = (np.concatenate(sources), np.concatenate(targets)), merged.home.copy()
+    into[every[0]] = every[1]
+    return absorb(tokens.flatten(0, 1), merged.values, merged.size, *every, rule), into
 
 
 def _pairs(

@@ -261,25 +261,26 @@ class Metom(Strategy):
             counts = self._budgets(curvature_weights(tokens) ** 2, plan.tokens, plan.layout.tokens_per_frame)
             core = choose_core(plan.density, counts, self.ties)
         assert core is not None
-        slots, values = self._merge(tokens, core, plan.layout.tokens[1])
-        return Reduced(values, slots)
+        slots, values, into = self._merge(tokens, core, plan.layout.tokens[1])
+        return Reduced(values, slots, into=into)
 
     def _reduce_ragged(self, plan: RaggedPlan, context: Context | None) -> Reduced:
         """The same on features before pooling, where only some places of the grid hold a token."""
         assert context is not None and context.patches is not None
         if self.btm:
-            places, values = self._merge(context.patches, plan.core, plan.layout.patches[1], plan.alive)
+            places, values, into = self._merge(context.patches, plan.core, plan.layout.patches[1], plan.alive)
         else:
             places = np.flatnonzero(plan.alive).astype(np.int64)
-            values = context.patches.flatten(0, 1)[places]
+            values, into = context.patches.flatten(0, 1)[places], np.arange(plan.alive.size)
         slots = token_places(plan.layout)[places]
         order = np.argsort(slots, kind="stable")
-        return Reduced(values[order], slots[order])
+        return Reduced(values[order], slots[order], into=plan.token_homes(into))
 
     def _merge(
         self, tokens: Tensor, core: NDArray[np.bool_], columns: int, alive: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.int64], Tensor]:
-        """The cells (n,) of a grid (T, cells) where tokens are left, ascending, and these tokens (n, width)."""
+    ) -> tuple[NDArray[np.int64], Tensor, NDArray[np.int64]]:
+        """The cells (n,) of a grid (T, cells) where tokens are left, ascending, these tokens (n, width), and the cell
+        that each one of the grid went into."""
         merged = merge_over_time(
             tokens,
             core,
@@ -289,9 +290,9 @@ class Metom(Strategy):
             columns=columns,
             chain=self.chain,
         )
-        values = fold(tokens, core, merged, self.fold, alive)
+        values, into = fold(tokens, core, merged, self.fold, alive)
         places = np.flatnonzero(merged.home == np.arange(len(merged.home))).astype(np.int64)
-        return places, values[places]
+        return places, values[places], into
 
     @property
     def _tau_tem(self) -> float:

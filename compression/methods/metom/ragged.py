@@ -22,6 +22,19 @@ class RaggedPlan(Plan):
     alive: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
     core: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
 
+    def token_homes(self, into: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`Reduced.into` from int64 (T * patches,), the patch that took in each one that stands for an encoder token,
+        -1 where it was lost. Of several patches in one place the first is told."""
+        assert self.regions is not None
+        place, cells = token_places(self.layout), self.layout.patches_per_frame
+        home = np.empty(len(place), np.int64)
+        for t, labels in enumerate(self.regions.reshape(len(self.regions), -1)):
+            centre = np.empty(labels.max() + 1, np.int64)
+            centre[labels[self.alive[t]]] = np.flatnonzero(self.alive[t]) + t * cells
+            home[t * cells : (t + 1) * cells] = into[centre[labels]]
+        first = np.unique(place, return_index=True)[1]
+        return np.where(home[first] < 0, -1, place[home[first]])
+
 
 def plan_ragged(
     layout: Layout,

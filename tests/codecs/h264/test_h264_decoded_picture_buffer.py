@@ -114,7 +114,7 @@ def test_operation_5_counts_anew_in_every_type():
     sequence += [header(of, 3, 8, delta_pic_order_cnt_bottom=-3, **forget), header(of, 1, 11), header(of, 2, 4)]
     assert orders(sequence) == [0, 8, 16, 21, 11, 4]
     buffer = after(sequence[:4])
-    assert [(one.order, one.top_order, one.frame_num) for one in buffer.references] == [(0, 3, 0)]
+    assert [(one.order, one.orders[0], one.frame_num) for one in buffer.references] == [(0, 3, 0)]
     of = sps(pic_order_cnt_type=2)
     sequence = [*(header(of, n, kind=P if n else I, idr=n == 0) for n in range(16)), header(of, 0, **forget)]
     assert orders([*sequence, header(of, 1)])[-3:] == [30, 32, 2]
@@ -240,3 +240,55 @@ def test_without_leave_for_gaps_a_picture_was_lost_until_the_next_idr():
     middle = DecodedPictureBuffer()
     middle.begin(header(of, 5, 6))
     assert middle.lost, "a stream that starts in the middle of a GoP"
+
+
+def both_fields(of, frame_num, *more, first=0):
+    """Headers of both fields of a frame, the one of parity `first` sent first."""
+    return [
+        header(of, frame_num, 2 * frame_num + at, field_pic_flag=True, bottom_field_flag=bool(at ^ first), **one)
+        for at, one in enumerate(more or ({}, {}))
+    ]
+
+
+def after_fields(frames):
+    buffer = DecodedPictureBuffer()
+    for frame in frames:
+        for at, one in enumerate(frame):
+            buffer.begin(one, second=at > 0)
+            buffer.end(one)
+    return buffer
+
+
+def test_fields_alternate_in_the_list_of_a_field_and_its_own_frame_comes_first():
+    """8.2.4.2.5: the same parity first, by turns; what one parity has more follows."""
+    of = sps(frame_mbs_only_flag=False)
+    buffer = after_fields(
+        [
+            both_fields(of, 0, dict(kind=I, idr=True), {}),
+            both_fields(of, 1),
+            both_fields(of, 2, {}, dict(reference=True)),
+        ]
+    )
+    one, two = both_fields(of, 3, dict(num_ref_idx_active=(7, 0)), dict(num_ref_idx_active=(7, 0)))
+    buffer.begin(one)
+    assert [(r.identity, r.parity) for r in buffer.lists(one)[0] if r] == [
+        (2, 0),
+        (2, 1),
+        (1, 0),
+        (1, 1),
+        (0, 0),
+        (0, 1),
+    ]
+    buffer.end(one)
+    buffer.begin(two, second=True)
+    found = [(r.identity, r.parity) for r in buffer.lists(two)[0]]
+    assert found == [(2, 1), (3, 0), (1, 1), (2, 0), (0, 1), (1, 0), (0, 0)]
+
+
+def test_both_fields_of_a_frame_can_make_themselves_long_term_references():
+    of = sps(frame_mbs_only_flag=False)
+    itself = dict(memory_management_control_operations=((6, 0, 0),))
+    buffer = after_fields(
+        [both_fields(of, 0, dict(kind=I, idr=True), {}), both_fields(of, 1, itself, itself), both_fields(of, 2)]
+    )
+    assert [(r.identity, r.short, r.long) for r in buffer.references] == [(0, 3, 0), (1, 0, 3), (2, 3, 0)]

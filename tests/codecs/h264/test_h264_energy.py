@@ -12,6 +12,7 @@ import pytest
 
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.sequence import PictureSequence
+from codecmeta.codecs.h264.stream import H264Picture
 from tests.support.h264_encodes import clip, encode, ffmpeg
 from tests.support.h264_energy import TOLERANCE, _differences, inter_differences
 
@@ -26,6 +27,10 @@ ENCODES = {
     "chroma offset": dict(options="crf=20 x264-params=weightp=0:bframes=0:chroma-qp-offset=-6"),
     "10 bit": dict(options="crf=20 x264-params=weightp=0:bframes=0", pixel_format="yuv420p10le"),
     "10 bit, matrices": dict(options="crf=20 x264-params=weightp=0:bframes=0:cqm=jvt", pixel_format="yuv420p10le"),
+    "4:2:2": dict(options="crf=20 x264-params=weightp=0:bframes=0:chroma-qp-offset=5", pixel_format="yuv422p"),
+    "4:2:2, CAVLC, matrices": dict(
+        options="crf=20 x264-params=weightp=0:bframes=0:cabac=0:cqm=jvt", pixel_format="yuv422p10le"
+    ),
     "all intra": dict(options="crf=30", gop=1),
     "large blocks": dict(options="preset=ultrafast crf=24"),
     "large blocks, CABAC": dict(options="preset=ultrafast crf=24 x264-params=cabac=1:cqm=jvt"),
@@ -50,6 +55,16 @@ def test_inter_energy_is_the_squared_difference_to_the_prediction(name):
     assert sum(len(values) - zero[kind] for kind, values in found.items()) > 20  # blocks that carry a residual
 
 
+@pytest.mark.parametrize("name", ["CABAC, 8x8", "4:2:2", "4:2:2, CAVLC, matrices"])
+def test_root_mean_squares_of_8x8_blocks_keep_the_energy_of_both_chroma_planes(name):
+    for picture in _parsed(name)[0]:
+        _, chroma = H264Picture(picture).rms()
+        samples = 64 if picture.sps.chroma_format_idc == 2 else 32  # of both planes beside an 8x8 luma block
+        levels = float(1 << (picture.sps.bit_depth_chroma - 8))
+        energy = (chroma.astype(float) ** 2).sum() * samples * levels**2
+        assert energy == pytest.approx(picture.chroma_energy.sum(dtype=float), rel=1e-3)
+
+
 def test_long_term_references_and_operations_of_a_conformance_stream_lead_to_the_right_pictures():
     """MR1_BT_A: several references by every modification, long-term ones, sliding window and operations 1, 3 and 4.
 
@@ -62,7 +77,10 @@ def test_long_term_references_and_operations_of_a_conformance_stream_lead_to_the
 
 @pytest.mark.parametrize("name", ["all intra", "large blocks", "large blocks, CABAC"])
 def test_intra_16x16_energy_is_the_squared_difference_to_one_of_the_four_predictions(name):
-    pictures, planes = _parsed(name)
+    check_intra_16x16(*_parsed(name))
+
+
+def check_intra_16x16(pictures, planes):
     count = carrying = 0
     for picture, (luma, *_) in zip(pictures, planes, strict=True):
         for mb in np.nonzero(picture.macroblocks[0] & state.M_I_16X16)[0]:
@@ -170,7 +188,10 @@ def _has_above_right(size, row, column, mb_x, columns):
 
 @pytest.mark.parametrize("name", ["all intra", "matrices", "CAVLC, 8x8", "10 bit", "10 bit, matrices", "qp 4"])
 def test_intra_nxn_energy_is_the_squared_difference_to_one_of_the_nine_predictions(name):
-    pictures, planes = _parsed(name)
+    check_intra_nxn(*_parsed(name))
+
+
+def check_intra_nxn(pictures, planes):
     carrying, worst = {4: 0, 8: 0}, 0.0
     for picture, (luma, *_) in zip(pictures, planes, strict=True):
         peak = (1 << picture.sps.bit_depth_luma) - 1
@@ -214,7 +235,10 @@ def _intra_chroma_predictions(plane, x, y):
 
 @pytest.mark.parametrize("name", ["all intra", "matrices", "CAVLC, 4x4", "chroma offset"])
 def test_intra_chroma_energy_is_the_squared_difference_to_one_of_the_four_predictions(name):
-    pictures, planes = _parsed(name)
+    check_intra_chroma(*_parsed(name))
+
+
+def check_intra_chroma(pictures, planes):
     count = carrying = 0
     for picture, (_, *chroma) in zip(pictures, planes, strict=True):
         intra = (state.M_I_NXN | state.M_I_16X16) & picture.macroblocks[0]
