@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 from benchmarks.heldout import TEST, TUNING  # noqa: E402
-from benchmarks.readme import VARIANTS  # noqa: E402
+from benchmarks.method_tables import VARIANTS  # noqa: E402
 from codecmeta.cli import main as codecmeta  # noqa: E402
 from codecmeta.models.evaluation.plot import png  # noqa: E402
 

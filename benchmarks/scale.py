@@ -22,8 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-from benchmarks.readme import table  # noqa: E402
 from benchmarks.reliability import repeated  # noqa: E402
+from benchmarks.table import table  # noqa: E402
 from codecmeta.corpus.batch import extract_many  # noqa: E402
 from codecmeta.corpus.inputs import Task  # noqa: E402
 from codecmeta.extraction.to_file import extract_to_file  # noqa: E402

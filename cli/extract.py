@@ -14,12 +14,12 @@ import click
 from tqdm import tqdm
 
 from codecmeta.cli.doing import move
-from codecmeta.cli.failure import Failed
+from codecmeta.cli.failure import Failed, readable
 from codecmeta.cli.sources import Video
 from codecmeta.cli.summary import Summary
 from codecmeta.corpus.batch import extract_many
 from codecmeta.corpus.index import IndexWriter, Row, index_path
-from codecmeta.corpus.inputs import Layout, Task, find_videos, plan, read_manifest, remote_video
+from codecmeta.corpus.inputs import VIDEO_SUFFIXES, Layout, Task, find_videos, plan, read_manifest, remote_video
 from codecmeta.corpus.workers import memory_share
 from codecmeta.record.selection import TABLE_POLICIES
 
@@ -237,7 +237,7 @@ def _tasks(
         raise click.UsageError("nothing to do: pass videos, folders or --manifest FILE")
     if null and manifest is None:
         raise click.UsageError("--null has no effect (it needs --manifest)")
-    if output is not None and output.suffix.lower() in _OTHER_FORMATS and not output.is_dir():
+    if output is not None and output.suffix.lower() in _OTHER_FORMATS | VIDEO_SUFFIXES and not output.is_dir():
         raise click.UsageError(f"-o {output}: caches are HDF5; expected a folder, or for one video a file name in .h5")
     try:
         videos = [
@@ -296,14 +296,14 @@ def _say(row: Row, as_json: bool, line: bool) -> None:
     """What is printed for one video."""
     if row.status == "failed":
         text = f"failed: {row.reason if row.path in row.reason else f'{row.path}: {row.reason}'}"
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(readable(text), file=sys.stderr)
     if as_json:
         click.echo(row.json())
     elif line and row.status != "failed":
         ratio = row.cache_bytes / max(row.source_bytes, 1)
         what = "kept" if row.status == "skipped" else "wrote"
         sizes = f"{row.cache_bytes:,} bytes, {ratio:.2f} of the video's {row.source_bytes:,}"
-        click.echo(f"{what} {click.format_filename(row.cache)}: {row.frames} frames, {sizes}")
+        click.echo(f"{what} {readable(row.cache)}: {row.frames} frames, {sizes}")
 
 
 @contextmanager

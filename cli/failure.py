@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -10,12 +11,20 @@ import click
 
 from codecmeta.errors import CacheError, VideoError
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def readable(text: str) -> str:
+    """One line for a terminal: a mark in the place of what would break it or command the terminal, as names of files
+    and texts in them may hold, and of bytes that are no text."""
+    return click.format_filename(_CONTROL.sub("\ufffd", text))
+
 
 class Failed(click.ClickException):
     """What was asked for cannot be done: one line on standard error, exit code 1."""
 
     def __init__(self, message: object) -> None:
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(readable(" ".join(str(message).split())))
 
     def show(self, file: IO[Any] | None = None) -> None:
         """The line, in the words of all commands."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,15 +15,13 @@ from tqdm import tqdm
 
 from codecmeta.cache.store import load
 from codecmeta.cli.doing import move
-from codecmeta.cli.failure import failures
+from codecmeta.cli.failure import failures, readable
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.cli.sources import Video, files_among
 from codecmeta.container.packets import Progress
 from codecmeta.container.probe import probe
 from codecmeta.record.facts import in_words, summarise
 from codecmeta.record.selection import TABLE_POLICIES, Policy
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in a file's texts and names: would command the terminal
 
 
 @click.command(short_help="Summarise a video or a cache, also as picture or page.")
@@ -105,7 +102,7 @@ def _of_cache(file: Path) -> dict[str, Any]:
 
 def _text(summary: dict[str, Any]) -> str:
     words = in_words(summary)
-    lines = [click.format_filename(words.pop("file")), *(f"  {name:18}  {text}" for name, text in words.items())]
+    lines = [words.pop("file"), *(f"  {name:18}  {text}" for name, text in words.items())]
     if "settings" in summary:
         made = f"{summary['cache_bytes']:,} bytes, made with {json.dumps(summary['settings'])}"
         lines.append(f"  {'cache':18}  {made}")
@@ -114,4 +111,4 @@ def _text(summary: dict[str, Any]) -> str:
     lines.append("  signals")
     for name, entry in summary["capability"].items():
         lines.append(f"    {name:16}  {entry['level']:10} {entry['why']}")
-    return "\n".join(_CONTROL.sub("\ufffd", line) for line in lines)
+    return "\n".join(readable(line) for line in lines)

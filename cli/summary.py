@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from time import perf_counter
 
+from codecmeta.cli.failure import readable
 from codecmeta.corpus.index import Row
 
 _REASONS = 8
@@ -73,7 +74,8 @@ class Summary:
             lines.append(f"{self.failed:,} of {seen:,} videos failed:")
         for reason, count in self.reasons.most_common(_REASONS):
             more = ", ..." if count > len(self.examples[reason]) else ""
-            lines += [f"  {count:>6,}  {reason}", f"          {', '.join(self.examples[reason])}{more}"]
+            examples = ", ".join(map(readable, self.examples[reason]))
+            lines += [f"  {count:>6,}  {readable(reason)}", f"          {examples}{more}"]
         if len(self.reasons) > _REASONS:
             rest = self.failed - sum(count for _, count in self.reasons.most_common(_REASONS))
             lines.append(f"  {rest:>6,}  for {len(self.reasons) - _REASONS} other reasons")

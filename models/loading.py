@@ -135,9 +135,13 @@ def model_class(config: Any) -> Any:
     """The class of a checkpoint's model, if there is an adapter for it."""
     known = [name for name in config.architectures or () if name in supported()]
     if not known:
-        raise ValueError(
-            f"architecture {', '.join(config.architectures or [config.model_type])} is not supported; "
-            f"supported are: {', '.join(supported())}"
-        )
+        said = f"architecture {', '.join(config.architectures or ())} is not supported"
+        if not config.architectures:
+            said = f"its config.json names no architectures (model_type {config.model_type}); complete it"
+        raise ValueError(f"{said}; supported are: {', '.join(supported())}")
     row = FAMILIES.get(known[0])
-    return getattr(import_module(f"codecmeta.models.{row.own}") if row and row.own else transformers, known[0])
+    if row is not None and row.own:
+        return getattr(import_module(f"codecmeta.models.{row.own}"), known[0])
+    if not hasattr(transformers, known[0]):
+        raise ValueError(f"transformers {transformers.__version__} does not have {known[0]}; install a newer one")
+    return getattr(transformers, known[0])

@@ -7,8 +7,8 @@ torchvision calls too (and which follows Pillow). Box filters (Pillow's code 4) 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -32,7 +32,9 @@ class Preprocessing:
     picture's shape is kept and both sides become multiples of `factor`, with min_pixels to max_pixels in all. resample:
     Pillow's number of the filter. rescale: factor that takes 0..255 to 0..1. mean, std: per channel, after rescaling.
     num_frames: pictures per video that the checkpoint was made for, None if it does not say. edge: where not 0, a
-    picture keeps its shape, its shorter side gets so many pixels, and the middle `height` x `width` is cut out.
+    picture keeps its shape, its shorter side gets so many pixels, and the middle `height` x `width` is cut out. long:
+    where not 0, a picture is first brought to this longer side in its own shape, then stretched (SmolVLM2). cap: where
+    not 0, most pixels of a picture beside what it may have of all (`cap_pixels_per_frame`); see `of_clip`.
     """
 
     height: int
@@ -43,26 +45,28 @@ class Preprocessing:
     std: tuple[float, ...] = _CLIP_STD
     num_frames: int | None = None
     factor: int = 0
-    min_pixels: int = 0
-    max_pixels: int = 0
+    min_pixels: float = 0
+    max_pixels: float = 0
     edge: int = 0
+    long: int = 0
+    cap: int = 0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, crop: bool = False) -> Preprocessing:
         """Read a preprocessor file's settings. crop: whether it may cut off the borders, as CLIP's does; a model whose
-        tokens have to cover the whole picture cannot take that. Raises ValueError for steps that are not implemented.
+        tokens have to cover the whole picture cannot take that. Which frames are shown is decided elsewhere, whatever
+        `do_sample_frames` says. Raises ValueError for steps that are not implemented.
         """
         cropped = crop and bool(config.get("do_center_crop"))
         size = _cropped_size(config) if cropped else _size(config)
-        for step in ("do_center_crop", "do_sample_frames", "cap_pixels_per_frame"):
-            if config.get(step) and not (cropped and step == "do_center_crop"):
-                raise ValueError(f"preprocessing with {step} is not supported")
+        if config.get("do_center_crop") and not cropped:
+            raise ValueError("preprocessing with do_center_crop is not supported")
         for step in ("do_resize", "do_rescale", "do_normalize"):
             if not config.get(step, True):
                 raise ValueError(f"preprocessing without {step} is not supported")
         resample = int(config.get("resample", BICUBIC))
-        if resample not in (NEAREST, BILINEAR, BICUBIC, BOX):
-            raise ValueError(f"resample={resample} is not supported; expected 0, 2, 3 or 4 (Pillow's numbers)")
+        if resample not in (NEAREST, LANCZOS, BILINEAR, BICUBIC, BOX):
+            raise ValueError(f"resample={resample} is not supported; expected 0 to 4 (Pillow's numbers)")
         return cls(
             **size,
             resample=resample,
@@ -74,6 +78,9 @@ class Preprocessing:
 
     def resize(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """One picture, uint8 (h, w, 3) -> uint8 (height, width, 3)."""
+        if self.long:
+            height, width = picture.shape[:2]
+            picture = self._stretch(picture, *_longest(height, width, self.long))
         if not self.edge:
             return self._stretch(picture, *self.shape_of(*picture.shape[:2]))
         short = min(picture.shape[:2])
@@ -90,9 +97,19 @@ class Preprocessing:
         if self.resample == NEAREST:
             out = interpolate(planes, (height, width), mode="nearest-exact")
         else:
-            mode = "bilinear" if self.resample == BILINEAR else "bicubic"
+            mode = {BILINEAR: "bilinear", BICUBIC: "bicubic", LANCZOS: "lanczos"}[self.resample]
             out = interpolate(planes, (height, width), mode=mode, antialias=True, align_corners=False)
         return np.ascontiguousarray(out[0].permute(1, 2, 0).numpy())
+
+    def of_clip(self, pictures: int, limits: Callable[[float, float, int], tuple[float, float]]) -> Preprocessing:
+        """For the pictures of a clip of so many: its pixel limits are those of each. limits: what a model makes of the
+        published ones (`Adapter.pixel_limits`)."""
+        if not self.factor:
+            return self
+        low, high = limits(self.min_pixels, self.max_pixels, pictures)
+        if self.cap:
+            high = max(min(self.cap, self.max_pixels // pictures), int(self.min_pixels * 1.05))
+        return replace(self, min_pixels=low, max_pixels=high, cap=0)
 
     def shape_of(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that a picture of this size becomes."""
@@ -134,14 +151,25 @@ def _cropped_size(config: Mapping[str, Any]) -> dict[str, int]:
     return {"height": sides[0], "width": sides[1], "edge": edge}
 
 
+def _longest(height: int, width: int, side: int) -> tuple[int, int]:
+    """(height, width) with this longer side, in the picture's shape; the other one is even."""
+    other = int(side / (max(height, width) / min(height, width)))
+    other = max(1, other + other % 2)
+    return (other, side) if width >= height else (side, other)
+
+
 def _size(config: Mapping[str, Any]) -> dict[str, int]:
     """The fields of `Preprocessing` that say how large pictures become."""
-    size = config.get("size") or {}
+    size = config.get("size") or config.get("video_sampling", {}).get("video_size") or {}
+    square = config.get("max_image_size", {}).get("longest_edge")
+    if square and set(size) == {"longest_edge"}:
+        return {"height": square, "width": square, "long": min(4096, size["longest_edge"])}
     if set(size) == {"height", "width"}:
         return {"height": size["height"], "width": size["width"]}
     low = config.get("min_pixels") or size.get("min_pixels") or size.get("shortest_edge")
     high = config.get("max_pixels") or size.get("max_pixels") or size.get("longest_edge")
     if low and high and "patch_size" in config and "merge_size" in config:
         factor = config["patch_size"] * config["merge_size"]
-        return {"height": 0, "width": 0, "factor": factor, "min_pixels": low, "max_pixels": high}
+        cap = config.get("max_video_tokens", 768) * factor**2 if config.get("cap_pixels_per_frame") else 0
+        return {"height": 0, "width": 0, "factor": factor, "min_pixels": low, "max_pixels": high, "cap": cap}
     raise ValueError(f"preprocessing to size {dict(size)} is not supported; expected a height and a width")

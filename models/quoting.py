@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codecmeta.compression import Layout, Plan, Strategy, adapter_for, make
+from codecmeta.compression import Layout, Plain, Plan, Strategy, adapter_for, make
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
+from codecmeta.compression.engine.proof import check_watched
 from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops
 from codecmeta.decisions.choose import Choice
 from codecmeta.extraction.choose import choose_frames
@@ -126,7 +127,7 @@ class Paper:
                     f"model {self.name!r}: how many tokens a picture becomes depends on its preprocessing, and there "
                     "are no such settings beside the configuration; pass the folder of the checkpoint"
                 )
-            size = self.preprocessing.shape_of(stream.height, stream.width)
+            size = self.preprocessing.of_clip(pictures, self.adapter.pixel_limits).shape_of(stream.height, stream.width)
             inputs, _ = self.adapter.inputs(torch.empty(pictures, 3, *size, device="meta"))
             grid = {names.spelling(self.adapter.vision[0], "grid"): inputs[names.GRID]}
             layout = self.adapter.layout_of_call((), grid, stream)
@@ -178,6 +179,9 @@ def quote(
     if spare := -len(rows) % paper.adapter.pictures:
         rows = np.append(rows, [rows[-1]] * spare)
     layout = paper.layout(len(rows), known.stream)
+    inside = chosen.inside(layout.depth)
+    if inside is not None and paper.text.attending is not None:
+        check_watched(inside, paper.text.attending)
     made = _planned(chosen, layout, known, rows)
     entering, held, exact = chosen.expected_layers(made)
     replaced = chosen.replaces_separators(layout)
@@ -194,7 +198,7 @@ def quote(
         video=fspath(video),
         model=paper.name,
         method=chosen.name,
-        budget=getattr(chosen, "budget", 1.0),
+        budget=1.0 if isinstance(chosen, Plain) else getattr(chosen, "budget", None),
         policy=choice.policy,
         frames=len(rows),
         tokens_full=layout.tokens_full,

@@ -49,9 +49,9 @@ class VideoModel:
         self.model: Any = model
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
-        self.chat_template = chat_template
         self.note = note
         self.adapter = adapter_for(model)
+        self.chat_template = self.adapter.template or chat_template
 
     def ask(
         self,
@@ -154,12 +154,16 @@ class VideoModel:
         choice = frames if isinstance(frames, Choice) else None
         count = 0 if isinstance(frames, Choice) else frames or self.preprocessing.num_frames or 16
         picked: dict[str, float] = {}
-        if choice is None and choose != "uniform":
+        own, limits = self.preprocessing, self.adapter.pixel_limits
+        sized_together = own.of_clip(1, limits) != own.of_clip(2, limits)  # then how many there are is asked first
+        if choice is None and (choose != "uniform" or sized_together):
             source = video if not isinstance(meta, Metadata) else meta
             choice = codecmeta.choose_frames(
                 source, count, policy=choose, question=question, scorer=text_model, seconds=picked
             )
-        sizes = [self.preprocessing, *([text_model.preprocessing] if text_model else [])]
+        if choice is not None:
+            own = own.of_clip(len(choice.rows) + -len(choice.rows) % self.adapter.pictures, limits)
+        sizes = [own, *([text_model.preprocessing] if text_model else [])]
 
         def resize(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
             return [one.resize(picture) for one in sizes]
@@ -177,9 +181,9 @@ class VideoModel:
             pictures = read_pictures(video, known, rows, transform=resize, jobs=jobs, seconds=seconds)
         if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
             rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
-        own, *others = (np.stack(each) for each in zip(*pictures, strict=True))
+        shown, *others = (np.stack(each) for each in zip(*pictures, strict=True))
         seconds["choose"] = sum(picked.values())
-        return Clip(known, rows, own, seconds, others[0] if others else None, choice)
+        return Clip(known, rows, shown, seconds, others[0] if others else None, choice)
 
     def prompt(self, question: str) -> str:
         """The chat template around a question about a video, with one placeholder for the video."""
@@ -250,7 +254,7 @@ class VideoModel:
             question=question,
             model=self.name,
             method=strategy.name,
-            budget=getattr(strategy, "budget", 1.0),
+            budget=1.0 if isinstance(strategy, Plain) else getattr(strategy, "budget", None),
             frames=len(clip.rows),
             tokens_full=session.tokens_full,
             tokens_kept=session.tokens_kept,

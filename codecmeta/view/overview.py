@@ -109,7 +109,7 @@ def _of_video(file: Medium, frames: int, choose: Policy, progress: Progress | No
     known = tables[0]
     whole = len(known.frames) * known.stream.width * known.stream.height <= WHOLE
     collector = Collector()
-    selection, _ = wanted("all" if whole else choice or frames)
+    selection, _ = wanted("all" if whole else choice or frames, None, None, "uniform")
     meta = collector.metadata(scan(file, collector, frames=selection, tables=tables))
     rows = sample_rows(meta.frames.time, frames) if choice is None else choice.rows
     return overview(meta, rows, read_pictures(file, meta, rows, transform=shrunk), choice=choice)

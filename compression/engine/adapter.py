@@ -26,11 +26,12 @@ class Adapter(ABC):
     stand between the placeholders of a video. spelled: whether the tokenizer has a text for the placeholder; where it
     has none, `mark` is cut out of the prompt and the placeholders are put between what stands before and behind it.
     pixels: key of the pictures in what generate() takes. mark: what stands for a video in the prompt of a chat
-    template, where that is not the placeholder. keep_ids: whether position ids of kept tokens are preserved by default.
-    preferences: the checkpoint's own, see `Strategy`. gapless: whether they can be numbered without gaps at all (not
-    where they are rows and columns). pictures: sampled pictures per temporal position. first_cut: first layer at whose
-    entry tokens can be taken out. inner: the module that is called with input_ids. language_model: the decoder inside
-    it. layers: its layers. vision: modules whose run is timed, first and last.
+    template, where that is not the placeholder. template: the chat template of a prompt with a video, where
+    transformers' processor takes one of its own for that. keep_ids: whether position ids of kept tokens are preserved
+    by default. preferences: the checkpoint's own, see `Strategy`. gapless: whether they can be numbered without gaps at
+    all (not where they are rows and columns). pictures: sampled pictures per temporal position. first_cut: first layer
+    at whose entry tokens can be taken out. inner: the module that is called with input_ids. language_model: the decoder
+    inside it. layers: its layers. vision: modules whose run is timed, first and last.
     """
 
     video_token: int
@@ -39,6 +40,7 @@ class Adapter(ABC):
     spelled: ClassVar[bool] = True
     pixels: ClassVar[str] = names.PIXELS
     mark: ClassVar[str] = ""
+    template: ClassVar[str] = ""
     first_cut: int = 1
     keep_ids: bool
     preferences: Mapping[str, Any]
@@ -60,6 +62,11 @@ class Adapter(ABC):
         self.image_token = whole.config.image_token_id
         self.preferences = getattr(whole.config, "codecmeta", None) or {}
 
+    @property
+    def attending(self) -> tuple[int, ...]:
+        """Layers of the decoder with attention, and keys and values in the cache; the others have a state."""
+        return tuple(number for number, layer in enumerate(self.layers) if names.has(layer, "attention"))
+
     @abstractmethod
     def layout(self, pictures: int, stream: Stream | None) -> Layout | None:
         """The token grid of a clip of so many sampled pictures, None where only the inputs tell. stream gives the size
@@ -72,6 +79,14 @@ class Adapter(ABC):
     def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """The pictures in a call of `vision[0]`, float (pictures, 3, height, width), without what no patch covers."""
         raise ValueError(f"the pictures cannot be read in {type(self).__name__}")
+
+    def pixel_limits(self, fewest: float, most: float, pictures: int) -> tuple[float, float]:
+        """Fewest and most pixels of a picture in a clip of so many, where the published settings say these."""
+        return fewest, most
+
+    def refusal(self, call: names.Call) -> str:
+        """Why a call of `inner` cannot be served, in one line; nothing where it can."""
+        return ""
 
     @abstractmethod
     def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:

@@ -68,17 +68,11 @@ def _queries_and_keys(module: nn.Module, kwargs: dict[str, Any], rows: int) -> t
     hidden, cache = call["hidden"], call.get("cache")
     cos, sin = (names.combined(one, module) for one in call["rotary"])
 
-    def heads(which: str, states: Tensor) -> Tensor:
-        projected = names.part(module, f"{which} projection")(states)
-        projected = projected.unflatten(-1, (-1, names.part(module, "head width")))
-        if names.has(module, f"{which} norm"):
-            projected = names.part(module, f"{which} norm")(projected)
-        return projected.transpose(1, 2)
-
-    queries = rotate(heads("query", hidden[:, -rows:]), cos[..., -rows:, :], sin[..., -rows:, :])
+    turn = names.rotation(module) or rotate
+    queries = turn(names.projected(module, "query", hidden[:, -rows:]), cos[..., -rows:, :], sin[..., -rows:, :])
     if cache is not None:
         return queries[0], names.keys_of(cache, module)[0]
-    return queries[0], rotate(heads("key", hidden), cos, sin)[0]
+    return queries[0], turn(names.projected(module, "key", hidden), cos, sin)[0]
 
 
 def _probabilities(queries: Tensor, keys: Tensor, module: nn.Module, kwargs: dict[str, Any], last: int) -> Tensor:
@@ -100,9 +94,12 @@ def _probabilities(queries: Tensor, keys: Tensor, module: nn.Module, kwargs: dic
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding in halves: (1, heads, tokens, width) by cos and sin (1, tokens, width)."""
-    first, second = states.chunk(2, dim=-1)
-    return states * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
+    """Rotary position embedding in halves: (1, heads, tokens, width) by cos and sin (1, tokens, width or less); what
+    these do not reach is left as it is."""
+    turned, rest = states.split((cos.shape[-1], states.shape[-1] - cos.shape[-1]), dim=-1)
+    first, second = turned.chunk(2, dim=-1)
+    turned = turned * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
+    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
 def received_attention(queries: Tensor, keys: Tensor, scaling: float) -> Tensor:

@@ -31,6 +31,12 @@ FAMILIES: dict[str, Family] = {
     "Qwen2VLForConditionalGeneration": Family("Qwen2VL", "qwen2_vl", "Qwen2-VL"),
     "Qwen2_5_VLForConditionalGeneration": Family("Qwen25VL", "qwen2_vl", "Qwen2.5-VL"),
     "Qwen3VLForConditionalGeneration": Family("Qwen3VL", "qwen3_vl", "Qwen3-VL"),
+    "Qwen3_5ForConditionalGeneration": Family("Qwen35", "qwen3_5", "Qwen3.5, Qwen3.6"),
+    "Qwen3_5MoeForConditionalGeneration": Family("Qwen35", "qwen3_5", "Qwen3.5, Qwen3.6 with experts"),
+    "VideoLlama3ForConditionalGeneration": Family("VideoLlama3", "video_llama_3", "VideoLLaMA3"),
+    "SmolVLMForConditionalGeneration": Family("SmolVLM", "smolvlm", "SmolVLM2"),
+    "Glm4vForConditionalGeneration": Family("Glm4V", "glm4v", "GLM-4.1V"),
+    "Glm46VForConditionalGeneration": Family("Glm46V", "glm4v", "GLM-4.6V"),
     "InternVLForConditionalGeneration": Family("InternVL", "internvl", "InternVL3, InternVL3.5"),
     "LlavaQwenForCausalLM": Family(
         "LlavaQwen", "llava_qwen", "LLaVA-Video, LongVA, LLaVA-OneVision as first published", own="llava_qwen"

@@ -14,10 +14,11 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.inside import Inside
 
 
-def hook_layers(layers: list[nn.Module], inside: Inside, session: Any) -> Iterator[RemovableHandle]:
+def hook_layers(adapter: Adapter, inside: Inside, session: Any) -> Iterator[RemovableHandle]:
     """Hooks that carry out `inside` on the layers; `session.prompt` is the prompt on its way, `session.cached_places`
     (a function of the layer and a device) what a shortened cache holds while new tokens follow."""
 
@@ -28,7 +29,7 @@ def hook_layers(layers: list[nn.Module], inside: Inside, session: Any) -> Iterat
             if session.prompt is not None:
                 return session.prompt.before(layer, call)
             mask = call.get("mask")
-            if mask is None:
+            if mask is None or layer not in attending:
                 return None
             places = session.cached_places(layer, mask.shape[-1], mask.device)
             return None if places is None else call.put(mask=mask[..., places]).changed
@@ -43,7 +44,8 @@ def hook_layers(layers: list[nn.Module], inside: Inside, session: Any) -> Iterat
 
         return hook
 
-    for number, layer in enumerate(layers):
+    attending = adapter.attending
+    for number, layer in enumerate(adapter.layers):
         yield layer.register_forward_pre_hook(before(number), with_kwargs=True)
         if number in inside.watch + inside.keys:
             attention: nn.Module = names.part(layer, "attention")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ class Prompt:
         return self._angles[1]
 
 
-def forget(cache: Any, layers: tuple[int, ...], prompt: Prompt) -> None:
+def forget(cache: Any, layers: Iterable[int], prompt: Prompt) -> None:
     """Delete visual keys and values of some layers from a cache that holds exactly one prompt."""
     for layer in layers:
         places = prompt.by_layer[layer]

@@ -33,8 +33,11 @@ def check_layers(adapter: Adapter, inside: Inside) -> None:
             f"this model adds visual features behind its first layers; tokens can be taken out at the entry of layer "
             f"{first_cut} or later, not at {', '.join(map(str, early))}"
         )
+    check_watched(inside, adapter.attending)
     for number, layer in enumerate(adapter.layers):
         names.require(layer, "hidden", "mask", "rotary")
+        if number not in adapter.attending:
+            continue
         attention: nn.Module = names.part(layer, "attention")
         names.require(attention, "hidden", "rotary", "mask", "cache")
         own = names.part(attention, "number")
@@ -46,6 +49,15 @@ def check_layers(adapter: Adapter, inside: Inside) -> None:
         kernel = names.implementation(language_model)
         if kernel != "flash_attention_2":
             _check_heeds(attention, kernel, _by_mask(language_model, attention, sets=not adapter.gapless))
+
+
+def check_watched(inside: Inside, attending: Sequence[int]) -> None:
+    """Raise ValueError where a method looks at the attention of layers that have none."""
+    if blind := [layer for layer in inside.watch if layer not in attending]:
+        raise ValueError(
+            f"layer {', '.join(map(str, blind))} of this model has no attention to look at; let the method act right "
+            f"behind one that has: {', '.join(map(str, attending))}"
+        )
 
 
 def check_patch_attention(attention: nn.Module, implementation: str) -> None:

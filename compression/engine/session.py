@@ -193,7 +193,7 @@ class Session:
         self._inside = self.strategy.inside(len(self.adapter.layers))
         if self._inside is not None:
             check_layers(self.adapter, self._inside)
-            for handle in hook_layers(self.adapter.layers, self._inside, self):
+            for handle in hook_layers(self.adapter, self._inside, self):
                 add(handle)
         add(language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True))
         add(language_model.register_forward_hook(self._after_language_model, with_kwargs=True))
@@ -253,6 +253,8 @@ class Session:
 
     def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         call = names.Call(module, args, kwargs)
+        if reason := self.adapter.refusal(call):
+            raise ValueError(reason)
         self._ids = call.get("ids")
 
     def _before_language_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -420,16 +422,17 @@ class Session:
         depth = len(self.adapter.layers)
         if sequence.prompt is not None and self._inside is not None:
             check_fired(self.fired, planned_runs(depth, self._inside))
-            held = [sequence.prompt.held(layer) for layer in range(depth)]
+            held = [sequence.prompt.held(layer) for layer in self.adapter.attending]
         else:
-            held = [len(sequence.keep)] * depth
+            held = [len(sequence.keep)] * len(self.adapter.attending)
         check_lengths(cache, [tokens + self._new for tokens in held], when)
 
     def _leave(self, prompt: Prompt, cache: Any) -> None:
         """The prompt is through: delete what the method wants forgotten, and note what each layer saw."""
         self.layer_tokens = [len(prompt.by_layer[layer]) for layer in range(len(self.adapter.layers))]
-        forget(cache, prompt.inside.forget, prompt)
-        held = [prompt.held(layer) for layer in range(len(self.adapter.layers))]
+        attending = self.adapter.attending
+        forget(cache, (layer for layer in prompt.inside.forget if layer in attending), prompt)
+        held = [prompt.held(layer) for layer in attending]
         check_lengths(cache, held, "after layers forgot the video")
         self.prompt = None
 

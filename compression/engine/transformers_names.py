@@ -6,7 +6,8 @@ not found is a `ContractError`: "not there" and "called otherwise" look alike, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from inspect import Parameter, signature
 from types import MethodType
@@ -25,6 +26,8 @@ IDS, MASK = "input_ids", "attention_mask"
 TOKEN_TYPES = "mm_token_type_ids"
 PIXELS, GRID, PICTURES = "pixel_values_videos", "video_grid_thw", "pixel_values"
 """Keys of a video in what generate() takes; the last where a model takes its pictures for images."""
+MERGE = "video_merge_sizes"
+"""Key of how many patches along a side of a token, where a model wants to be told."""
 VIDEO_TYPE = 2
 """Type of a token that stands for video (0 is text, 1 an image)."""
 
@@ -40,6 +43,9 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "rotary": ("position_embeddings",),
     "pictures": ("pixel_values",),
     "grid": ("grid_thw",),
+    "merge": ("merge_sizes",),
+    "compression": ("video_compression_mask",),
+    "patch_mask": ("patch_attention_mask",),
     "segment_ends": ("cu_seqlens",),
     "longest_segment": ("max_seqlen",),
     "token_types": (TOKEN_TYPES,),
@@ -54,6 +60,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "query projection": ("q_proj",),
     "key projection": ("k_proj",),
     "joint projection": ("qkv",),
+    "output projection": ("o_proj",),
     "query norm": ("q_norm",),
     "key norm": ("k_norm",),
     "heads": ("num_heads",),
@@ -179,6 +186,28 @@ def has(owner: Any, what: str) -> bool:
     return any(hasattr(owner, name) for name in ATTRIBUTES[what])
 
 
+def projected(attention: nn.Module, which: str, states: Tensor) -> Tensor:
+    """Queries or keys of a decoder's attention, projected and normed, not yet rotated: (1, tokens, width of the hidden
+    states) -> (1, heads, tokens, width of a head)."""
+    width = part(attention, "head width")
+    made: Tensor = part(attention, f"{which} projection")(states)
+    made = made.unflatten(-1, (-1, width))
+    if which == "query" and made.shape[-2] * width > part(attention, "output projection").in_features:
+        made = made[..., ::2, :]  # behind the query of each head stands its gate
+    if has(attention, f"{which} norm"):
+        made = part(attention, f"{which} norm")(made)
+    return made.transpose(1, 2)
+
+
+def rotation(attention: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+    """How a decoder turns queries or keys (1, heads, tokens, width) by cosines and sines, by its own function, where it
+    pairs neighbours (GLM); None where it pairs halves, as others do."""
+    home: Any = sys.modules[type(attention).__module__]
+    if not hasattr(home, "rotate_half_llm"):
+        return None
+    return lambda states, cos, sin: home.apply_rotary_pos_emb(states, states, cos, sin)[0]
+
+
 def call(module: nn.Module, **values: Any) -> Any:
     """Call a module's forward, past all hooks, with arguments by what they are."""
     return module.forward(**{spelling(module, what): value for what, value in values.items()})
@@ -186,7 +215,10 @@ def call(module: nn.Module, **values: Any) -> Any:
 
 def ask(model: nn.Module, inputs: Mapping[str, Any] | None = None, **values: Any) -> Any:
     """Call a model with what a tokenizer and a preprocessor made, and arguments by what they are. What it does not name
-    among its own arguments it hands on to its language model."""
+    among its own arguments it hands on to its language model. Scores of all tokens come back where a model knows no
+    other way."""
+    if not takes(model, "last_scores"):
+        values.pop("last_scores", None)
     named = {spelling(model if takes(model, what) else decoder(model), what): one for what, one in values.items()}
     return model(**(inputs or {}), **named)
 
@@ -201,6 +233,39 @@ def decoder(model: nn.Module) -> nn.Module:
 def head_width(config: Any) -> int:
     """Numbers per head that a text configuration asks for."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def attending(config: Any) -> tuple[int, ...]:
+    """Layers with attention that a text configuration asks for."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    return tuple(number for number, kind in enumerate(kinds) if kind != "linear_attention")
+
+
+def linear_attention(config: Any) -> tuple[int, int, int, int, int] | None:
+    """Of a text configuration's layers of gated linear attention: heads and width of a head of keys, of values, and
+    the length of the convolution; None where it has none."""
+    if len(attending(config)) == config.num_hidden_layers:
+        return None
+    return (
+        config.linear_num_key_heads,
+        config.linear_key_head_dim,
+        config.linear_num_value_heads,
+        config.linear_value_head_dim,
+        config.linear_conv_kernel_dim,
+    )
+
+
+def widths_of_mlp(config: Any) -> tuple[int, int]:
+    """Hidden numbers of the gated MLP that a token passes in a layer, and scores that choose its experts, if any."""
+    if not hasattr(config, "num_experts_per_tok"):
+        return int(config.intermediate_size), 0
+    shared = getattr(config, "shared_expert_intermediate_size", 0)
+    return config.num_experts_per_tok * config.moe_intermediate_size + shared, config.num_experts + (shared > 0)
+
+
+def gates_queries(config: Any) -> bool:
+    """Whether the attention of a text configuration has a gate beside each query."""
+    return linear_attention(config) is not None and bool(getattr(config, "attn_output_gate", True))
 
 
 def implementation(module: nn.Module) -> str:
@@ -374,5 +439,5 @@ def cache_bytes(cache: Any) -> int:
 def _held(cache: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Keys and values, layer by layer, of the layers that hold any."""
     for layer in () if cache is None else cache.layers:
-        if layer.keys is not None:
+        if getattr(layer, "keys", None) is not None:  # not where a layer has a state in their place
             yield layer.keys, layer.values

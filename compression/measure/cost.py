@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from codecmeta.compression.engine.transformers_names import head_width
+from codecmeta.compression.engine.transformers_names import (
+    attending,
+    gates_queries,
+    head_width,
+    linear_attention,
+    widths_of_mlp,
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,10 @@ class TextModel:
     """Sizes of a decoder with grouped-query attention and a gated MLP.
 
     width: of hidden states. key_width: of all keys of one token in one layer (key heads * head width). hidden: of the
-    MLP. vocabulary: entries of the language-model head.
+    MLP; of all experts that a token passes. vocabulary: entries of the language-model head. query_width: of all
+    queries, 0 where it is that of hidden states. gated: whether a gate is projected beside each query. router: scores
+    that choose experts. attending: layers with attention, None for all. linear: of the other layers, heads and width of
+    a head of keys, of values, and the length of the convolution (gated delta rule).
     """
 
     layers: int
@@ -26,17 +35,33 @@ class TextModel:
     key_width: int
     hidden: int
     vocabulary: int = 0
+    query_width: int = 0
+    gated: bool = False
+    router: int = 0
+    attending: tuple[int, ...] | None = None
+    linear: tuple[int, int, int, int, int] | None = None
 
     @classmethod
     def of(cls, config: Any) -> TextModel:
         """From a transformers text configuration."""
+        hidden, router = widths_of_mlp(config)
+        linear = linear_attention(config)
         return cls(
             config.num_hidden_layers,
             config.hidden_size,
             config.num_key_value_heads * head_width(config),
-            config.intermediate_size,
+            hidden,
             config.vocab_size,
+            config.num_attention_heads * head_width(config),
+            gates_queries(config),
+            router,
+            None if linear is None else attending(config),
+            linear,
         )
+
+    def attends(self, layer: int) -> bool:
+        """Whether a layer has attention, and keys and values in the cache."""
+        return self.attending is None or layer in self.attending
 
 
 def prefill_flops(
@@ -45,22 +70,38 @@ def prefill_flops(
     """Operations (two per multiply-add) of one pass over a prompt; tokens: how many enter each layer.
 
     formula "gated": projections with shared keys, three MLP matrices, attention over the full square, as a counter of
-    real modules gives. "fastv": the often quoted 4nd^2 + 2n^2d + 2ndm per layer (one key per query, two MLP matrices,
+    real modules gives; layers of linear attention with their recurrence as it is written, where kernels that work in
+    chunks do more. "fastv": the often quoted 4nd^2 + 2n^2d + 2ndm per layer (one key per query, two MLP matrices,
     one per multiply-add); name it when comparing with papers of that family. head: count the language-model head for
     all tokens of the last layer.
     """
     if len(tokens) != model.layers:
         raise ValueError(f"tokens must be one number per layer ({model.layers}); got {len(tokens)}")
-    d, k, m = model.width, model.key_width, model.hidden
+    d, k, m, q = model.width, model.key_width, model.hidden, model.query_width or model.width
     total = 0.0
-    for n in tokens:
+    for layer, n in enumerate(tokens):
         if formula == "fastv":
             total += 4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m
+            continue
+        total += 2 * n * d * (3 * m + model.router)
+        if model.attends(layer):
+            total += 2 * n * d * (2 * q + 2 * k + (q if model.gated else 0)) + 4 * n**2 * q
         else:
-            total += 2 * (2 * n * d**2 + 2 * n * d * k + 3 * n * d * m) + 4 * n**2 * d
+            total += n * _linear_attention(model)
     return total + (2.0 * tokens[-1] * d * model.vocabulary if head else 0.0)
 
 
+def _linear_attention(model: TextModel) -> float:
+    """Operations per token of a layer: projections of queries, keys, values, output gate, decay and learning rate, the
+    convolution, and for each head of values three products of its state with a key or a query."""
+    assert model.linear is not None
+    key_heads, key, heads, value, kernel = model.linear
+    mixed = 2 * key_heads * key + heads * value
+    projections = 2 * model.width * (mixed + 2 * heads * value + 2 * heads)
+    return projections + 2.0 * mixed * kernel + 6 * heads * key * value
+
+
 def cache_size(model: TextModel, entries: Sequence[int], bytes_per_number: int = 2) -> int:
-    """Bytes of keys and values; entries: how many tokens each layer's cache holds."""
-    return sum(2 * model.key_width * bytes_per_number * count for count in entries)
+    """Bytes of keys and values, in the layers that have some; entries: how many tokens each layer's cache holds."""
+    held = sum(count for layer, count in enumerate(entries) if model.attends(layer))
+    return 2 * model.key_width * bytes_per_number * held

@@ -75,26 +75,27 @@ class Prunevid(Strategy):
     def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """Stages 1 to 3. `event` of what comes out numbers scenes' still tokens and frames' moving ones."""
         cells, exact = tokens.shape[1], tokens.float()
-        groups: list[tuple[NDArray[np.int64], Tensor]] = []
+        groups: list[tuple[NDArray[np.int64], Tensor, int]] = []  # slots, values, for how many frames
         for start, stop in scene_runs(tokens, self.scenes):
             still = still_places(tokens[start:stop], self.tau)
             at = np.flatnonzero(still)
-            groups.append((start * cells + at, exact[start:stop, index_of(at, tokens)].mean(dim=0)))
+            groups.append((start * cells + at, exact[start:stop, index_of(at, tokens)].mean(dim=0), stop - start))
             at = np.flatnonzero(~still)
-            groups += [(t * cells + at, exact[t, index_of(at, tokens)]) for t in range(start, stop)]
-        slots, values, event = [], [], []
-        for number, (places, states) in enumerate(groups):
+            groups += [(t * cells + at, exact[t, index_of(at, tokens)], 1) for t in range(start, stop)]
+        slots, values, event, homes = [], [], [], np.full(tokens.shape[0] * cells, -1, np.int64)
+        for number, (places, states, frames) in enumerate(groups):
             if not len(places):
                 continue
             count = share_of(len(places), self.cluster) if len(places) > FEWEST else len(places)
-            centres, merged, _ = cluster_means(states, count, NEIGHBOURS)
+            centres, merged, into = cluster_means(states, count, NEIGHBOURS)
+            homes[np.arange(frames)[:, None] * cells + places] = places[centres[into]]
             slots.append(places[centres])
             values.append(merged)
             event.append(np.full(count, number))
         every = np.concatenate(slots).astype(np.int64)
         order = np.argsort(every)
         merged = torch.cat(values)[index_of(order, tokens)].to(tokens.dtype)
-        return Reduced(merged, every[order], event=np.concatenate(event)[order].astype(np.int64))
+        return Reduced(merged, every[order], event=np.concatenate(event)[order].astype(np.int64), into=homes)
 
     def inside(self, depth: int) -> Inside | None:
         """Stage 4."""

@@ -27,9 +27,14 @@ class Qwen2VL(Adapter):
     Two pictures make one temporal position; 2x2 patches, four consecutive rows in the encoder, become one token. That
     window is the unit of merging: a region enters the encoder as one window, the mean of its windows at each of the
     four places, with the rotary angles of its central window. How many windows there are is up to the inputs.
+
+    blocks: of the encoder. last_in_order: what runs last on patches or tokens in a row, where merged ones are scattered
+    back. asking: which projections make queries and keys. flat: as what the encoder takes its patches.
     """
 
     gapless: ClassVar[bool] = False
+    asking: ClassVar[tuple[str, ...]] = ("joint projection",)
+    flat: ClassVar[str] = "hidden"
 
     def __init__(self, model: nn.Module) -> None:
         self.find_parts(model)
@@ -37,7 +42,9 @@ class Qwen2VL(Adapter):
         self.keep_ids = True
         inner: Any = model.model
         self.tower = inner.visual
+        self.blocks = list(self.tower.blocks)
         self.vision = (self.tower, self.tower.merger)
+        self.last_in_order: nn.Module = self.tower.merger
         self.merge = config.vision_config.spatial_merge_size
         self.pictures = config.vision_config.temporal_patch_size
         self.patch = config.vision_config.patch_size
@@ -70,7 +77,7 @@ class Qwen2VL(Adapter):
     def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """The reverse of `inputs`."""
         call = names.Call(self.tower, args, kwargs)
-        grid, patches = call["grid"], call["hidden"]
+        grid, patches = call["grid"], call[self.flat]
         (time, rows, columns), merge, patch = grid[0].tolist(), self.merge, self.patch
         parts = patches.view(time, rows // merge, columns // merge, merge, merge, -1, self.pictures, patch, patch)
         pixels = parts.permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
@@ -82,9 +89,9 @@ class Qwen2VL(Adapter):
 
     def watch_vision(self, see: Callable[[Tensor], None]) -> Iterator[RemovableHandle]:
         """From the last block, over its own segments; a token gets the mean of its four patches."""
-        attention: nn.Module = names.part(self.tower.blocks[-1], "attention")
+        attention: nn.Module = names.part(self.blocks[-1], "attention")
         names.require(attention, "hidden", "rotary", "segment_ends")
-        project, heads, scale = (names.part(attention, what) for what in ("joint projection", "heads", "scale"))
+        heads, scale, *asking = (names.part(attention, what) for what in ("heads", "scale", *self.asking))
         grid: list[Layout] = []
 
         def start(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -93,7 +100,8 @@ class Qwen2VL(Adapter):
         def look(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             call = names.Call(module, args, kwargs)
             cos, sin = (one.float()[None] for one in call["rotary"])
-            queries, keys, _ = project(call["hidden"]).unflatten(1, (3, heads, -1)).permute(1, 2, 0, 3)
+            made = torch.cat([project(call["hidden"]) for project in asking], dim=1)
+            queries, keys = made.unflatten(1, (-1, heads, cos.shape[-1])).permute(1, 2, 0, 3)[:2]
             queries, keys = (rotate(one.float()[None], cos, sin)[0] for one in (queries, keys))
             ends = call["segment_ends"].tolist()
             parts = [
@@ -116,8 +124,8 @@ class Qwen2VL(Adapter):
         return packed.counts
 
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
-        """Merge windows before the first block, tell all blocks the new lengths and angles, scatter back after the
-        merger."""
+        """Merge windows before the first block, tell all blocks the new lengths and angles, scatter back after what
+        runs last in this order, be that on patches or on tokens."""
         unit = self.merge**2
 
         shared: dict[Any, Any] = {}  # what all blocks of one run of the encoder share
@@ -151,13 +159,16 @@ class Qwen2VL(Adapter):
         def scatter(module: nn.Module, args: Any, merged: Any) -> Any:
             packed = packing()
             shared.clear()
-            return None if packed is None else packed.scatter(merged[None]).flatten(0, 1)
+            if packed is None:
+                return None
+            windows = merged.unflatten(0, (packed.total, -1))
+            return packed.scatter(windows.flatten(1)[None]).unflatten(2, windows.shape[1:]).flatten(0, 2)
 
-        for number, block in enumerate(self.tower.blocks):
+        for number, block in enumerate(self.blocks):
             names.require(block, "hidden", "segment_ends", "rotary")
             check_segments(names.part(block, "attention"), names.implementation(self.tower))
             yield block.register_forward_pre_hook(before(number), with_kwargs=True)
-        yield self.tower.merger.register_forward_hook(scatter)
+        yield self.last_in_order.register_forward_hook(scatter)
 
 
 class Qwen25VL(Qwen2VL):

@@ -23,18 +23,24 @@ class Qwen3VL(Qwen2VL):
     """
 
     one_piece: ClassVar[bool] = False
+    deepstack: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         config: Any = model.config
-        self.first_cut = max(1, len(config.vision_config.deepstack_visual_indexes))
+        self.again: list[nn.Module] = list(self.tower.deepstack_merger_list) if self.deepstack else []
+        self.first_cut = max(1, len(self.again))
         self.markers = (config.vision_start_token_id, config.vision_end_token_id)
+
+    def pixel_limits(self, fewest: float, most: float, pictures: int) -> tuple[float, float]:
+        """The published ones are those of all pictures together."""
+        return fewest / pictures, most / pictures
 
     def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
         """For each temporal position its time, the mean of its pictures', and its placeholders between markers, as
         transformers' processor writes them. Raises ValueError without times."""
         if times is None:
-            raise ValueError("Qwen3-VL's prompts say when each picture is shown: pass the pictures' times")
+            raise ValueError("this model's prompts say when each picture is shown: pass the pictures' times")
         positions = len(times) // self.pictures
         pairs = [times[i * self.pictures : (i + 1) * self.pictures] for i in range(positions)]
         start, end = (token(marker) for marker in self.markers)
@@ -48,6 +54,6 @@ class Qwen3VL(Qwen2VL):
             packed = packing()
             return None if packed is None else packed.scatter(merged[None]).flatten(0, 1)
 
-        for merger in self.tower.deepstack_merger_list:
+        for merger in self.again:
             yield merger.register_forward_hook(scatter)
         yield from super().merge_patches(packing, strategy)

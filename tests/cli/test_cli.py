@@ -158,3 +158,23 @@ def test_ctrl_c_ends_every_command_with_130(folder: Path, monkeypatch: pytest.Mo
 def test_help_is_never_cut(width: int) -> None:
     shown = CliRunner().invoke(main, ["--help"], terminal_width=width).stdout
     assert "..." not in shown.replace("[ARGS]...", "")
+
+
+def test_names_that_command_a_terminal_are_one_line_of_plain_text(tmp_path: Path) -> None:
+    name = "two\nlines\x1b[31m\x9b.mp4"
+    (tmp_path / name).write_text("no video")
+    for arguments in (
+        ("extract", tmp_path, "-o", tmp_path / "out"),
+        ("extract", tmp_path / name),
+        ("show", tmp_path / name),
+    ):
+        done = call(*arguments)
+        said = done.stdout + done.stderr
+        assert done.exit_code == 1 and "two" in said and not set(said) & {"\x1b", "\x9b"}, arguments
+        assert not [line for line in said.splitlines() if line.startswith("lines")], arguments
+
+
+def test_caches_do_not_go_into_a_folder_that_looks_like_a_video(folder: Path, tmp_path: Path) -> None:
+    done = call("extract", folder / "a.mp4", "-o", tmp_path / "o.mp4")
+    assert done.exit_code == 2 and "expected a folder, or for one video a file name in .h5" in done.stderr
+    assert not (tmp_path / "o.mp4").exists()

@@ -210,3 +210,16 @@ def test_help_has_one_line_on_every_method():
     lines = shown[shown.index("Methods:") :].splitlines()[1:]
     assert [line.split()[0] for line in lines] == list(METHODS)
     assert all(len(line.split()) > 4 for line in lines)
+
+
+def test_a_method_whose_share_is_an_outcome_has_no_budget(call):
+    row = json.loads(call("--method", "metok", "--json", "--compare", "--frames", "8").stdout)
+    assert row["budget"] is None and row["share_kept"] < 1 and row["plain"]["budget"] == 1
+
+
+def test_a_folder_whose_config_names_no_architecture_says_so(call, tmp_path, folder):  # noqa: F811
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    result = call("--model", str(tmp_path))
+    assert result.exit_code == 1 and "its config.json names no architectures (model_type" in result.stderr

@@ -1,6 +1,7 @@
 """The accountant against a counter of operations on real modules, and the committed savings against the accountant."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,28 @@ def test_operations_of_every_layer_are_the_accountants(strategy):
     head = [sum(found.values()) for name, found in counter.flop_counts.items() if name.endswith("lm_head")]
     with_head = prefill_flops(text_model, entering, head=True) - prefill_flops(text_model, entering)
     assert head == [with_head]
+
+
+def test_operations_of_layers_with_a_state_are_the_accountants():
+    """Qwen3.5: the attention has a gate beside each query, heads wider than the hidden states say; projections of the
+    other layers are counted on their modules, convolution and recurrence are theirs by arithmetic."""
+    model = tiny.qwen3_5(attention="eager")
+    with FlopCounterMode(display=False, depth=None) as counter, torch.no_grad():
+        model(**tiny.qwen3_inputs(), use_cache=False)
+    count = tiny.qwen3_inputs()["input_ids"].shape[1]
+    text = TextModel.of(model.config.text_config)
+
+    def counted(layer, *parts):
+        ends = tuple(f"language_model.layers.{layer}.{part}" for part in parts)
+        return sum(sum(ops.values()) for name, ops in counter.flop_counts.items() if name.endswith(ends))
+
+    assert counted(1, "self_attn", "mlp") == prefill_flops(replace(text, layers=1, attending=(0,)), [count])
+    projections = [f"linear_attn.{part}" for part in ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj")]
+    beside = 2 * (2 * 16 + 32) * 4 + 4 * 3 * 2 * 8 * 8  # keys 2 x 8, values 4 x 8, four taps; S k, k d, S q for a head
+    assert counted(0, *projections, "mlp") + count * beside == prefill_flops(
+        replace(text, layers=1, attending=()), [count]
+    )
+    assert cache_size(text, [count] * 4) == 2 * 2 * 24 * 2 * count * 2  # two layers, keys and values of two heads of 24
 
 
 def test_heads_may_be_wider_than_the_hidden_states_say():

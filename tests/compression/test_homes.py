@@ -21,6 +21,7 @@ MERGING = {
     "flashvid": [{"budget": 0.3, "segments": 2}],
     "scissor": [{"tau": 0.7}, {"budget": 0.3}],
     "sttm": [{"layer": 0, "budget": 0.4}, {"layer": 0, "tau_s": 0.7, "tau_t": 0.4}],
+    "prunevid": [{"tau": 0.6, "cluster": 0.4}, {"tau": 0.99, "cluster": 0.3}],
     "uniform": [{"mode": mode, "budget": 0.4} for mode in ("temporal", "spatial", "pool", "tokens")],
 }
 CASES = [(name, options) for name, every in MERGING.items() for options in every]

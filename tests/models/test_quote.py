@@ -27,6 +27,12 @@ FAMILY = {
     "qwen2": (tiny.qwen, SHAPED),
     "qwen25": (lambda: tiny.qwen(windowed=True), SHAPED),
     "qwen3": (tiny.qwen3, SHAPED),
+    "qwen3_5": (tiny.qwen3_5, SHAPED),
+    "qwen3_5 experts": (lambda: tiny.qwen3_5(experts=True), SHAPED),
+    "glm4v": (tiny.glm4v, SHAPED),
+    "glm46v": (lambda: tiny.glm4v(tenths=True), SHAPED),
+    "video_llama_3": (tiny.video_llama_3, SHAPED),
+    "smolvlm": (tiny.smolvlm, SQUARE),
     "internvl": (tiny.internvl, Preprocessing(48, 48)),
     "llava video": (lambda: published.unwritten("LLaVA-Video"), Preprocessing(43, 43)),
 }
@@ -53,7 +59,8 @@ def case(request):
     build, preprocessing = FAMILY[request.param]
     model = build()
     adapter = adapter_for(model)
-    meta, rows, pictures = codecmeta.read(CLIP, FRAMES, transform=preprocessing.resize)
+    sized = preprocessing.of_clip(FRAMES, adapter.pixel_limits)
+    meta, rows, pictures = codecmeta.read(CLIP, FRAMES, transform=sized.resize)
     video, count = adapter.inputs(preprocessing.normalise(np.stack(pictures)))
     steps = len(rows) // adapter.pictures
     each = [1, 2, 92, *[tiny.VIDEO] * (count // steps), 93]
@@ -73,6 +80,11 @@ def test_every_adapter_is_tried():
 def test_a_quote_is_what_a_run_measures(case, name, options):
     model, paper, inputs, meta, rows, text = case
     strategy = make(name, **options)
+    inside, attending = strategy.inside(len(adapter_for(model).layers)), adapter_for(model).attending
+    if inside is not None and not set(inside.watch) <= set(attending):
+        with pytest.raises(ValueError, match="has no attention to look at"):
+            models.quote(CLIP, paper, strategy=strategy, frames=FRAMES)
+        return
     found = models.quote(CLIP, paper, strategy=strategy, frames=FRAMES, text_tokens=text)
     with torch.inference_mode(), apply(model, strategy, meta, frames=rows) as session:
         model(**inputs, use_cache=True)

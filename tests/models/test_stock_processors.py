@@ -59,6 +59,23 @@ def test_prompts_hold_the_times_of_the_file(clip, found, family):
         assert one["placeholders"] == placeholders[family]
 
 
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_vl capped", "video_llama_3", "glm4v", "smolvlm"])
+def test_pictures_become_what_the_stock_processor_makes_of_them(found, family):
+    """Limits of all pictures together and of each, patches in their order, a square by way of another size."""
+    one = found["pixels"].get(family)
+    if one is None and family.endswith("capped"):
+        pytest.skip("this transformers has no cap per frame")
+    assert one["same_shape"] and one["same_grid"] and one["differs"] < 1e-5, one
+
+
+def test_rlt_takes_out_what_video_llama_3_would(found):
+    """But for the one token that its processor leaves a picture in which nothing moved, here the fourth and fifth."""
+    own, rlt = (np.array(found["pixels"]["compression"][which]) for which in ("own", "rlt"))
+    assert own[3:5].tolist() == [[True] + [False] * 8] * 2 and not rlt[3:5].any()
+    rest = [0, 1, 2, 5]
+    assert (own[rest] == rlt[rest]).all() and 9 < rlt.sum() < 54
+
+
 def test_the_documented_example_runs(found):
     text = found["documented"]["text"]
     assert found["documented"]["by_hand"] and text.count("*") == 3 and text.endswith("What happens?")

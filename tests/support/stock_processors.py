@@ -149,6 +149,59 @@ def processors() -> dict[str, Any]:
     return found
 
 
+def pixels() -> dict[str, Any]:
+    """Family -> what its stock video processor makes of noise, against our preprocessing and adapter: the shape, and by
+    how much a value differs at most; and whether rlt keeps what VideoLLaMA3's own compression does."""
+    import numpy as np
+    import transformers as tf
+
+    from codecmeta.compression import Rlt, adapter_for
+    from codecmeta.models.preprocessing import Preprocessing
+    from tests.support import tiny
+
+    noise = np.random.default_rng(0).integers(0, 256, (6, 90, 160, 3), dtype=np.uint8)
+    flat, shared = {"patch_size": 4, "resample": 3}, {"shortest_edge": 1024, "longest_edge": 6 * 3000}
+    capped = {"cap_pixels_per_frame": True, "max_video_tokens": 20, "do_sample_frames": True}
+    square = {"max_image_size": {"longest_edge": 49}, "resample": 3, "size": {"longest_edge": 64}}
+    cases = {
+        "qwen3_vl": (tf.Qwen3VLVideoProcessor, tiny.qwen3(), {**flat, "size": shared}),
+        "qwen3_vl capped": (tf.Qwen3VLVideoProcessor, tiny.qwen3(), {**flat, "size": shared, **capped}),
+        "video_llama_3": (tf.VideoLlama3VideoProcessor, tiny.video_llama_3(), {**flat, "size": shared}),
+        "glm4v": (tf.Glm4vVideoProcessor, tiny.glm4v(), {**flat, "size": shared}),
+        "smolvlm": (tf.SmolVLMVideoProcessor, tiny.smolvlm(), square),
+    }
+    found: dict[str, Any] = {}
+    for name, (cls, model, settings) in cases.items():
+        videos = [torch.from_numpy(noise).permute(0, 3, 1, 2)]
+        stock, adapter = cls(**settings), adapter_for(model)
+        if name.endswith("capped") and not hasattr(cls, "max_video_tokens"):
+            continue  # older ones do not know it
+        want = stock(videos, return_tensors="pt", do_sample_frames=False)
+        own = Preprocessing.from_config({**stock.to_dict(), **settings}).of_clip(len(noise), adapter.pixel_limits)
+        got, _ = adapter.inputs(own.normalise(np.stack([own.resize(picture) for picture in noise])))
+        made, wanted = got[adapter.pixels], want[adapter.pixels]
+        found[name] = {
+            "shape": list(made.shape),
+            "same_shape": made.shape == wanted.shape,
+            "same_grid": "video_grid_thw" not in got or bool((got["video_grid_thw"] == want["video_grid_thw"]).all()),
+            "differs": float((made - wanted).abs().max()) if made.shape == wanted.shape else None,
+        }
+    still = noise[:, :24, :24].copy()
+    still[1:, :8], still[3:] = still[0, :8], still[2]
+    still[5, 8:16, 8:16] = 0
+    made = tf.VideoLlama3VideoProcessor(patch_size=4, size={"shortest_edge": 576, "longest_edge": 6 * 576})(
+        [torch.from_numpy(still).permute(0, 3, 1, 2)], return_tensors="pt", do_sample_frames=False
+    )
+    adapter = adapter_for(tiny.video_llama_3())
+    call = {"pixel_values": made["pixel_values_videos"], "grid_thw": made["video_grid_thw"]}
+    layout = adapter.layout_of_call((), call, None)
+    slots = Rlt(tau=0.1 / 255).plan_with(adapter.pictures_of_call((), call), layout).slots
+    mask = made["video_compression_mask"].view(6, 9).tolist()
+    assert slots is not None
+    found["compression"] = {"own": mask, "rlt": slots.tolist()}
+    return found
+
+
 def documented() -> str:
     """The example of docs/frames.md."""
     text = (ROOT / "docs" / "frames.md").read_text()
@@ -184,6 +237,7 @@ def main() -> None:
             }
         except Exception as error:  # said in the result
             result[name] = {"failed": f"{type(error).__name__}: {error}"}
+    result["pixels"] = pixels()
     made = processors()["qwen3_vl"]
     names = {"processor": made, "video": clip}
     exec(documented(), names)  # noqa: S102

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPConfig,
@@ -141,6 +142,150 @@ def qwen3_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]
         time = torch.randint(1, 80, (2,), generator=rng)
         parts += [time, torch.tensor([92]), torch.full((TOKENS**2,), VIDEO), torch.tensor([93])]
     ids = torch.cat((*parts, torch.tensor([93]), ids[-AFTER:]))[None]
+    types = (ids == VIDEO).long() * 2
+    return {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}
+
+
+def qwen3_5(seed: int = 0, attention: str = "sdpa", experts: bool = False) -> Any:
+    """Qwen3.5 with 6x6 patches and 3x3 tokens per pair of pictures; of its four layers the second and the
+    last attend (of published ones every fourth), with heads of which a quarter is rotated."""
+    torch.manual_seed(seed)
+    kind = "Qwen3_5Moe" if experts else "Qwen3_5"
+    text = {
+        "vocab_size": 96, "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 24, "max_position_embeddings": 512,
+        "layer_types": ["linear_attention", "full_attention"] * 2, "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 1], "mrope_interleaved": True,
+            "partial_rotary_factor": 0.25,
+        },
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    own = {
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+    }
+    text |= own if experts else {"intermediate_size": 64}
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 4, "out_hidden_size": 48,
+        "num_position_embeddings": 64,
+    }  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config=vision, text_config=text, tie_word_embeddings=False, video_token_id=VIDEO, image_token_id=IMAGE,
+        vision_start_token_id=92, vision_end_token_id=93,
+    )  # fmt: skip
+    architecture = getattr(transformers, f"{kind}ForConditionalGeneration")
+    model = architecture._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def video_llama_3(seed: int = 0, attention: str = "sdpa", vocabulary: int = 96, video: int = VIDEO) -> Any:
+    """VideoLLaMA3 with 6x6 patches and 3x3 tokens per picture."""
+    torch.manual_seed(seed)
+    text = {
+        "model_type": "qwen2", "vocab_size": vocabulary, "hidden_size": 48, "intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 4,
+    }  # fmt: skip
+    config = transformers.VideoLlama3Config(
+        vision_config=vision, text_config=text, video_token_id=video, image_token_id=IMAGE, tie_word_embeddings=False
+    )
+    architecture = transformers.VideoLlama3ForConditionalGeneration
+    model = architecture._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def video_llama_3_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Prompt ids with two tokens of time before every picture and a comma behind it, and patches of 4x4 pixels."""
+    rng = torch.Generator().manual_seed(seed)
+    text = torch.randint(1, 80, (BEFORE + AFTER,), generator=rng)
+    parts = [text[:BEFORE]]
+    for _ in range(frames):
+        time = torch.randint(1, 80, (2,), generator=rng)
+        parts += [time, torch.full((TOKENS**2,), VIDEO), torch.tensor([92])]
+    ids = torch.cat((*parts, text[BEFORE:]))[None]
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values_videos": torch.randn(frames * SIDE**2, 3 * 4 * 4, generator=rng),
+        "video_grid_thw": torch.tensor([[frames, SIDE, SIDE]]),
+        "video_merge_sizes": torch.tensor([2]),
+    }
+
+
+def smolvlm(seed: int = 0, attention: str = "sdpa", vocabulary: int = 96, picture: int = VIDEO) -> Any:
+    """SmolVLM2 with 6x6 patches and 3x3 tokens per picture; a pixel along each side is covered by no patch."""
+    torch.manual_seed(seed)
+    text = {
+        "model_type": "llama", "vocab_size": vocabulary, "hidden_size": 48, "intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 49,
+        "patch_size": 8,
+    }  # fmt: skip
+    config = transformers.SmolVLMConfig(
+        vision_config=vision, text_config=text, image_token_id=picture, scale_factor=2, tie_word_embeddings=False,
+        pad_token_id=0,
+    )  # fmt: skip
+    architecture = transformers.SmolVLMForConditionalGeneration
+    model = architecture._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def smolvlm_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """As `internvl_inputs`: three tokens of time and a mark before every picture, and a mark behind it."""
+    inputs = internvl_inputs(frames, seed)
+    pixels = torch.randn(1, frames, 3, 49, 49, generator=torch.Generator().manual_seed(seed))
+    return {**inputs, "pixel_values": pixels}
+
+
+def glm4v(seed: int = 0, attention: str = "sdpa", tenths: bool = False) -> Any:
+    """GLM-4.1V, or GLM-4.6V (`tenths`), with 6x6 patches and 3x3 tokens per pair of pictures."""
+    torch.manual_seed(seed)
+    text = {
+        "model_type": "glm4v_text", "vocab_size": 96, "hidden_size": 48, "intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 1], "partial_rotary_factor": 0.5,
+        },
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "model_type": "glm4v_vision", "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2,
+        "patch_size": 4, "out_hidden_size": 48, "image_size": 32,
+    }  # fmt: skip
+    kind = "Glm46V" if tenths else "Glm4v"
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config=vision, text_config=text, tie_word_embeddings=False, image_token_id=VIDEO, video_token_id=89,
+        image_start_token_id=92, image_end_token_id=93, video_start_token_id=94, video_end_token_id=95,
+    )  # fmt: skip
+    architecture = getattr(transformers, f"{kind}ForConditionalGeneration")
+    model = architecture._from_config(config, attn_implementation=attention).eval()
+    sharpen(model)
+    return model
+
+
+def glm4v_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tensor]:
+    """As `qwen_inputs`: every temporal position between markers, with two tokens of time behind it."""
+    inputs = qwen_inputs(frames, seed)
+    ids = inputs["input_ids"][0]
+    rng = torch.Generator().manual_seed(seed + 1)
+    parts = [ids[:BEFORE], torch.tensor([94])]
+    for _ in range(frames):
+        time = torch.randint(1, 80, (2,), generator=rng)
+        parts += [torch.tensor([92]), torch.full((TOKENS**2,), VIDEO), torch.tensor([93]), time]
+    ids = torch.cat((*parts, torch.tensor([95]), ids[-AFTER:]))[None]
     types = (ids == VIDEO).long() * 2
     return {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}
 

@@ -7,10 +7,8 @@ of the DC levels of Intra_16x16 luma and of chroma, which spread one level over 
 
 from __future__ import annotations
 
-import numpy as np
-
 from codecmeta.codecs.h264.cavlc import residual_block_cavlc
-from codecmeta.codecs.h264.parameter_sets import ScalingLists
+from codecmeta.codecs.h264.energy_weights import QP_COUNT, WEIGHTS_8X8, WEIGHTS_FIELD
 from codecmeta.codecs.h264.state import (
     BAD_SYNTAX,
     CABAC,
@@ -78,31 +76,6 @@ LAST_INC = constant([*table("ctxIdxInc_last_significant_coeff_flag_8x8"), 0] * 2
 # ctxBlockCat (Table 9-42)
 LUMA_DC, LUMA_AC, LUMA_4X4, CHROMA_DC, CHROMA_AC, LUMA_8X8 = range(6)
 
-QP_COUNT = 64  # qP' of 0..51 and 12 more at 10 bits
-WEIGHTS_8X8 = 6 * QP_COUNT * 16  # where the 8x8 lists start in `w`
-WEIGHTS_FIELD = WEIGHTS_8X8 + 2 * QP_COUNT * 64  # where the weights start that are in the order of the field scan
-
-
-def energy_weights(scaling_lists: ScalingLists) -> np.ndarray:
-    """The energy of a level of one in squared grey levels, by scaling list, qP' and position in the scan.
-
-    float32, flat: [6 lists][64 qP'][16 positions], then [intra Y, inter Y][64 qP'][64 positions], for the frame scan,
-    then all of it for the field scan (scaling lists are in the order of the frame scan). From 8.5.12: a level is
-    scaled by LevelScale * 2^(qP / 6) / 16 (4x4) or / 64 (8x8), then transformed and divided by 64; the squared norms
-    of the basis functions are 4 and 5 / 2 per dimension, and 8, 578 / 64 and 5.
-    """
-    qp = np.arange(QP_COUNT)
-    doubling = (4.0 ** (qp // 6))[:, None] / 64.0**2
-    norm4, norm8 = np.array([4, 2.5, 4, 2.5]), np.array([8, 578 / 64, 5, 578 / 64] * 2)
-    parts = []
-    for kind in ("zigzag", "field"):
-        for lists, size, norm, unit in ((scaling_lists[:6], 4, norm4, 16.0), (scaling_lists[6:8], 8, norm8, 64.0)):
-            scan, in_frames = np.array(table(f"{kind}_{size}x{size}")), np.array(table(f"zigzag_{size}x{size}"))
-            adjust = np.array(table(f"normAdjust{size}x{size}"), float)[qp % 6][:, scan] / unit
-            energy = np.outer(norm, norm).reshape(-1)[scan] * adjust**2 * doubling
-            parts += [energy * np.array(values, float)[np.argsort(in_frames)[scan]] ** 2 for values in lists]
-    return np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
-
 
 @kernel(I64(I64P, U8P))
 def exp_golomb_0(s, d):
@@ -140,18 +113,21 @@ def residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights, fl
             s[TOTAL_COEFF] = 0
             return 0.0
     significant, last = SIGNIFICANT[6 * s[FIELD] + ctxBlockCat], LAST[6 * s[FIELD] + ctxBlockCat]
-    mapped = ctxBlockCat == LUMA_8X8 or maxNumCoeff == 8
-    increments = I64(128 if maxNumCoeff == 8 else 64 * s[FIELD])
+    increments = I64(-1)  # where they stand in the tables of ctxIdxInc; -1: the index itself
+    if ctxBlockCat == LUMA_8X8:
+        increments = 64 * s[FIELD]
+    elif maxNumCoeff == 8:
+        increments = I64(128)
     i = I64(0)
     while i < maxNumCoeff - 1:
         if spare < 16:
             codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
-        inc = I64(SIGNIFICANT_INC[increments + i]) if mapped else i
+        inc = I64(SIGNIFICANT_INC[increments + i]) if increments >= 0 else i
         binVal, codIRange, codIOffset, spare = decode_bin(c, significant + inc, codIRange, codIOffset, spare)
         if binVal:
             n[N_POSITIONS + total] = i
             total += 1
-            inc = I64(LAST_INC[increments + i]) if mapped else i
+            inc = I64(LAST_INC[increments + i]) if increments >= 0 else i
             binVal, codIRange, codIOffset, spare = decode_bin(c, last + inc, codIRange, codIOffset, spare)
             if binVal:
                 break
@@ -247,11 +223,16 @@ def load_neighbours(s, n):
             n[N_LUMA + 8 * i + j] = 0
     for i in range(2):
         n[N_CB - 8 + i], n[N_CR - 8 + i] = n[top + 4 + i], n[top + 6 + i]
-    for i in range(4 if s[CHROMA] == 2 else 2):
-        n[N_CB - 1 + 8 * i], n[N_CR - 1 + 8 * i] = n[N_LEFT + 4 + i], n[N_LEFT + 8 + i]
+        n[N_CB - 1 + 8 * i], n[N_CR - 1 + 8 * i] = n[N_LEFT + 4 + i], n[N_LEFT + 6 + i]
         for j in range(2):
             n[N_CB + 8 * i + j] = 0
             n[N_CR + 8 * i + j] = 0
+    if s[CHROMA] == 2:
+        for i in range(2):
+            n[N_CB + 15 + 8 * i], n[N_CR + 15 + 8 * i] = n[N_LEFT + 8 + i], n[N_LEFT + 10 + i]
+            for j in range(2):
+                n[N_CB + 16 + 8 * i + j] = 0
+                n[N_CR + 16 + 8 * i + j] = 0
 
 
 @kernel(VOID(I64P, U8P))
@@ -261,12 +242,13 @@ def store_totals(s, n):
     for i in range(4):
         n[top + i] = n[N_LUMA + 24 + i]
         n[N_LEFT + i] = n[N_LUMA + 8 * i + 3]
-    rows = 4 if s[CHROMA] == 2 else 2
-    last = 8 * (rows - 1)
     for i in range(2):
-        n[top + 4 + i], n[top + 6 + i] = n[N_CB + last + i], n[N_CR + last + i]
-    for i in range(rows):
-        n[N_LEFT + 4 + i], n[N_LEFT + 8 + i] = n[N_CB + 8 * i + 1], n[N_CR + 8 * i + 1]
+        n[top + 4 + i], n[top + 6 + i] = n[N_CB + 8 + i], n[N_CR + 8 + i]
+        n[N_LEFT + 4 + i], n[N_LEFT + 6 + i] = n[N_CB + 8 * i + 1], n[N_CR + 8 * i + 1]
+    if s[CHROMA] == 2:
+        for i in range(2):
+            n[top + 4 + i], n[top + 6 + i] = n[N_CB + 24 + i], n[N_CR + 24 + i]
+            n[N_LEFT + 8 + i], n[N_LEFT + 10 + i] = n[N_CB + 17 + 8 * i], n[N_CR + 17 + 8 * i]
 
 
 @kernel(VOID(I64P, U8P, I64), inline=True)

@@ -45,7 +45,7 @@ class DecodedPictureBuffer:
         elif header.slice_type != I:  # an I picture opens a GoP: what stands before it is not referred to
             self.lost = True
         orders = self._picture_order_count(header)
-        self.order = min(orders) if header.parity is None else orders[header.parity]
+        self.order = orders[header.bottom_field_flag] if header.field_pic_flag else min(orders)
         self.current = Reference(self.identity, header.frame_num, self.order, list(orders))
         max_frame_num = 1 << sps.log2_max_frame_num
         for reference in self.references:
@@ -66,10 +66,10 @@ class DecodedPictureBuffer:
         """RefPicList0 and RefPicList1 of a slice of the current picture (8.2.4); None: no such reference."""
         if header.slice_type == I:
             return [], []
-        if header.parity is not None:
-            return self._lists_of_fields(header, header.parity)
-        short = [r for r in self.references if r.short_term]
-        long = sorted((r for r in self.references if r.long_term), key=_long_term)
+        if header.field_pic_flag:
+            return self._lists_of_fields(header, int(header.bottom_field_flag))
+        short = [r for r in self.references if r.short == FRAME]
+        long = sorted((r for r in self.references if r.long == FRAME), key=_long_term)
         if header.slice_type != B:
             initial = [sorted(short, key=lambda r: -r.frame_num_wrap) + long]
         else:
@@ -113,8 +113,8 @@ class DecodedPictureBuffer:
 
     def end(self, header: SliceHeader) -> None:
         """8.2.5: mark the current picture and those before it."""
-        if header.parity is not None:
-            self._end_field(header, header.parity)
+        if header.field_pic_flag:
+            self._end_field(header, int(header.bottom_field_flag))
             return
         current, sps = self.current, header.sps
         self._previous = header

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from codecmeta.codecs.h264.parameter_sets import SPS
-    from codecmeta.codecs.h264.picture import Picture
-    from codecmeta.codecs.h264.slice_header import SliceHeader
+from codecmeta.codecs.h264.parameter_sets import SPS
+from codecmeta.codecs.h264.parsed_picture import Picture
+from codecmeta.codecs.h264.slice_header import SliceHeader
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""One coded picture: its packet in, arrays per macroblock and per 4x4 block out.
+"""From a packet to its picture: arrays per macroblock and per 4x4 block.
 
 parser = PictureParser(stream.codec_context.extradata)
 picture = parser.parse(bytes(packet))
@@ -7,16 +7,16 @@ picture.slice_type, picture.qp, picture.bits, picture.luma_energy
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from codecmeta.codecs.h264 import state
-from codecmeta.codecs.h264.coefficients import energy_weights
+from codecmeta.codecs.h264.energy_weights import energy_weights
 from codecmeta.codecs.h264.fields import FieldPair, FirstField, frame_of, is_completed_by
 from codecmeta.codecs.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
+from codecmeta.codecs.h264.parsed_picture import Picture
 from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.codecs.h264.slice_header import B, I, SliceHeader, parse_slice_header
 from codecmeta.codecs.syntax.arithmetic import BYTE_END
@@ -24,110 +24,6 @@ from codecmeta.codecs.syntax.bits import EndOfData
 from codecmeta.codecs.syntax.nal import has_wrong_lengths
 
 PADDING = bytes(16)
-
-
-@dataclass
-class Picture:
-    """What the slices of a picture, a frame or a field, say. Rows and columns count macroblocks or 4x4 blocks of it."""
-
-    sps: SPS
-    headers: list[SliceHeader]
-    macroblocks: np.ndarray  # int32 (4, rows * columns): flags (state.M_*), bits, QPY, slice number (-1: not parsed)
-    energy: np.ndarray  # float32, luma then Cb then Cr, 4x4 blocks
-    vectors: np.ndarray  # int32 (2, 4 * rows + 1, STRIDE): packed, one row above and one column before; set where used
-    references: np.ndarray  # int8 (2, rows * columns, 4): refIdx per 8x8 block, -1 not used
-    errors: list[str] = field(default_factory=list)
-    identity: int = -1  # number in decoding order; -1: parsed by random access
-    order: int = 0  # PicOrderCnt; 0: parsed by random access
-    lists: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(
-        default_factory=list
-    )  # [slice][list][refIdx]: identity of the frame, -1 for a missing one; empty where frames were lost
-    parity: int | None = None  # 0 a top field, 1 a bottom field, None a frame
-    parities: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # of a field's `lists`
-    vectors_exact: bool = True  # False: direct vectors, and what is predicted from them, are estimates
-
-    @property
-    def rows(self) -> int:
-        """Macroblock rows."""
-        return self.sps.frame_height_in_mbs >> (self.parity is not None)
-
-    @property
-    def columns(self) -> int:
-        """Macroblock columns."""
-        return self.sps.pic_width_in_mbs
-
-    @property
-    def slice_type(self) -> str:
-        """'B' if any slice is B, else 'P' if any is P, else 'I'."""
-        types = {header.slice_type for header in self.headers}
-        return "B" if B in types else "P" if 0 in types else "I"
-
-    @property
-    def flags(self) -> np.ndarray:
-        """int32 (rows, columns): macroblock type bits, state.M_*."""
-        return self.macroblocks[0].reshape(self.rows, self.columns)
-
-    @property
-    def bits(self) -> np.ndarray:
-        """int32 (rows, columns): bits of each macroblock, 0 where not parsed."""
-        return self.macroblocks[1].reshape(self.rows, self.columns)
-
-    @property
-    def qp(self) -> np.ndarray:
-        """int32 (rows, columns): QPY, -QpBdOffset for I_PCM."""
-        return self.macroblocks[2].reshape(self.rows, self.columns)
-
-    @property
-    def parsed(self) -> np.ndarray:
-        """bool (rows, columns): macroblocks that were read; the others have no flags, bits, QP or energy."""
-        return (self.macroblocks[3] >= 0).reshape(self.rows, self.columns)
-
-    @property
-    def complete(self) -> bool:
-        """Every slice ended on its stop bit and every macroblock was read."""
-        return not self.errors and bool((self.macroblocks[3] >= 0).all())
-
-    def forget(self, macroblocks: slice) -> None:
-        """Turn these macroblocks (raster order) into ones that were not parsed: no flags, bits, QP or energy."""
-        self.macroblocks[:3, macroblocks] = 0
-        self.macroblocks[3, macroblocks] = -1
-        at = np.arange(self.rows * self.columns)[macroblocks]
-        y, x = np.divmod(at, self.columns)
-        for plane in (self.luma_energy, *self.chroma_energy):
-            down, across = plane.shape[0] // self.rows, plane.shape[1] // self.columns
-            plane.reshape(self.rows, down, self.columns, across)[y, :, x] = 0
-        self.references[:, macroblocks] = -1
-
-    @property
-    def luma_energy(self) -> np.ndarray:
-        """float32 (4 * rows, 4 * columns): squared grey levels of the luma residual per 4x4 block.
-
-        An 8x8 transform's energy is spread evenly over its four blocks.
-        """
-        return self.energy[: 16 * self.rows * self.columns].reshape(4 * self.rows, 4 * self.columns)
-
-    @property
-    def chroma_energy(self) -> np.ndarray:
-        """float32 (2, 2 * rows, 2 * columns): Cb and Cr residual energy per 4x4 chroma block; zero in monochrome. In
-        4:2:2 it has 4 * rows."""
-        return self.energy[16 * self.rows * self.columns :].reshape(2, -1, 2 * self.columns)
-
-    def nothing_of(self, parity: int) -> Picture:
-        """The other field of this one's frame, where nothing of it is known."""
-        nothing = replace(
-            self,
-            headers=[],
-            macroblocks=np.zeros_like(self.macroblocks),
-            energy=np.zeros_like(self.energy),
-            vectors=np.zeros_like(self.vectors),
-            references=np.full_like(self.references, -1),
-            errors=["a field is missing"],
-            lists=[],
-            parity=parity,
-            parities=[],
-        )
-        nothing.macroblocks[3] = -1
-        return nothing
 
 
 class PictureParser:

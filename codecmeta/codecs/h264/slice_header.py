@@ -76,9 +76,9 @@ class SliceHeader:
         return (
             self.sps is other.sps
             and self.idr == other.idr
-            and self.parity == other.parity
             and (self.nal_ref_idc == 0) == (other.nal_ref_idc == 0)
-            and (self.frame_num, self.idr_pic_id) == (other.frame_num, other.idr_pic_id)
+            and (self.frame_num, self.idr_pic_id, self.field_pic_flag, self.bottom_field_flag)
+            == (other.frame_num, other.idr_pic_id, other.field_pic_flag, other.bottom_field_flag)
             and (self.pic_order_cnt_lsb, self.delta_pic_order_cnt_bottom, self.delta_pic_order_cnt)
             == (other.pic_order_cnt_lsb, other.delta_pic_order_cnt_bottom, other.delta_pic_order_cnt)
         )

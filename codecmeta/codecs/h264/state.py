@@ -73,7 +73,7 @@ OK, BAD_SYNTAX, OVERRUN, NO_STOP_BIT = range(4)
 # n: a grid of eight columns with the neighbours in row/column 0; luma from (1, 1), Cb from (6, 1), Cr from (6, 5)
 N_LUMA, N_CB, N_CR = 9, 49, 53
 N_POSITIONS = 80  # positions of the significant coefficients of a block
-N_LEFT = 144  # luma 4, Cb 4, Cr 4 of the macroblock to the left; in 4:2:0 two of Cb and Cr
+N_LEFT = 144  # luma 4, Cb 2, Cr 2 of the macroblock to the left, in 4:2:2 Cb 2, Cr 2 of its lower half
 N_TOP = 156  # 8 per column of macroblocks
 NOT_AVAILABLE = 64  # total_coeff of a block outside the slice
 
