@@ -24,6 +24,7 @@ import numpy as np
 from codecmeta.compression import Layout, Metok, Metom  # noqa: E402
 from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops  # noqa: E402
 from codecmeta.compression.methods.metok import EventPruning, Pooling  # noqa: E402
+from codecmeta.compression.plan import Newline  # noqa: E402
 from codecmeta.compression.strategy import budget_tokens  # noqa: E402
 
 TEXT, DRAWS, SEED = 60, 1000, 0
@@ -38,7 +39,7 @@ class Shape:
 
     patches: int
     tokens: int
-    newline: bool
+    newline: Newline
     pooling: Pooling
 
     def layout(self, frames: int) -> Layout:
@@ -47,8 +48,8 @@ class Shape:
 
 
 SHAPES = {
-    "LongVA-7B": Shape(24, 12, True, "average"),
-    "LLaVA-OneVision-7B": Shape(27, 14, True, "bilinear"),
+    "LongVA-7B": Shape(24, 12, "", "average"),
+    "LLaVA-OneVision-7B": Shape(27, 14, "video", "bilinear"),
 }
 
 
@@ -81,14 +82,14 @@ def metom(shape: Shape, layout: Layout, budget: float, percent: float) -> dict[s
     inside = Metom(budget=budget, matm=percent > 0, percent=percent or 50).inside(layout.depth)
     at = layout.depth if inside is None else inside.cuts[0]
     left = entering - int(entering * percent / 100)
-    layers = [count + int(shape.newline) for count in [entering] * at + [left] * (layout.depth - at)]
+    layers = [count + layout.separators for count in [entering] * at + [left] * (layout.depth - at)]
     return account(layers, layers)
 
 
 def compare(shape: Shape, frames: int) -> list[dict[str, Any]]:
     """A row per method, with what it saves."""
     layout = shape.layout(frames)
-    full = [layout.tokens_full + int(shape.newline)] * layout.depth
+    full = [layout.tokens_full + layout.separators] * layout.depth
     plain = account(full, full)
     rows = [{"method": "none", **plain}]
     for budget, percent in ((0.5, 0), (0.3, 0), (0.3, 50)):
@@ -112,7 +113,7 @@ def saved(row: dict[str, Any], plain: dict[str, float]) -> dict[str, Any]:
 def main() -> None:
     """Print and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--frames", type=int, nargs="+", default=[32, 48, 64, 128])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results = {

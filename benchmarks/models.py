@@ -2,9 +2,11 @@
 
     python -m benchmarks.models --json benchmarks/results/models.json
 
-The shapes below are those of the repositories' config.json. Every model is built from them on torch's meta device,
+The shapes below are those of the repositories' config.json (LLaVA-Video-72B's are those of Qwen2-72B, on which it is
+built). Every model is built from them on torch's meta device,
 which has shapes and no memory, and its parameters are counted; nothing is downloaded and nothing is run, so there are
-no seconds here. Tokens are those of pictures of 640x360 by the published preprocessing.
+no seconds here. Tokens are those of pictures of 640x360 by the published preprocessing, with the newlines behind
+their rows.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from typing import Any
 import torch
 import transformers
 
+from codecmeta.compression import adapter_for
 from codecmeta.compression.engine.transformers_names import head_width
+from codecmeta.models.llava_qwen import LlavaQwenForCausalLM, config_of
 
 SIZE = (360, 640)
 SIGLIP = {
@@ -44,6 +48,15 @@ class Published:
     tied: bool
     factor: tuple[int, int] | None = None
 
+    def build(self) -> tuple[Any, Any]:
+        """Its configuration and its model's class."""
+        if self.classes == "LlavaQwen":
+            return config_of({**self.text, **self.vision}), LlavaQwenForCausalLM
+        config = getattr(transformers, f"{self.classes}Config")(
+            text_config=self.text, vision_config=self.vision, tie_word_embeddings=self.tied
+        )
+        return config, getattr(transformers, f"{self.classes}ForConditionalGeneration")
+
 
 def text(
     hidden: int, inner: int, layers: int, heads: int, key_heads: int, vocabulary: int, **more: Any
@@ -55,6 +68,16 @@ def text(
 
 
 QWEN2 = {"model_type": "qwen2"}
+LLAVA = {
+    "mm_vision_tower": "google/siglip-so400m-patch14-384", "mm_projector_type": "mlp2x_gelu",
+    "mm_vision_select_layer": -2, "mm_patch_merge_type": "spatial_unpad", "mm_spatial_pool_mode": "bilinear",
+}  # fmt: skip
+LONGVA = {
+    **LLAVA, "mm_vision_tower": "openai/clip-vit-large-patch14-336", "mm_patch_merge_type": "unires",
+    "mm_spatial_pool_mode": "average",
+}  # fmt: skip
+GRID = {**LLAVA, "mm_newline_position": "grid"}
+SEVEN = (3584, 18944, 28, 28, 4, 152064)
 MODELS = [
     Published(
         "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
@@ -152,15 +175,16 @@ MODELS = [
     Published(
         "OpenGVLab/InternVL3-8B-hf", "InternVL", text(3584, 18944, 28, 28, 4, 151674, **QWEN2), INTERN_VIT, False
     ),
+    Published("lmms-lab/llava-onevision-qwen2-7b-ov", "LlavaQwen", text(*SEVEN), LLAVA, False),
+    Published("lmms-lab/LLaVA-Video-7B-Qwen2", "LlavaQwen", text(*SEVEN), GRID, False),
+    Published("lmms-lab/LLaVA-Video-72B-Qwen2", "LlavaQwen", text(8192, 29568, 80, 64, 8, 152064), GRID, False),
+    Published("lmms-lab/LongVA-7B", "LlavaQwen", text(*SEVEN), LONGVA, False),
 ]
 
 
 def row(one: Published) -> dict[str, Any]:
     """The numbers of one checkpoint."""
-    config: Any = getattr(transformers, f"{one.classes}Config")(
-        text_config=one.text, vision_config=one.vision, tie_word_embeddings=one.tied
-    )
-    cls: Any = getattr(transformers, f"{one.classes}ForConditionalGeneration")
+    config, cls = one.build()
     with torch.device("meta"):
         model = cls._from_config(config, dtype=torch.bfloat16)
     parameters = sum(one.numel() for one in model.parameters())
@@ -171,9 +195,15 @@ def row(one: Published) -> dict[str, Any]:
         "class": cls.__name__,
         "parameters": parameters,
         "download_bytes": 2 * parameters,
-        "tokens_per_picture": tokens(one),
+        "tokens_per_picture": of_rows(adapter_for(model)) if one.classes == "LlavaQwen" else tokens(one),
         "kv_bytes_per_token": cache,
     }
+
+
+def of_rows(adapter: Any) -> float:
+    """Tokens of a picture, and newlines behind its rows."""
+    layout = adapter.layout(1, None)
+    return float(layout.tokens_full + (layout.separators if layout.newline == "row" else 0))
 
 
 def tokens(one: Published) -> float:

@@ -38,6 +38,7 @@ from codecmeta.record.selection import POLICIES, Policy
     help="Share of visual tokens; may be repeated. Default: each method's own.",
 )
 @click.option("--model", default="small", show_default=True, help="As in `codecmeta run`.")
+@click.option("--model-set", metavar="NAME=VALUE", multiple=True, help="As in `codecmeta run`.")
 @click.option("--frames", type=click.IntRange(1), default=None, help="Pictures per video, as in `codecmeta run`.")
 @click.option(
     "--choose",
@@ -103,6 +104,7 @@ def evaluate(
     methods: tuple[str, ...],
     budgets: tuple[float, ...],
     model: str,
+    model_set: tuple[str, ...],
     frames: int | None,
     choose: Policy,
     text_model: str | None,
@@ -126,7 +128,7 @@ def evaluate(
     and "strata". A line or a video that cannot be asked is named with its reason, and the others are compared. Exit
     code 0: all answered; 1: some or all failed, what was answered is kept; 2: wrong usage.
     """
-    from codecmeta.cli.run import libraries
+    from codecmeta.cli.run import libraries, option_pairs
 
     libraries()
     from codecmeta import models
@@ -151,7 +153,7 @@ def evaluate(
                 by_format((file,), (suffix,))
                 check_output(file, dataset)
         kept = None if out is None else out.with_suffix(".answers.jsonl")
-        loaded = models.load(model, device)
+        loaded = models.load(model, device, options=option_pairs(model_set, "--model-set"))
         text = None if text_model is None else models.load_text_image(text_model, device)
         if calibrate_on is not None:
             split = evaluation.Split(loaded, evaluation.read_dataset(calibrate_on)[0], frames, choose, text)

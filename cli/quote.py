@@ -22,6 +22,7 @@ from codecmeta.record.selection import TABLE_POLICIES, Policy
     show_default=True,
     help="As in `codecmeta run`, or the path of a config.json; weights are not looked at.",
 )
+@click.option("--model-set", metavar="NAME=VALUE", multiple=True, help="As in `codecmeta run`.")
 @click.option("--method", default="metom", show_default=True, help="See the list below.")
 @click.option(
     "--budget", type=click.FloatRange(0, 1, min_open=True), default=None, help="Share of visual tokens, as in run."
@@ -47,6 +48,7 @@ from codecmeta.record.selection import TABLE_POLICIES, Policy
 def quote(
     video: Path,
     model: str,
+    model_set: tuple[str, ...],
     method: str,
     budget: float | None,
     frames: int | None,
@@ -64,8 +66,12 @@ def quote(
     with failures():
         compression, models = libraries()
         strategy = compression.make(method, budget=budget, options=option_pairs(options))
+        from codecmeta.models.quoting import Paper
+
+        pairs = option_pairs(model_set, "--model-set")
+        paper = Paper.of(model, device, pairs) if pairs else model
         found = models.quote(
-            video, model, strategy=strategy, frames=frames, choose=choose, text_tokens=text_tokens, device=device
+            video, paper, strategy=strategy, frames=frames, choose=choose, text_tokens=text_tokens, device=device
         )
     click.echo(json.dumps(found.as_dict()) if as_json else _text(found))
 
@@ -90,6 +96,9 @@ def _text(found: Any) -> str:
         form = ".3e" if "flops" in after else ",.0f"
         bound = "at most " if after in found.at_most else ""
         rows.append((title, f"{getattr(found, before):{form}} -> {bound}{getattr(found, after):{form}}"))
+    if found.newlines_full > 1:
+        bound = "at most " if "newlines_kept" in found.at_most else ""
+        rows.append(("newlines (in no budget)", f"{found.newlines_full:,} -> {bound}{found.newlines_kept:,}"))
     width = max(len(title) for title, _ in rows)
     head = f"{found.model}, {found.method}"
     note = ["At most: it depends on the pictures."] if found.at_most else []

@@ -35,6 +35,13 @@ from codecmeta.view.report import Report, costs, looked_at, said, waited_for
     show_default=True,
     help="small (built in), a folder, or a Hugging Face id of a supported architecture.",
 )
+@click.option(
+    "--model-set",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="What differs from the checkpoint's own file, for LLaVA-Video, LLaVA-OneVision and LongVA as first published: "
+    "pooling, newline, time_instruction. May be repeated.",
+)
 @click.option("--method", default="metom", show_default=True, help="See the list below.")
 @click.option(
     "--budget",
@@ -80,6 +87,7 @@ def run(
     video: Path | str,
     question: str,
     model: str,
+    model_set: tuple[str, ...],
     method: str,
     budget: float | None,
     frames: int | None,
@@ -114,7 +122,7 @@ def run(
             check_output(file, *files_among(video, cache))
         imported = perf_counter()
         with doing("loading the model"):
-            loaded = models.load(model, device)
+            loaded = models.load(model, device, options=option_pairs(model_set, "--model-set"))
             text = None if text_model is None else models.load_text_image(text_model, device)
         ready = perf_counter()
         strategies = [strategy, compression.Plain()] if compare else [strategy]
@@ -240,13 +248,13 @@ def _check_torchvision() -> None:
         ) from error
 
 
-def option_pairs(options: tuple[str, ...]) -> dict[str, str]:
+def option_pairs(options: tuple[str, ...], hint: str = "--set") -> dict[str, str]:
     """NAME=VALUE texts -> {name: value}."""
     pairs = {}
     for option in options:
         name, equals, value = option.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"{option!r}: expected NAME=VALUE", param_hint="--set")
+            raise click.BadParameter(f"{option!r}: expected NAME=VALUE", param_hint=hint)
         pairs[name.strip()] = value.strip()
     return pairs
 

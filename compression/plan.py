@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from codecmeta.record.metadata import Metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Newline = Literal["", "video", "frame", "row"]
+"""What a model's newline token stands behind: nothing (there is none), the video, every frame, every row of a frame."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,10 @@ class Layout:
     tokens: (rows, columns) of one frame in the language model. view: rectangle (x0, y0, x1, y1) of displayed pixels
     that both grids cover, None where no metadata is at hand. pictures: sampled pictures per temporal position (2 where
     a model encodes pairs). unit: encoder tokens that make up one cell of `patches` (4 where a model joins 2x2 patches
-    after encoding, which must stay together). newline: whether the model has a separator token of its own. depth:
+    after encoding, which must stay together). newline: what the model's separator token stands behind. depth:
     layers of the language model. window: side, in cells of `patches`, of the squares inside which the vision encoder
-    attends, None where it attends over whole frames; merged regions must not leave them.
+    attends, None where it attends over whole frames; merged regions must not leave them. tokens_view: rectangle that
+    `tokens` cover, where that is less than `view`, as where an odd side is pooled and rounded down.
     """
 
     frames: int
@@ -33,9 +37,14 @@ class Layout:
     view: tuple[float, float, float, float] | None = None
     pictures: int = 1
     unit: int = 1
-    newline: bool = False
+    newline: Newline = ""
     depth: int = 0
     window: int | None = None
+    tokens_view: tuple[float, float, float, float] | None = None
+
+    def view_of(self, grid: tuple[int, int]) -> tuple[float, float, float, float] | None:
+        """The displayed pixels that one of the two grids covers."""
+        return self.tokens_view if self.tokens_view is not None and grid == self.tokens else self.view
 
     @property
     def patches_per_frame(self) -> int:
@@ -51,6 +60,32 @@ class Layout:
     def tokens_full(self) -> int:
         """Tokens of the whole clip in the language model, separators not counted."""
         return self.frames * self.tokens_per_frame
+
+    @property
+    def separators(self) -> int:
+        """Newline tokens of the plain model's video. No budget and no count of visual tokens holds them."""
+        return {"": 0, "video": 1, "frame": self.frames, "row": self.frames * self.tokens[0]}[self.newline]
+
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of a video's placeholders stand for the token grid, int64 (T * N,), and which for newlines, int64
+        (separators,); both ascending.
+
+        >>> Layout(1, (2, 2), (2, 2), newline="row").places()
+        (array([0, 1, 3, 4]), array([2, 5]))
+        """
+        every = np.arange(self.tokens_full + self.separators)
+        if not self.separators:
+            return every, every[:0]
+        between = self.tokens_full // self.separators + 1
+        behind = every % between == between - 1
+        return every[~behind], every[behind]
+
+    def newlines_left(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool (separators,): which newlines stay where of the token grid only `slots` do. That of a row, or a frame,
+        goes with its last token; the one behind the video always stays."""
+        if self.newline in ("", "video"):
+            return np.ones(self.separators, bool)
+        return np.bincount(slots // (self.tokens_full // self.separators), minlength=self.separators) > 0
 
 
 @dataclass(frozen=True)

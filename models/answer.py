@@ -45,9 +45,12 @@ class Answer:
     text: the answer. question, model, method: what was asked of whom. budget: share of visual tokens that the method
     may let into the language model, None where that is an outcome. frames: pictures shown. tokens_full: visual tokens
     of the plain model. tokens_kept: those that entered the language model. tokens_llm_mean: visual tokens per layer,
-    averaged. encoder_full, encoder_tokens: the same inside the vision encoder. kv_bytes: key-value cache after the
-    prompt, measured. query_agnostic: whether a method that is made to look at the question before the language model
-    did without (METok where no text-image model has scored the frames). note: what has to be known beside the answer.
+    averaged. encoder_full, encoder_tokens: the same inside the vision encoder. newlines_full, newlines_kept: newline
+    tokens of the plain model's video, and those of them that entered with the visual tokens; no budget and no other
+    count holds them (those that METok puts in their place are among tokens_kept). kv_bytes: key-value cache after the
+    prompt, measured, newlines and text included. query_agnostic: whether a method that is made to look at the question
+    before the language model did without (METok where no text-image model has scored the frames). note: what has to be
+    known beside the answer.
 
     choice: why these frames, where they were chosen.
 
@@ -75,6 +78,8 @@ class Answer:
     plan: Plan | None = field(repr=False, compare=False)
     choice: Choice | None = field(default=None, repr=False, compare=False)
     note: str = ""
+    newlines_full: int = 0
+    newlines_kept: int = 0
     trace: Trace | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -134,6 +139,11 @@ class Clip:
         """When each picture is shown, seconds."""
         times: list[float] = self.meta.frames.time[self.rows].tolist()
         return times
+
+    @property
+    def duration(self) -> float:
+        """Of the whole video, seconds; where it is unknown, until its last frame is shown."""
+        return float(self.meta.stream.duration_seconds or self.meta.frames.time[-1])
 
     @property
     def seconds_apart(self) -> float | None:

@@ -37,6 +37,13 @@ def settings_of(where: str, what: Literal["video", "image"], revision: str | Non
     raise ValueError(f"no preprocessor settings; expected one of {', '.join(files)}")
 
 
+def config_json(where: str, revision: str | None) -> dict[str, Any]:
+    """config.json as it stands, of a folder, an id or its own path; empty where there is none."""
+    if Path(where).is_file():
+        return json.loads(Path(where).read_text(encoding="utf-8"))
+    return _json(where, "config.json", revision)
+
+
 def chat_template_of(where: str, revision: str | None) -> str | None:
     """The processor's chat template, which knows about videos, where the checkpoint has one of its own."""
     path = _file(where, "chat_template.jinja", revision)

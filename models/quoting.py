@@ -7,6 +7,7 @@ its preprocessing, and the packet table of the video. The counts are made by the
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig
 
 from codecmeta.compression import Layout, Plain, Plan, Strategy, adapter_for, make
 from codecmeta.compression.engine import transformers_names as names
@@ -27,7 +27,7 @@ from codecmeta.decisions.choose import Choice
 from codecmeta.extraction.choose import choose_frames
 from codecmeta.models.checkpoints import first_line, settings_of
 from codecmeta.models.hub import found
-from codecmeta.models.loading import SMALL, builtin_folder, model_class
+from codecmeta.models.loading import SMALL, builtin_folder, described
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.record.metadata import Maps, Metadata, Probe, Stream
 from codecmeta.record.selection import Policy
@@ -42,7 +42,9 @@ class Quote:
 
     model, method, budget, frames: as in `Answer`. tokens_full, tokens_kept: visual tokens of the plain model, and those
     that enter the language model. tokens_llm_mean: per layer, averaged. encoder_full, encoder_tokens: tokens in the
-    vision encoder. kv_bytes_full, kv_bytes: key-value cache of video and prompt, plain and with the method.
+    vision encoder. newlines_full, newlines_kept: newline tokens of the plain model's video, and those of them that
+    enter; no budget and no count of tokens holds them, cache and operations do. kv_bytes_full, kv_bytes: key-value
+    cache of video and prompt, plain and with the method.
     prefill_flops_full, prefill_flops: operations of the language model over them (two per multiply-add, without the
     head). text_tokens: of the prompt beside the video, as given; with 0 the bytes and operations are those of the video
     alone. packets_to_decode, decode_seconds: for the chosen frames; seconds in one thread, roughly. at_most: which of
@@ -61,6 +63,8 @@ class Quote:
     tokens_llm_mean: float
     encoder_full: int
     encoder_tokens: int
+    newlines_full: int
+    newlines_kept: int
     kv_bytes_full: int
     kv_bytes: int
     prefill_flops_full: float
@@ -90,19 +94,19 @@ class Paper:
     preprocessing: Preprocessing | None
 
     @classmethod
-    def of(cls, name: str, device: str = "cpu") -> Paper:
+    def of(cls, name: str, device: str = "cpu", options: Mapping[str, Any] | None = None) -> Paper:
         """From a name as `codecmeta.models.load` takes it, or the path of a config.json. device: where the model would
-        run: on a CPU it is loaded in float32, else as the checkpoint says. Raises ValueError for what cannot be read or
-        is not supported."""
+        run: on a CPU it is loaded in float32, else as the checkpoint says. options: as for
+        `load`. Raises ValueError for what cannot be read or is not supported."""
         file = Path(name)
         where = str(file.parent) if file.is_file() else ""
         try:
             if not where:
                 where = str(builtin_folder()) if name == SMALL else found(name, [SMALL])
-            config = AutoConfig.from_pretrained(str(file) if file.is_file() else where, trust_remote_code=False)
-            architecture = model_class(config)
+            there = described(str(file) if file.is_file() else where, options=options)
+            config, architecture = there.config, there.cls
             try:
-                preprocessing = Preprocessing.from_config(settings_of(where, "video", None))
+                preprocessing = there.preprocessing or Preprocessing.from_config(settings_of(where, "video", None))
             except ValueError:
                 if not file.is_file():
                     raise
@@ -180,9 +184,16 @@ def quote(
         check_watched(inside, paper.text.attending)
     made = _planned(chosen, layout, known, rows)
     entering, held, exact = chosen.expected_layers(made)
-    own = 0 if chosen.replaces_separators(layout) else paper.adapter.separators
-    beside, plain = own + text_tokens, [layout.tokens_full + paper.adapter.separators + text_tokens] * layout.depth
-    at_most = _bounds(chosen, made.exact, exact)
+    replaced = chosen.replaces_separators(layout)
+    entering_all, held_all = (
+        [n + _newlines(n, layout, replaced) + text_tokens for n in each] for each in (entering, held)
+    )
+    plain = [layout.tokens_full + layout.separators + text_tokens] * layout.depth
+    known_newlines = (
+        _newlines_known([made.tokens], layout, replaced),
+        _newlines_known([*entering, *held], layout, replaced),
+    )
+    at_most = _bounds(chosen, made.exact, exact, known_newlines)
     return Quote(
         video=fspath(video),
         model=paper.name,
@@ -195,10 +206,12 @@ def quote(
         tokens_llm_mean=float(np.mean(entering)),
         encoder_full=layout.frames * layout.patches_per_frame * layout.unit,
         encoder_tokens=layout.frames * layout.patches_per_frame * layout.unit,
+        newlines_full=layout.separators,
+        newlines_kept=_newlines(made.tokens, layout, replaced),
         kv_bytes_full=cache_size(paper.text, plain, paper.number),
-        kv_bytes=cache_size(paper.text, [count + beside for count in held], paper.number),
+        kv_bytes=cache_size(paper.text, held_all, paper.number),
         prefill_flops_full=prefill_flops(paper.text, plain),
-        prefill_flops=prefill_flops(paper.text, [count + beside for count in entering]),
+        prefill_flops=prefill_flops(paper.text, entering_all),
         text_tokens=text_tokens,
         **_decoding(choice),
         at_most=at_most,
@@ -235,13 +248,26 @@ def _flat(known: Probe, rows: NDArray[np.int64]) -> Metadata:
     return Metadata(known.path, known.stream, known.frames, known.gops, known.capability, {}, residual=flat)
 
 
-def _bounds(strategy: Strategy, entering: bool, inside: bool) -> tuple[str, ...]:
-    """Fields that are upper bounds."""
-    of_layers = ("tokens_llm_mean", "kv_bytes", "prefill_flops")
+def _newlines(tokens: int, layout: Layout, replaced: bool) -> int:
+    """Newlines of the model's own beside so many visual tokens in a layer, at most."""
+    if replaced:
+        return 0
+    return min(tokens, layout.separators) if layout.newline in ("frame", "row") else layout.separators
+
+
+def _newlines_known(counts: list[int], layout: Layout, replaced: bool) -> bool:
+    """Whether it is exactly so many, for each of these counts of tokens."""
+    return replaced or layout.newline in ("", "video") or set(counts) <= {0, layout.tokens_full}
+
+
+def _bounds(strategy: Strategy, entering: bool, inside: bool, newlines: tuple[bool, bool]) -> tuple[str, ...]:
+    """Fields that are upper bounds. newlines: whether those that enter are known, and those of all layers."""
     return (
         *(() if entering else ("tokens_kept",)),
         *(("encoder_tokens",) if strategy.merges_patches else ()),
-        *(() if inside else of_layers),
+        *(() if newlines[0] else ("newlines_kept",)),
+        *(() if inside else ("tokens_llm_mean",)),
+        *(() if inside and newlines[1] else ("kv_bytes", "prefill_flops")),
     )
 
 

@@ -104,7 +104,7 @@ class VideoModel:
         )
         seconds = dict(clip.seconds)
         shown = perf_counter()
-        inputs = self.inputs(clip.pictures, question, clip.times, seconds=clip.seconds_apart)
+        inputs = self.inputs(clip.pictures, question, clip.times, seconds=clip.seconds_apart, duration=clip.duration)
         ready = perf_counter()
         resized = seconds.pop("transform")
         seconds["preprocess"] = resized + ready - shown
@@ -215,18 +215,24 @@ class VideoModel:
         times: Sequence[float] | None = None,
         *,
         seconds: float | None = None,
+        duration: float | None = None,
     ) -> dict[str, Tensor]:
         """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors. times:
         seconds, when each picture is shown, for models whose prompts say so. seconds: between two pictures, for models
-        that place them in time (Qwen2.5-VL)."""
+        that place them in time (Qwen2.5-VL). duration: of the whole video, seconds, for models whose prompts say so."""
         video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
         placeholder = self.adapter.mark or self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         prompt = self.prompt(question)
         if prompt.count(placeholder) != 1:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
-        token = self.tokenizer.convert_ids_to_tokens
-        prompt = prompt.replace(placeholder, self.adapter.placeholders(placeholders, times, token))
-        ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
+        if self.adapter.spelled:
+            token = self.tokenizer.convert_ids_to_tokens
+            prompt = prompt.replace(placeholder, self.adapter.placeholders(placeholders, times, token))
+            ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
+        else:
+            prompt = prompt.replace(placeholder, placeholder + self.adapter.beside(times, duration))
+            pieces = [self.tokenizer(piece)[names.IDS] for piece in prompt.split(placeholder)]
+            ids = torch.tensor([[*pieces[0], *[self.adapter.video_token] * placeholders, *pieces[1]]])
         video[self.adapter.pixels] = video[self.adapter.pixels].to(self.model.dtype)
         types = names.token_types(self.model, ids, self.adapter.video_token)
         step = names.grid_seconds(self.model, None if seconds is None else seconds * self.adapter.pictures)
@@ -261,6 +267,8 @@ class VideoModel:
             plan=session.plan,
             note="" if self.note is None else self.note(question),
             choice=clip.choice,
+            newlines_full=0 if session.plan is None else session.plan.layout.separators,
+            newlines_kept=session.newlines_kept,
             trace=Trace(clip.meta, clip.rows, session.counts, session.kept, session.homes),
         )
 

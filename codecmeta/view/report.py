@@ -75,10 +75,13 @@ _COSTS = (
 
 def costs(answers: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Rows of a table with a column for every answer: its name, then what it took."""
-    return [
+    rows = [
         [title, *("none" if one[key] is None else format(one[key], how) for one in answers)]
         for title, key, how in _COSTS
     ]
+    if answers[0].get("newlines_full", 0) > 1:
+        rows.append(["newlines kept, in no budget", *(f"{one['newlines_kept']:,}" for one in answers)])
+    return rows
 
 
 STAGES = {

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Adapter(ABC):
     """Where one loaded model keeps what strategies touch.
 
-    video_token: id of the placeholder that stands for one visual token in a prompt. separators: placeholders after the
-    last visual token that carry no picture. one_piece: whether nothing may stand between the placeholders of a video.
+    video_token: id of the placeholder that stands for one visual token in a prompt. one_piece: whether nothing may
+    stand between the placeholders of a video. spelled: whether the tokenizer has a text for the placeholder; where it
+    has none, `mark` is cut out of the prompt and the placeholders are put between what stands before and behind it.
     pixels: key of the pictures in what generate() takes. mark: what stands for a video in the prompt of a chat
     template, where that is not the placeholder. template: the chat template of a prompt with a video, where
     transformers' processor takes one of its own for that. keep_ids: whether position ids of kept tokens are preserved
@@ -35,8 +36,8 @@ class Adapter(ABC):
 
     video_token: int
     image_token: int
-    separators: ClassVar[int] = 0
     one_piece: ClassVar[bool] = True
+    spelled: ClassVar[bool] = True
     pixels: ClassVar[str] = names.PIXELS
     mark: ClassVar[str] = ""
     template: ClassVar[str] = ""
@@ -97,9 +98,13 @@ class Adapter(ABC):
         known. token: the text of a token's number."""
         return token(self.video_token) * count
 
+    def beside(self, times: Sequence[float] | None, duration: float | None) -> str:
+        """What the prompt says right behind the video. times: seconds of its pictures. duration: of the whole video."""
+        return ""
+
     @abstractmethod
     def newline(self) -> Tensor | None:
-        """(width,): the embedding of the separator that follows the video, None where there is none."""
+        """(width,): the embedding of the model's separators, None where there are none."""
 
     def patch_order(self, layout: Layout) -> NDArray[np.int64] | None:
         """int64 (patches of a frame,): their raster numbers in the order in which the encoder's layers take them; None

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Family:
     """cls: name of the adapter's class. module: where it is, in `codecmeta.models.adapters`. label: what people call
-    the model, for docs/methods.md and help texts."""
+    the model, for docs/methods.md and help texts. own: the module in `codecmeta.models` that has the class of the
+    model, where transformers has none."""
 
     cls: str
     module: str
     label: str
+    own: str = ""
 
 
 FAMILIES: dict[str, Family] = {
@@ -36,8 +38,11 @@ FAMILIES: dict[str, Family] = {
     "Glm4vForConditionalGeneration": Family("Glm4V", "glm4v", "GLM-4.1V"),
     "Glm46VForConditionalGeneration": Family("Glm46V", "glm4v", "GLM-4.6V"),
     "InternVLForConditionalGeneration": Family("InternVL", "internvl", "InternVL3, InternVL3.5"),
+    "LlavaQwenForCausalLM": Family(
+        "LlavaQwen", "llava_qwen", "LLaVA-Video, LongVA, LLaVA-OneVision as first published", own="llava_qwen"
+    ),
 }
-"""Class of a transformers model -> row. A new model of this package is one adapter file and one row here; see
+"""Class of a model -> row. A new model of this package is one adapter file and one row here; see
 `codecmeta.compression.plugins` for those of others."""
 
 

@@ -21,15 +21,23 @@ class Prompt:
     """One prompt on its way through the layers: which of its tokens are alive, and what they were looked at.
 
     entered: the visual tokens. where: int64 (n,) ascending, the place of each among the `length` tokens that enter the
-    model. separators: how many tokens right behind the last of them are no text.
+    model. newlines: int64 (m,) ascending, the places of the model's own separators among these; such a one is taken out
+    with the last token that it stands behind. which: int64 (m,), their numbers among all separators of the layout.
     """
 
     def __init__(
-        self, inside: Inside, entered: Reduced, where: NDArray[np.int64], length: int, separators: int = 0
+        self,
+        inside: Inside,
+        entered: Reduced,
+        where: NDArray[np.int64],
+        length: int,
+        newlines: NDArray[np.int64],
+        which: NDArray[np.int64],
     ) -> None:
         self.inside, self.entered, self.where, self.length = inside, entered, where, length
+        self.newlines, self.which = newlines, which
         self.count = count = len(where)
-        self.text = length - int(where[-1]) - 1 - separators
+        self.text = length - 1 - int(max(where[-1], newlines[-1] if len(newlines) else 0))
         if self.text < 1:
             raise ValueError(
                 "the prompt ends with the video; a method that asks the text what matters needs some after it"
@@ -53,10 +61,10 @@ class Prompt:
             return None
         mask, positions = call.get("mask"), call.get("positions")
         call.put(hidden=hidden, rotary=self._rotary(call["rotary"]))
-        if mask is not None:
-            call.put(mask=names.shortened_mask(mask, self._index))
+        if mask is not None:  # layers may be spread over devices, and what they share stays where it was made
+            call.put(mask=names.shortened_mask(mask, self._index.to(mask.device)))
         if positions is not None:
-            call.put(positions=positions[..., self._index])
+            call.put(positions=positions[..., self._index.to(positions.device)])
         return call.changed
 
     def look(self, layer: int, module: nn.Module, kwargs: dict[str, Any]) -> None:
@@ -88,13 +96,15 @@ class Prompt:
 
     def held(self, layer: int) -> int:
         """How many tokens of the prompt are in the cache of a layer."""
-        return self.length - self.count + len(self.by_layer[layer])
+        return len(self.places(self.by_layer[layer]))
 
     def places(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64 ascending: all tokens with these visual ones, numbered as they entered the model."""
         there = np.ones(self.length, bool)
         there[self.where] = False
         there[self.where[alive]] = True
+        if len(self.newlines) and self.entered.layout is not None:
+            there[self.newlines] = self.entered.layout.newlines_left(self.entered.slots[alive])[self.which]
         return np.flatnonzero(there)
 
     def among(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -116,13 +126,15 @@ class Prompt:
         self._index = torch.as_tensor(after, device=hidden.device)
         self._angles = None
         hidden = hidden[:, torch.as_tensor(np.searchsorted(before, after), device=hidden.device)]
-        hidden[0, torch.as_tensor(self.among(self.alive), device=hidden.device)] = states.to(hidden.dtype)
+        hidden[0, torch.as_tensor(self.among(self.alive), device=hidden.device)] = states.to(hidden)
         return hidden
 
     def _rotary(self, angles: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Cosines and sines of the tokens alive; gathered once per cut, as all layers get the same ones."""
         if self._angles is None or self._angles[0] != id(angles[0]):
-            self._angles = (id(angles[0]), tuple(one[..., self._index, :] for one in angles))
+            assert self._index is not None
+            index = self._index.to(angles[0].device)
+            self._angles = (id(angles[0]), tuple(one[..., index, :] for one in angles))
         return self._angles[1]
 
 

@@ -80,11 +80,11 @@ class Session:
     """What a strategy did; filled while the model runs, and about its latest prompt.
 
     plan: the `Plan`, made when the block begins, or with the first picture where only the inputs tell how many there
-    are. tokens_full: visual tokens of the plain model (separators not counted). tokens_kept: those that entered the
-    language model. counts: int64 (T,), the same by frame. kept: bool (T, tokens per frame), the places of the
-    token grid that they took. homes: int64 (T, tokens per frame), the slot (frame * tokens per frame + raster number)
-    of the token that took in what was in each place, -1 where that was dropped. layer_tokens: visual tokens that enter
-    each layer.
+    are. tokens_full: visual tokens of the plain model (its newlines not counted). tokens_kept: those that entered the
+    language model. newlines_kept: newlines of the model's own that entered with them. counts: int64 (T,), the tokens by
+    frame. kept: bool (T, tokens per frame), the places of the token grid that they took. homes: int64 (T, tokens per
+    frame), the slot (frame * tokens per frame + raster number) of the token that took in what was in each place, -1
+    where that was dropped. layer_tokens: visual tokens that enter each layer.
     encoder_tokens, encoder_full: tokens in the vision encoder. kv_bytes: measured on the cache after the prompt.
     seconds: vision (encoder and projector), strategy (planning and reducing), prefill (the language model over the
     prompt). first_token_at: `time.perf_counter()` when the first scores were there.
@@ -96,6 +96,7 @@ class Session:
         self.plan: Plan | None = None
         self.counts: NDArray[np.int64] | None = None
         self.kept: NDArray[np.bool_] | None = None
+        self.newlines_kept = 0
         self.homes: NDArray[np.int64] | None = None
         self.layer_tokens: list[int] = []
         self.kv_bytes = 0
@@ -302,7 +303,7 @@ class Session:
         self.counts = np.full(plan.layout.frames, plan.layout.tokens_per_frame, np.int64)
         self.kept = np.ones((plan.layout.frames, plan.layout.tokens_per_frame), bool)
         self.homes = np.arange(full).reshape(self.kept.shape)
-        self.layer_tokens = [full] * plan.layout.depth
+        self.layer_tokens, self.newlines_kept = [full] * plan.layout.depth, plan.layout.separators
         embeddings, columns = call["embeddings"], places[:, 1]
         if self._recalled is not None:
             embeddings[0, columns] = self._recalled
@@ -310,12 +311,12 @@ class Session:
             self.remember(embeddings[0, columns], self._patches)
         if plan.slots is None and self._inside is None:
             return call
-        check_prompt(self.adapter, self._inside is not None, ids, places, cache, call, full)
+        check_prompt(self.adapter, self._inside is not None, ids, places, cache, call, plan.layout)
+        where, own = (columns.cpu().numpy()[among] for among in plan.layout.places())
         if plan.slots is None:
-            return self._pass_whole(columns[:full], call)
-        where, own = columns[:full].cpu().numpy(), columns[full:].cpu().numpy()
+            return self._pass_whole(where, own, call)
         whole = contiguous(where)  # then the grid is a view, and what comes out can be written over it
-        grid = embeddings[0, where[0] : where[-1] + 1] if whole else embeddings[0, columns[:full]]
+        grid = embeddings[0, where[0] : where[-1] + 1] if whole else embeddings[0, where]
         grid = grid.unflatten(0, (plan.layout.frames, -1))
         # where the model does not pool, its tokens are the finest there is
         patches = grid if plan.layout.patches == plan.layout.tokens else self._patches
@@ -331,7 +332,8 @@ class Session:
         self.homes = reduced.homes(plan.layout)
         self.layer_tokens = [len(reduced.slots)] * plan.layout.depth
         length = embeddings.shape[1]
-        kept, visual = kept_places(length, where, reduced.slots, own if reduced.separators is not None else own[:0])
+        left = plan.layout.newlines_left(reduced.slots) & (reduced.separators is None)
+        kept, visual = kept_places(length, where, reduced.slots, own[~left])
         keep = torch.as_tensor(kept, device=embeddings.device)
         index = torch.as_tensor(visual, device=embeddings.device)
         if whole:
@@ -342,7 +344,8 @@ class Session:
             reduced = replace(reduced, tokens=embeddings[0, index])
         positions, mask = call.get("positions"), call.get("mask")
         positions = torch.arange(length, device=keep.device)[None] if positions is None else positions
-        prompt = self._enter(reduced, visual, len(kept))
+        self.newlines_kept = int(left.sum())
+        prompt = self._enter(reduced, visual, len(kept), np.searchsorted(kept, own[left]), np.flatnonzero(left))
         self._shortened = compressed(keep, length, positions, self.keep_ids, self._block, prompt)
         positions = positions[..., keep]
         if self.keep_ids and mask is None and cache is None:
@@ -356,24 +359,23 @@ class Session:
             call.put(visual_mask=call["visual_mask"][:, keep], deepstack=rows)
         return call.put(embeddings=embeddings, positions=positions, mask=mask)
 
-    def _pass_whole(self, columns: Tensor, call: names.Call) -> names.Call:
+    def _pass_whole(self, where: NDArray[np.int64], own: NDArray[np.int64], call: names.Call) -> names.Call:
         """Nothing is taken out before the language model, but something will be inside."""
         embeddings = call["embeddings"]
         length = embeddings.shape[1]
         every = torch.arange(length, device=embeddings.device)
         positions = call.get("positions")
         positions = every[None] if positions is None else positions
-        whole = Reduced(embeddings[0, columns], np.arange(len(columns), dtype=np.int64))
-        prompt = self._enter(whole, columns.cpu().numpy(), length)
+        whole = Reduced(embeddings[0, where], np.arange(len(where), dtype=np.int64))
+        prompt = self._enter(whole, where, length, own, np.arange(len(own)))
         self._shortened = compressed(every, length, positions, self.keep_ids, self._block, prompt)
         return call.put(positions=positions)
 
-    def _enter(self, entered: Reduced, where: NDArray[np.int64], length: int) -> Prompt | None:
+    def _enter(self, entered: Reduced, where: NDArray[np.int64], length: int, *newlines: Any) -> Prompt | None:
         """Follow a prompt of `length` tokens through the layers, if the method acts there."""
         if self._inside is not None and self.plan is not None:
-            own = self.adapter.separators if entered.separators is None else 0
             entered = replace(entered, layout=self.plan.layout)
-            self.prompt = Prompt(self._inside, entered, where, length, own)
+            self.prompt = Prompt(self._inside, entered, where, length, *newlines)
         return self.prompt
 
     def cached_places(self, layer: int, total: int, device: torch.device) -> Tensor | None:

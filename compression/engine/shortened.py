@@ -15,7 +15,7 @@ from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.contract import ContractError
 from codecmeta.compression.engine.prompt import Prompt
-from codecmeta.compression.plan import Plan, Reduced
+from codecmeta.compression.plan import Layout, Plan, Reduced
 
 
 @dataclass
@@ -107,10 +107,9 @@ def compressed(
 
 
 def check_prompt(
-    adapter: Adapter, inside: bool, ids: Tensor, places: Tensor, cache: Any, call: names.Call, full: int
+    adapter: Adapter, inside: bool, ids: Tensor, places: Tensor, cache: Any, call: names.Call, layout: Layout
 ) -> None:
     """Refuse what would come out wrong, with the reason."""
-    expected = full + adapter.separators
     if len(ids) != 1:
         raise ValueError(
             f"{len(ids)} sequences at once (a batch, beams or several return sequences): every sequence would keep "
@@ -118,12 +117,13 @@ def check_prompt(
         )
     if (ids == adapter.image_token).any():
         raise ValueError("the prompt holds images beside the video; only one video per prompt is supported")
+    expected = layout.tokens_full + layout.separators
     whole = not adapter.one_piece or contiguous(places[:, 1].cpu().numpy())
     if len(places) != expected or not whole:
         raise ValueError(
             f"the prompt holds {len(places)} video placeholders, expected {expected} in one piece "
-            f"({full} tokens and {adapter.separators} separators): one video per prompt, entered in one piece "
-            "(no chunked prefill)"
+            f"({layout.tokens_full} tokens and {layout.separators} separators): one video per prompt, entered in "
+            "one piece (no chunked prefill)"
         )
     if inside and cache is None and call.get("caching") is False:
         raise ValueError("a method that acts inside the layers needs the key-value cache (use_cache=True)")

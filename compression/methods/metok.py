@@ -77,8 +77,8 @@ class Metok(Strategy):
     layers: where stage 2 prunes and stage 3 begins and ends. ratio: share of tokens that key events keep. forget: stage
     3. use_full_prompt, combine: how a text model is asked.
 
-    pooling: "bilinear" rounds grids up, "average" and "max" round down. quotas: six shares to use in place of those of
-    stage 2, (key, other) for each of the three layers; all 1 prunes nothing.
+    pooling: "bilinear" rounds grids up, "average" and "max" round down; by default as the model pools. quotas: six
+    shares to use in place of those of stage 2, (key, other) for each of the three layers; all 1 prunes nothing.
     """
 
     name: ClassVar[str] = "metok"
@@ -104,7 +104,7 @@ class Metok(Strategy):
     other_strides: tuple[int, ...] = (4, 8)
     nonkey_uniform: int | None = None
     codec_weight: float = 0.0
-    pooling: Pooling = "bilinear"
+    pooling: Pooling | None = None
     newlines: bool = True
     prune: bool = True
     layers: tuple[int, ...] | None = None
@@ -147,8 +147,8 @@ class Metok(Strategy):
         if self.boundaries == "features":
             counts = slots.sum(axis=1)
             finest = min(self.key_strides + self._other_strides)
-            grid = pooled_grid(layout.patches, self.steps(layout, finest), self.pooling)
-            counts[:] = max(layout.tokens_per_frame, grid[0] * grid[1]) + int(self.newlines and layout.newline)
+            grid = pooled_grid(layout.patches, self.steps(layout, finest), self._pooling)
+            counts[:] = max(layout.tokens_per_frame, grid[0] * grid[1]) + int(self.newlines and layout.newline != "")
             return EventPlan(layout, counts, exact=False, slots=slots)
         meta, rows = require(meta, rows, self)
         change = change_scores(meta, rows[:: layout.pictures])
@@ -157,7 +157,7 @@ class Metok(Strategy):
 
     def replaces_separators(self, layout: Layout) -> bool:
         """A newline behind every event, where the model has one."""
-        return self.newlines and layout.newline
+        return self.newlines and layout.newline != ""
 
     def expected_layers(self, plan: Plan) -> tuple[list[int], list[int], bool]:
         """`layer_tokens` where the events are known; only the survivors of the last cut are not forgotten."""
@@ -187,6 +187,10 @@ class Metok(Strategy):
         key = np.repeat(events.key, [stop - start for start, stop in events.ranges])
         fine, coarse = np.array(self.key_strides), np.array(self._other_strides)
         return np.where(key, fine[1 - events.key_frame.astype(int)], coarse[1 - events.key_frame.astype(int)])
+
+    @property
+    def _pooling(self) -> Pooling:
+        return "bilinear" if self.pooling is None else self.pooling
 
     @property
     def _other_strides(self) -> tuple[int, ...]:
@@ -223,7 +227,7 @@ class Metok(Strategy):
     def tokens_by_frame(self, layout: Layout, events: Events) -> NDArray[np.int64]:
         """int64 (T,): tokens after stage 1, a newline counted with the last frame of its event."""
         grids = [
-            pooled_grid(layout.patches, self.steps(layout, int(stride)), self.pooling)
+            pooled_grid(layout.patches, self.steps(layout, int(stride)), self._pooling)
             for stride in self.strides(events)
         ]
         counts = np.array([rows * columns for rows, columns in grids], np.int64)
@@ -257,8 +261,8 @@ class Metok(Strategy):
         for number, (start, stop) in enumerate(events.ranges):
             for t in range(start, stop):
                 step = self.steps(layout, int(strides[t]))
-                grid = pooled_grid(layout.patches, step, self.pooling)
-                pieces.append(pool(patches[t], layout.patches, step, self.pooling))
+                grid = pooled_grid(layout.patches, step, self._pooling)
+                pieces.append(pool(patches[t], layout.patches, step, self._pooling))
                 slots.append(t * layout.tokens_per_frame + representatives(grid, layout.tokens))
             if newline is not None:
                 pieces.append(newline[None].to(patches.dtype))

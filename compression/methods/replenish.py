@@ -102,7 +102,7 @@ class Replenish(Strategy):
             gains += cell_novelty(
                 *require(meta, rows, self),
                 layout.tokens,
-                view=layout.view,
+                view=layout.view_of(layout.tokens),
                 pictures=layout.pictures,
                 signal=self.signal,
                 intra=self.intra,

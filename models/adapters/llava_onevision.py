@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,6 @@ class LlavaOnevision(Adapter):
     Every frame is resized to a square and cut into patches; the projected patch grid is halved by bilinear pooling;
     one newline token follows the last frame. Positions are one-dimensional.
     """
-
-    separators: ClassVar[int] = 1
 
     def __init__(self, model: nn.Module) -> None:
         config: Any = model.config
@@ -52,11 +50,20 @@ class LlavaOnevision(Adapter):
         covered = side * self.patch / self.size
         view = None if stream is None else (0.0, 0.0, stream.width * covered, stream.height * covered)
         half = -(-side // 2)
-        return Layout(pictures, (side, side), (half, half), view, newline=True, depth=len(self.layers))
+        return Layout(pictures, (side, side), (half, half), view, newline="video", depth=len(self.layers))
+
+    def pooled(self, square: Tensor) -> Tensor:
+        """As the model pools its features: (n, channels, side, side) -> (n, channels, rows, columns)."""
+        half = -(-square.shape[-1] // 2)
+        return interpolate(square, size=(half, half), mode="bilinear")
 
     def layout_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], stream: Stream | None) -> Layout:
         """Frames arrive as (pictures, 3, height, width)."""
         return self.layout(len(self._frames(args, kwargs)), stream)
+
+    def packed(self, packing: Packing) -> Packing:
+        """The packing of what the encoder's layers take."""
+        return packing
 
     def pictures_of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """As they come, cut to whole patches."""
@@ -70,7 +77,7 @@ class LlavaOnevision(Adapter):
     def inputs(self, pixels: Tensor) -> tuple[dict[str, Tensor], int]:
         """All frames as they are."""
         layout = self.layout(len(pixels), None)
-        return {names.PIXELS: pixels[None]}, layout.tokens_full + self.separators
+        return {names.PIXELS: pixels[None]}, layout.tokens_full + layout.separators
 
     def newline(self) -> Tensor | None:
         """The learned newline."""
@@ -92,8 +99,7 @@ class LlavaOnevision(Adapter):
             queries, keys = (project(hidden).unflatten(-1, (heads, -1)).transpose(1, 2) for project in projections)
             received = torch.stack([received_attention(q, k, scale) for q, k in zip(queries, keys, strict=True)])
             side = self.size // self.patch
-            square = received.view(-1, 1, side, side)
-            see(interpolate(square, size=(-(-side // 2),) * 2, mode="bilinear").flatten(1))
+            see(self.pooled(received[:, -(side**2) :].view(-1, 1, side, side)).flatten(1))
 
         yield attention.register_forward_pre_hook(look, with_kwargs=True)
 
@@ -107,19 +113,19 @@ class LlavaOnevision(Adapter):
 
         def merge(module: nn.Module, args: Any, embedded: Any) -> Any:
             packed = packing()
-            return None if packed is None else merge_embeddings(packed, embedded, positions, strategy.pos)
+            return None if packed is None else merge_embeddings(self.packed(packed), embedded, positions, strategy.pos)
 
         def set_apart(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
             packed = packing()
             if packed is None:
                 return None
             call = names.Call(module, args, kwargs)
-            hidden = call["hidden"]
+            hidden, packed = call["hidden"], self.packed(packed)
             return call.put(hidden=packed.pad(hidden), mask=packed.bias(hidden.dtype, strategy.proportional)).changed
 
         def join(module: nn.Module, args: Any, output: Any) -> Any:
             packed = packing()
-            return None if packed is None else (packed.unpad(output[0]), *output[1:])
+            return None if packed is None else (self.packed(packed).unpad(output[0]), *output[1:])
 
         def scatter(module: nn.Module, args: Any, projected: Any) -> Any:
             packed = packing()

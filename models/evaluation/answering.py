@@ -37,7 +37,8 @@ class Asked:
         self.memory = Memory()
         start = perf_counter()
         self.inputs = [
-            model.inputs(clip.pictures, prompt, clip.times, seconds=clip.seconds_apart) for prompt in prompts
+            model.inputs(clip.pictures, prompt, clip.times, seconds=clip.seconds_apart, duration=clip.duration)
+            for prompt in prompts
         ]
         self.seconds = (perf_counter() - start) / len(prompts)
 

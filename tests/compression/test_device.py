@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from codecmeta.compression import METHODS, Metok, Metom, apply, make
-from tests.support import tiny
-from tests.support.pretend_device import OnDevice, on_device, pretend, to_device
+from tests.support import published, tiny
+from tests.support.pretend_device import OnDevice, on_device, pretend, spread, to_device
 
 STRATEGIES = {
     **{name: make(name) for name in METHODS},
@@ -62,4 +62,28 @@ def test_answers_are_those_of_the_cpu(family, names):
     with pretend():
         to_device(model)
         got = answers({name: on_device(one) for name, one in inputs.items()})
+    assert got == want
+
+
+def said(model, inputs, name):
+    """Two new tokens, and everything that is counted."""
+    with torch.no_grad(), apply(model, STRATEGIES[name], tiny.metadata(), frames=np.arange(tiny.FRAMES)) as session:
+        ids = model.generate(
+            **inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False, suppress_tokens=[tiny.VIDEO]
+        )
+    counts = session.counts.tolist(), session.newlines_kept, session.layer_tokens, session.kv_bytes
+    return ids[0, -2:].tolist(), counts, session.kept.tolist()
+
+
+def test_layers_on_two_devices_answer_as_on_one():
+    """A model that is larger than one device, as LLaVA-Video-72B is: tokens are taken out at the entry of layers before
+    and behind the border, what the layers share (mask, angles) stays on the first device."""
+    names = ["metom, all", "metok, codec", "fastv, text", "sttm"]
+    model = published.unwritten("LLaVA-Video")
+    inputs = published.inputs(model, video=tiny.VIDEO)
+    want = {name: said(model, inputs, name) for name in names}
+    language_model = model.model.language_model
+    with pretend():
+        spread(list(language_model.layers), [language_model.norm], 2)
+        got = {name: said(model, inputs, name) for name in names}
     assert got == want

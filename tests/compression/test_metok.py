@@ -38,7 +38,7 @@ def test_counts_follow_the_released_schedule(name):
     metok = Metok(pooling=pooling)
     events = metok.choose(RANGES, SCORES)
     assert np.flatnonzero(events.key).tolist() == [0, 2, 3]
-    layout = Layout(32, (side, side), (14, 14), newline=True)
+    layout = Layout(32, (side, side), (14, 14), newline="video")
     counts = metok.tokens_by_frame(layout, events)
     n0 = [int(counts[start:stop].sum()) for start, stop in RANGES]
     assert n0 == first
@@ -69,10 +69,11 @@ def test_tokens_of_every_layer_are_known_with_the_events(model):
         tiny.generate(model, tiny.llava_inputs(), new=1)
     assert strategy.layer_tokens(session.plan.layout, session.plan.events) == session.layer_tokens
     events = Metok().choose(RANGES, SCORES)
-    published = Metok().layer_tokens(Layout(32, (27, 27), (14, 14), newline=True, depth=28), events)
+    published = Metok().layer_tokens(Layout(32, (27, 27), (14, 14), newline="video", depth=28), events)
     assert published == [4186] * 3 + [2954] * 7 + [2071] * 9 + [0] * 9
     assert (
-        Metok(prune=False).layer_tokens(Layout(32, (27, 27), (14, 14), newline=True, depth=28), events) == [4186] * 28
+        Metok(prune=False).layer_tokens(Layout(32, (27, 27), (14, 14), newline="video", depth=28), events)
+        == [4186] * 28
     )
 
 
@@ -120,7 +121,7 @@ def test_codec_changes_can_weigh_in_on_boundaries():
 
 
 def test_without_features_a_plan_allows_for_the_finest_stride():
-    layout = Layout(3, (27, 27), (14, 14), newline=True, depth=28)
+    layout = Layout(3, (27, 27), (14, 14), newline="video", depth=28)
     for strides in ({"key_strides": (1, 4)}, {"other_strides": (1, 4)}, {"nonkey_uniform": 1}):
         assert Metok(**strides).plan(layout).counts.tolist() == [27 * 27 + 1] * 3
 

@@ -16,7 +16,7 @@ from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.measure.cost import TextModel, prefill_flops
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.models.quoting import Paper, _hollow
-from tests.support import tiny
+from tests.support import published, tiny
 
 CLIP = Path(__file__).resolve().parents[2] / "data_samples" / "cuts.mp4"
 FRAMES = 6
@@ -34,6 +34,7 @@ FAMILY = {
     "video_llama_3": (tiny.video_llama_3, SHAPED),
     "smolvlm": (tiny.smolvlm, SQUARE),
     "internvl": (tiny.internvl, Preprocessing(48, 48)),
+    "llava video": (lambda: published.unwritten("LLaVA-Video"), Preprocessing(43, 43)),
 }
 DEPENDS = {"codecsight", "rlt", "scissor", "sttm", "holitom", "fastvid", "metom", "prunevid"}
 """How many tokens these leave by default, only the pictures tell; of metok, where features cut events."""
@@ -99,8 +100,7 @@ def test_a_quote_is_what_a_run_measures(case, name, options):
         assert value <= quoted if field in found.at_most else value == quoted, (field, value, quoted)
     if not options:
         assert ("tokens_llm_mean" in found.at_most) == (name in DEPENDS or name == "metok")
-    own = 0 if strategy.replaces_separators(session.plan.layout) else paper.adapter.separators
-    layers = [count + own + text for count in session.layer_tokens]
+    layers = [count + session.newlines_kept + text for count in session.layer_tokens]
     if "prefill_flops" not in found.at_most:
         assert found.prefill_flops == prefill_flops(paper.text, layers)
 

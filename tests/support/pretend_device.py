@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,31 @@ def to_device(model: torch.nn.Module) -> None:
                 module._parameters[name] = torch.nn.Parameter(OnDevice(weight.detach()), requires_grad=False)
         for name, buffer in module._buffers.items():
             module._buffers[name] = None if buffer is None else OnDevice(buffer)
+
+
+def spread(layers: list[torch.nn.Module], behind: list[torch.nn.Module], first: int) -> None:
+    """Layers of a decoder from `first` on on the device, those before it and what stands `behind` on the CPU. What a
+    module takes is moved to where it is, inside the module's own forward, as accelerate does for a device_map."""
+    for module, move in (
+        *((one, False) for one in (*layers[:first], *behind)),
+        *((one, True) for one in layers[first:]),
+    ):
+        if move:
+            to_device(module)
+        module.forward = _moving(module.forward, move)  # type: ignore[method-assign]
+
+
+def _moving(forward: Any, there: bool) -> Any:
+    def moved(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        return _outer(value) if there else _inner(value)
+
+    @wraps(forward)
+    def on_its_device(*args: Any, **kwargs: Any) -> Any:
+        return forward(*tree_map(moved, args), **tree_map(moved, kwargs))
+
+    return on_its_device
 
 
 @contextmanager

@@ -323,7 +323,13 @@ class Metom(Strategy):
         if self.window_density:
             _check_between(meta, rows)
         density = patch_density(
-            meta, rows, grid, view=layout.view, window=self.window_density, robust=self.robust, signal=self.signal
+            meta,
+            rows,
+            grid,
+            view=layout.view_of(grid),
+            window=self.window_density,
+            robust=self.robust,
+            signal=self.signal,
         )
         return density.reshape(layout.frames, -1, *grid).mean(axis=1)
 
