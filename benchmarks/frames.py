@@ -277,6 +277,8 @@ def main() -> None:
                     seconds = "failed" if row["seconds"] is None else f"{row['seconds']:8.3f} s"
                     print(f"{codec:6} GoP {gop:3} {number:4}  {row['way']:36} {seconds}", file=sys.stderr)
     made = f"python -m benchmarks.frames --clips FOLDER --minutes {options.minutes:g} --rounds {options.rounds}"
+    if options.numbers != list(NUMBERS):
+        made += f" --numbers {' '.join(map(str, options.numbers))}"
     result = {
         "command": made,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -270,6 +270,29 @@ def remote_table(result: dict[str, Any]) -> str:
     )
 
 
+def frames_table(result: dict[str, Any]) -> str:
+    """Seconds from file to RGB, ours and the best peer's, a line per clip and number; from benchmarks/frames.py."""
+    lines: dict[tuple[str, int, int], dict[str, dict[str, Any]]] = {}
+    for one in result["results"]:
+        lines.setdefault((one["codec"], one["gop"], one["frames"]), {})[one["way"]] = one
+    rows = []
+    for (codec, gop, frames), ways in lines.items():
+        peers = {way: one["seconds"] for way, one in ways.items() if one.get("same_frames") is True}
+        best = min((way for way in peers if not way.startswith("codecmeta")), key=peers.__getitem__)
+        ours = [ways[f"codecmeta, {policy}"] for policy in ("uniform", "cheap", "events")]
+        cells = [f"{one['seconds']:.2f} ({one['times_faster_than_best_peer']:.1f}x)" for one in ours]
+        rows.append([f"{codec}, GoP {gop}", frames, *cells, f"{peers[best]:.2f} ({best})"])
+    head = [
+        "clip",
+        "frames",
+        "`uniform`, s",
+        "`cheap`, s",
+        "`events`, s",
+        "the fastest peer on the frames of `uniform`, s",
+    ]
+    return table(head, rows)
+
+
 def index_rare_table(result: dict[str, Any]) -> str:
     """Clips in which the object is seen, by headers and by the index."""
     rows = [
@@ -321,6 +344,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "models": ("models.json", models_table),
     "index": ("index.json", index_table),
     "index_rare": ("index_rare.json", index_rare_table),
+    "frames": ("frames.json", frames_table),
     "remote": ("remote.json", remote_table),
 }
 PAGES = {
@@ -330,7 +354,7 @@ PAGES = {
     "docs/comparison.md": ("methods", "replenish", "published", "variants", "strata", "oracle", "signals"),
     "models/small/text_image/MODEL_CARD.md": ("text_image",),
     "docs/savings.md": ("cost", "stages"),
-    "docs/frames.md": ("rare", "rare_strata", "choose_speed", "cuts", "index", "index_rare", "remote"),
+    "docs/frames.md": ("rare", "rare_strata", "choose_speed", "cuts", "frames", "index", "index_rare", "remote"),
 }
 
 

@@ -42,7 +42,7 @@ from codecmeta.view.report import Report, costs, looked_at, said, waited_for
     help="What differs from the checkpoint's own file, for LLaVA-Video, LLaVA-OneVision and LongVA as first published: "
     "pooling, newline, time_instruction. May be repeated.",
 )
-@click.option("--method", default="metom", show_default=True, help="See the list below.")
+@click.option("--method", default="replenish", show_default=True, help="See the list below.")
 @click.option(
     "--budget",
     type=click.FloatRange(0, 1, min_open=True),

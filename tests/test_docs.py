@@ -133,7 +133,9 @@ def test_every_page_is_in_the_site() -> None:
 
 
 def test_the_tables_are_those_of_the_committed_results() -> None:
-    done = subprocess.run([sys.executable, "benchmarks/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.readme", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -220,7 +220,7 @@ def test_texts_of_a_file_do_not_command_the_terminal(folder: Path) -> None:
         file.attrs.update({"codec": "h264\x1b]0;title\x07", "profile": "\x9b2J", "source_name": "a\nb\x1b[2J.mp4"})
     shown = CliRunner().invoke(main, ["show", str(path)])
     assert shown.exit_code == 0 and shown.stdout.startswith(
-        "a\ufffdb\ufffd[2J.mp4\n  video    h264\ufffd]0;title\ufffd "
+        "a\ufffdb\ufffd[2J.mp4\n  codec               h264\ufffd]0;title\ufffd "
     )
     assert all(one.isprintable() or one == "\n" for one in shown.stdout)
 

@@ -97,7 +97,7 @@ def test_show_says_the_same_of_a_video_and_of_its_cache(folder: Path, tmp_path: 
     assert cache["stored"]["residual"]["frames"] == 12
     assert cache["settings"] == {"frames": "all", "details": False, "stream": None}
     text = call("show", tmp_path / "c.h5").stdout
-    assert "h264" in text and "64x48" in text and "exact" in text
+    assert "h264" in text and "64 x 48" in text and "exact" in text
 
 
 def test_show_of_bad_files_is_one_line_and_exit_code_one(folder: Path) -> None:

@@ -28,7 +28,7 @@ def test_the_answer_comes_first_then_what_it_cost(call):
     result = call()
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[1].startswith("Looked at 16 of ") and lines[2] == "" and lines[3].split() == ["metom"]
+    assert lines[1].startswith("Looked at 16 of ") and lines[2] == "" and lines[3].split() == ["replenish"]
     table = {line[: line.rindex("  ")].strip(): line.split()[-1] for line in lines[4:-1]}
     assert lines[-1].startswith("waited ") and "loading the model" in lines[-1]
     assert table["tokens, full"] == "256" and 0 < int(table["tokens, kept"]) <= 128
@@ -58,7 +58,7 @@ def test_the_same_goes_into_files(call, tmp_path):
 
 def test_compare_runs_the_plain_model_too(call):
     result = call("--compare")
-    assert result.stdout.startswith("metom: ")
+    assert result.stdout.startswith("replenish: ")
     assert [line for line in result.stdout.splitlines() if "tokens, kept" in line][0].split()[-1] == "256"
     row = json.loads(call("--compare", "--json").stdout)
     assert row["plain"]["tokens_kept"] == row["tokens_full"] == 256 > row["tokens_kept"]
@@ -86,14 +86,20 @@ def test_the_video_is_decoded_once_whatever_is_compared(call, monkeypatch):
     [
         (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, replenish, metom, metok"),
         (["--method", "metmo"], "no method 'metmo'; did you mean 'metom'?; there are"),
-        (["--set", "tau=2"], "method 'metom': option tau has no effect (it needs rpm=true and tau_mode=fixed)"),
-        (["--set", "matm_layer=2"], "method 'metom': option matm_layer has no effect (it needs matm=true)"),
+        (
+            ["--method", "metom", "--set", "tau=2"],
+            "method 'metom': option tau has no effect (it needs rpm=true and tau_mode=fixed)",
+        ),
+        (
+            ["--method", "metom", "--set", "matm_layer=2"],
+            "method 'metom': option matm_layer has no effect (it needs matm=true)",
+        ),
         (["--method", "none", "--budget", "0.3"], "method 'none': option budget has no effect (it keeps everything)"),
         (["--method", "metok", "--budget", "0.3"], "method 'metok': option budget has no effect (how many tokens"),
         (["--method", "none", "--compare"], "option compare has no effect"),
         (["--method", "metok", "--set", "combine=mean"], "option combine has no effect (it needs --text-model)"),
-        (["--set", "speed=9"], "no option 'speed'"),
-        (["--set", "tau_mode=9"], "expected quantile or target or fixed"),
+        (["--method", "metom", "--set", "speed=9"], "no option 'speed'"),
+        (["--method", "metom", "--set", "tau_mode=9"], "expected quantile or target or fixed"),
     ],
 )
 def test_failures_are_one_clear_line_and_exit_code_1(call, arguments, reason):
