@@ -1,6 +1,9 @@
-"""One line on every method, for help texts."""
+"""One line on every method, for help texts, and the one that is taken by default."""
 
 from codecmeta.compression.methods.registry import ROWS
+
+DEFAULT = "replenish"
+"""What `run` and `quote` take unless told otherwise; docs/comparison.md says why."""
 
 
 def methods_epilog() -> str:

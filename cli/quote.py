@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from codecmeta.cli.failure import failures
-from codecmeta.cli.method_list import methods_epilog
+from codecmeta.cli.method_list import DEFAULT, methods_epilog
 from codecmeta.cli.run import libraries, option_pairs
 from codecmeta.record.selection import TABLE_POLICIES, Policy
 
@@ -23,7 +23,7 @@ from codecmeta.record.selection import TABLE_POLICIES, Policy
     help="As in `codecmeta run`, or the path of a config.json; weights are not looked at.",
 )
 @click.option("--model-set", metavar="NAME=VALUE", multiple=True, help="As in `codecmeta run`.")
-@click.option("--method", default="replenish", show_default=True, help="See the list below.")
+@click.option("--method", default=DEFAULT, show_default=True, help="See the list below.")
 @click.option(
     "--budget", type=click.FloatRange(0, 1, min_open=True), default=None, help="Share of visual tokens, as in run."
 )

@@ -15,7 +15,7 @@ import click
 
 from codecmeta.cli.doing import doing
 from codecmeta.cli.failure import Failed, failures
-from codecmeta.cli.method_list import methods_epilog
+from codecmeta.cli.method_list import DEFAULT, methods_epilog
 from codecmeta.cli.outputs import by_format, check_output, output_option, write_outputs
 from codecmeta.cli.sources import Video, files_among
 from codecmeta.container.packets import open_video
@@ -42,7 +42,7 @@ from codecmeta.view.report import Report, costs, looked_at, said, waited_for
     help="What differs from the checkpoint's own file, for LLaVA-Video, LLaVA-OneVision and LongVA as first published: "
     "pooling, newline, time_instruction. May be repeated.",
 )
-@click.option("--method", default="replenish", show_default=True, help="See the list below.")
+@click.option("--method", default=DEFAULT, show_default=True, help="See the list below.")
 @click.option(
     "--budget",
     type=click.FloatRange(0, 1, min_open=True),

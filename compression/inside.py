@@ -74,3 +74,20 @@ def entry_layer(method: str, layer: int, depth: int) -> int:
     if not 1 <= layer < depth:
         raise ValueError(f"{method} acts at the entry of a layer between 1 and {depth - 1} of this model; got {layer}")
     return layer
+
+
+def three_layers(
+    method: str, layers: tuple[int, ...] | None, published: tuple[int, int, int], of: int, depth: int
+) -> tuple[int, ...]:
+    """Three ascending layers at whose entry a method prunes: `layers`, or the published ones of a model of `of` layers
+    at another depth, the first at least 1. Raises ValueError where the model has no such layers."""
+    cuts = layers or ()
+    if not layers:
+        for layer in published:
+            cuts += (max(cuts[-1] + 1 if cuts else 1, round(depth * layer / of)),)
+    if len(cuts) != 3 or not 1 <= cuts[0] < cuts[1] < cuts[2] < depth:
+        raise ValueError(
+            f"{method} prunes at three ascending layers between 1 and {depth - 1}; got {cuts} for a model of {depth} "
+            "layers; give `layers`"
+        )
+    return cuts

@@ -128,7 +128,7 @@ def pictures_of(
         only = ~droppable(packets)
         only[needed] = True
         segment = replace(segment, stop=int(needed.max()) + 1)
-    opened = openings.here() if openings is not None and not segment.linear and not packets.changes else None
+    opened = None if openings is None else openings.here()
     decoded = decode_segment(path, facts.stream_index, packets, segment, side_data=False, opened=opened, only=only)
     with closing(decoded):  # type: ignore[type-var]
         for one in decoded:

@@ -169,15 +169,12 @@ def _numbers(homes: NDArray[np.int64], frames: NDArray[np.int64]) -> tuple[int, 
 
 def _folded(view: Overview, report: Report) -> list[Element | None]:
     """Where folded tokens went: what the lines mean, and the numbers from frame to frame."""
-    cells, kept, folded = _numbers(report.homes, np.arange(len(report.homes)))
+    _, kept, folded = _numbers(report.homes, np.arange(len(report.homes)))
     own = report.answers[0]["tokens_kept"] - kept
-    words = [f"{own:,} more tokens are separators, or several in one cell."] if own > 0 else []
+    more = f"{own:,} more tokens are separators, or several in one cell." if own > 0 else ""
     if not folded:
-        return [node("p", *words, class_="small")] if words else []
-    lines = (
-        "A line leads from a folded cell to the one whose token took it in; a triangle points to an earlier frame, or "
-    )
-    words.insert(0, f"{lines}to a later one. ")
+        return [node("p", more, class_="small")] if more else []
+    words = "A line leads from a folded cell to the one whose token took it in; a triangle points to another frame. "
     per_frame, rows = report.homes.shape[1], []
     names = [captions(view, at)[0].partition(": ")[0] for at in range(len(report.homes))]
     for at, homes in enumerate(report.homes):
@@ -188,7 +185,7 @@ def _folded(view: Overview, report: Report) -> list[Element | None]:
         )
         rows.append([names[at], f"{len(gone):,}", text or "none"])
     table = _table(["frame", "folded", "where they went"], rows, class_="folds")
-    return [node("p", *words, class_="small"), _details("Where folded tokens went, as a table", table)]
+    return [node("p", words + more, class_="small"), _details("Where folded tokens went, as a table", table)]
 
 
 def _panel_size(view: Overview, count: int) -> tuple[int, int]:

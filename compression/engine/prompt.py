@@ -47,6 +47,7 @@ class Prompt:
         self.by_layer: dict[int, NDArray[np.int64]] = {}
         self._index: Tensor | None = None
         self._angles: tuple[int, tuple[Tensor, ...]] | None = None
+        self._places: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def before(self, layer: int, call: names.Call) -> Any:
         """Take tokens out of what enters a layer."""
@@ -100,12 +101,15 @@ class Prompt:
 
     def places(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64 ascending: all tokens with these visual ones, numbered as they entered the model."""
+        if self._places is not None and self._places[0] is alive:  # most layers have the tokens of the one before
+            return self._places[1]
         there = np.ones(self.length, bool)
         there[self.where] = False
         there[self.where[alive]] = True
         if len(self.newlines) and self.entered.layout is not None:
             there[self.newlines] = self.entered.layout.newlines_left(self.entered.slots[alive])[self.which]
-        return np.flatnonzero(there)
+        self._places = alive, np.flatnonzero(there)
+        return self._places[1]
 
     def among(self, alive: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64 (n,): the places of these visual tokens among `places`."""

@@ -27,16 +27,16 @@ def check_decoder(inner: nn.Module, language_model: nn.Module) -> None:
 
 def check_layers(adapter: Adapter, inside: Inside) -> None:
     """What strategies rely on that act inside the layers. Raises ValueError where one wants to cut too early."""
-    language_model, first_cut = adapter.language_model, adapter.first_cut
+    language_model, first_cut, attending = adapter.language_model, adapter.first_cut, adapter.attending
     if early := [layer for layer in inside.cuts if layer < first_cut]:
         raise ValueError(
             f"this model adds visual features behind its first layers; tokens can be taken out at the entry of layer "
             f"{first_cut} or later, not at {', '.join(map(str, early))}"
         )
-    check_watched(inside, adapter.attending)
+    check_watched(inside, attending)
     for number, layer in enumerate(adapter.layers):
         names.require(layer, "hidden", "mask", "rotary")
-        if number not in adapter.attending:
+        if number not in attending:
             continue
         attention: nn.Module = names.part(layer, "attention")
         names.require(attention, "hidden", "rotary", "mask", "cache")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from codecmeta.compression.inside import Inside
+from codecmeta.compression.inside import Inside, three_layers
 from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced, cell_homes
 from codecmeta.compression.strategy import Strategy, require
@@ -310,13 +310,7 @@ class EventPruning(Inside):
     queries = "text"
 
     def __init__(self, depth: int, layers: tuple[int, ...] | None, shares: tuple[float, ...], forget: bool) -> None:
-        cuts = layers or _proportional(depth)
-        if len(cuts) != 3 or not 1 <= cuts[0] < cuts[1] < cuts[2] < depth:
-            raise ValueError(
-                f"METok prunes at three ascending layers between 1 and {depth - 1}; got {cuts} for a model of {depth} "
-                "layers; give `layers`"
-            )
-        self.cuts = cuts
+        self.cuts = cuts = three_layers("METok", layers, (3, 10, 19), 28, depth)
         self.watch = tuple(layer - 1 for layer in cuts)
         self.forget = tuple(range(cuts[0], cuts[2])) if forget else ()
         self.shares = {layer: shares[2 * step : 2 * step + 2] for step, layer in enumerate(cuts)}
@@ -343,14 +337,6 @@ class EventPruning(Inside):
     def remember(self, layer: int, alive: NDArray[np.int64], scores: dict[int, Tensor]) -> NDArray[np.int64]:
         """Those that the last cut left: none by the published shares, all where `quotas` prune nothing."""
         return np.flatnonzero(np.isin(alive, self._survivors))
-
-
-def _proportional(depth: int) -> tuple[int, ...]:
-    """Layers 3, 10 and 19 of 28 at another depth, ascending, the first at least 1."""
-    cuts = [0]
-    for layer in (3, 10, 19):
-        cuts.append(max(cuts[-1] + 1, round(depth * layer / 28)))
-    return tuple(cuts[1:])
 
 
 def quota(length: int, share: float) -> int:

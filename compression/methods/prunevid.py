@@ -119,8 +119,10 @@ class KeepAskedFor(Inside):
     def cut(
         self, layer: int, entered: Reduced, alive: NDArray[np.int64], scores: dict[int, Tensor], hidden: Tensor
     ) -> tuple[NDArray[np.int64], Tensor]:
-        """Of tokens with equal attention the earlier stays; tokens without groups are one."""
-        groups = np.zeros(len(alive), np.int64) if entered.event is None else entered.event[alive]
+        """Of tokens with equal attention the earlier stays. Where nothing merged, a frame's tokens are a group."""
+        assert entered.layout is not None
+        frames = entered.slots // entered.layout.tokens_per_frame
+        groups = (frames if entered.event is None else entered.event)[alive]
         kept = []
         for group in np.unique(groups):
             members = np.flatnonzero(groups == group)
@@ -141,7 +143,7 @@ class KeepAskedFor(Inside):
 
 def scene_runs(tokens: Tensor, share: float) -> list[tuple[int, int]]:
     """Half-open ranges of frames, one for each cluster of mean tokens: (T, N, width) -> in order."""
-    means = tokens.double().mean(dim=1)
+    means = tokens.mean(dim=1, dtype=torch.float64)
     count = share_of(len(means), share)
     if count >= len(means):
         return [(t, t + 1) for t in range(len(means))]

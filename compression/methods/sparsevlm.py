@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codecmeta.compression.inside import Inside
+from codecmeta.compression.inside import Inside, three_layers
 from codecmeta.compression.methods.fastv import most_attended
 from codecmeta.compression.methods.holitom import cluster_means
 from codecmeta.compression.options import Effects
@@ -81,12 +81,7 @@ class RatedPruning(Inside):
     reads = (0,)
 
     def __init__(self, depth: int, layers: tuple[int, ...] | None, shares: tuple[float, ...], recycle: float) -> None:
-        cuts = layers or _proportional(depth)
-        if len(cuts) != 3 or not 1 <= cuts[0] < cuts[1] < cuts[2] < depth:
-            raise ValueError(
-                f"SparseVLM prunes at three ascending layers between 1 and {depth - 1}; got {cuts} for a model of "
-                f"{depth} layers; give `layers`"
-            )
+        cuts = three_layers("SparseVLM", layers, LAYERS, 32, depth)
         self.cuts, self.watch = cuts, tuple(layer - 1 for layer in cuts)
         self.shares, self.recycle = dict(zip(cuts, shares, strict=True)), recycle
         self._full = 0
@@ -129,8 +124,9 @@ class RatedPruning(Inside):
 def raters(visual: Tensor, text: Tensor) -> Tensor:
     """Which words rate: (n, width) and (text, width) -> bool (text,)."""
     drawn = torch.zeros(len(text), dtype=torch.float32, device=text.device)
-    for block in visual.float().split(2048):
-        drawn += (block @ text.float().T).softmax(dim=-1).sum(dim=0)
+    words = text.float().T
+    for block in visual.split(2048):
+        drawn += (block.float() @ words).softmax(dim=-1).sum(dim=0)
     chosen = drawn / len(visual) > 1 / len(text) + 1e-7
     return chosen if bool(chosen.any()) else torch.ones_like(chosen)
 
@@ -142,11 +138,3 @@ def shares_of(budget: float) -> tuple[float, ...]:
     [300, 200, 110]
     """
     return tuple(float(np.interp(budget, list(SCHEDULES), column)) for column in zip(*SCHEDULES.values(), strict=True))
-
-
-def _proportional(depth: int) -> tuple[int, ...]:
-    """Layers 2, 6 and 15 of 32 at another depth, ascending, the first at least 1."""
-    cuts = [0]
-    for layer in LAYERS:
-        cuts.append(max(cuts[-1] + 1, round(depth * layer / 32)))
-    return tuple(cuts[1:])

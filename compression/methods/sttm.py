@@ -74,7 +74,8 @@ class Sttm(Strategy):
     def reduce(self, plan: Plan, tokens: Tensor, context: Context | None = None) -> Reduced:
         """Merge before the model (layer 0)."""
         pyramids, taus = self._thresholds(tokens, plan.layout.tokens)
-        return Reduced(*pyramids.merge(*taus), into=pyramids.homes(*taus))
+        merged, slots, into = pyramids.merge(*taus)
+        return Reduced(merged, slots, into=into)
 
     def inside(self, depth: int) -> Inside | None:
         """Merge at a layer's entry."""
@@ -86,7 +87,7 @@ class Sttm(Strategy):
     def merge(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, NDArray[np.int64]]:
         """(T, N, width) in raster order -> what is left (n, width), and the ascending slots (n,) that it takes."""
         pyramids, taus = self._thresholds(tokens, grid)
-        return pyramids.merge(*taus)
+        return pyramids.merge(*taus)[:2]
 
     def _thresholds(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Pyramids, tuple[float, float]]:
         """The clip's pyramids, and the tau_s and tau_t that it is merged with. Raises ValueError where none do."""
@@ -196,31 +197,22 @@ class Pyramids:
             for coarse, fine in zip(self.levels[:-1], self.levels[1:], strict=True)
         ]
 
-    def merge(self, tau_s: float, tau_t: float) -> tuple[Tensor, NDArray[np.int64]]:
-        """What is left, (n, width) in the tokens' dtype, and the ascending slots (n,) of the top left of each."""
+    def merge(self, tau_s: float, tau_t: float) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
+        """What is left, (n, width) in the tokens' dtype, the ascending slots (n,) of the top left of each, and for each
+        place of the grid, (T * N,), the slot of what it became."""
         values, boxes = self._nodes(tau_s)
         component = self._link(values, boxes, tau_t)
         if len(values) == self.full and (component == np.arange(self.full)).all():
-            return self.tokens.flatten(0, 1), np.arange(self.full)
+            return self.tokens.flatten(0, 1), np.arange(self.full), np.arange(self.full)
         first, member, count = np.unique(component, return_inverse=True, return_counts=True)
         index = torch.as_tensor(member.ravel(), device=values.device)
         means = values.new_zeros(len(first), values.shape[1]).index_add_(0, index, values)
         means /= torch.as_tensor(count, device=values.device)[:, None]
-        return means.to(self.tokens.dtype), self._corners(boxes[first])
-
-    def homes(self, tau_s: float, tau_t: float) -> NDArray[np.int64]:
-        """int64 (T * N,): the slot of what `merge` makes of the token in each place."""
-        values, boxes = self._nodes(tau_s)
         into = np.empty((self.frames, *self.levels[-1].shape[1:3]), np.int64)
-        slots = self._corners(boxes[self._link(values, boxes, tau_t)])
-        for (frame, top, left, bottom, right), slot in zip(boxes.tolist(), slots.tolist(), strict=True):
+        corners = boxes[:, 0] * self.cells + boxes[:, 1] * into.shape[2] + boxes[:, 2]
+        for (frame, top, left, bottom, right), slot in zip(boxes.tolist(), corners[component].tolist(), strict=True):
             into[frame, top:bottom, left:right] = slot
-        return into.ravel()
-
-    def _corners(self, boxes: NDArray[np.int64]) -> NDArray[np.int64]:
-        columns = self.levels[-1].shape[2]
-        slots: NDArray[np.int64] = boxes[:, 0] * self.cells + boxes[:, 1] * columns + boxes[:, 2]
-        return slots
+        return means.to(self.tokens.dtype), corners[first], into.ravel()
 
     def _nodes(self, tau_s: float) -> tuple[Tensor, NDArray[np.int64]]:
         """The cells that stay whole: means (n, width) and boxes int64 (n, 5), frame, top, left, bottom, right (past the
@@ -244,6 +236,8 @@ class Pyramids:
 
     def _link(self, values: Tensor, boxes: NDArray[np.int64], tau_t: float) -> NDArray[np.int64]:
         """int64 (n,): the first of all nodes that each one is linked to, over any number of frames."""
+        if tau_t >= 1.01:  # no cosine is
+            return np.arange(len(boxes))
         units = normalize(values, dim=-1)
         starts = np.searchsorted(boxes[:, 0], np.arange(self.frames + 1))
         left, right = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]

@@ -42,7 +42,8 @@ class LlavaQwen(LlavaOnevision):
         self.vision = (self.tower, self.projector)
         self.pooling, self.stride = config.video_pooling, config.video_stride
         self.where, self.times = config.video_newline, config.video_times
-        self.preferences = {"metok": {"pooling": self.pooling}}
+        own = self.preferences
+        self.preferences = {**own, "metok": {"pooling": self.pooling, **own.get("metok", {})}}
         names.check_attention(self.tower, self.language_model)
 
     def layout(self, pictures: int, stream: Stream | None) -> Layout:

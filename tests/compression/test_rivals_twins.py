@@ -177,7 +177,7 @@ def test_sttm_equals_its_twin(grid, root, paper_compat):
     tokens = walk(3, *grid, seed=5, step=0.5)
     most = 0
     for tau_s, tau_t in [(0.95, 0.9), (0.8, 0.6), (0.3, 0.85), (-1.0, -1.0), (2.0, 2.0)]:
-        merged, slots = Pyramids(tokens, grid, root, paper_compat).merge(tau_s, tau_t)
+        merged, slots, _ = Pyramids(tokens, grid, root, paper_compat).merge(tau_s, tau_t)
         want = slow.sttm(tokens, grid, tau_s, tau_t, root, paper_compat)
         assert slots.tolist() == list(want)
         close(merged, torch.stack(list(want.values())))
@@ -192,11 +192,11 @@ def test_sttm_by_hand():
     other = frame.clone()
     other[2:, 2:] = blue
     tokens = torch.stack((frame, other)).flatten(1, 2)
-    merged, slots = Pyramids(tokens, (4, 4), root=0).merge(0.9, 0.9)
+    merged, slots, _ = Pyramids(tokens, (4, 4), root=0).merge(0.9, 0.9)
     assert slots.tolist() == [0, 2, 8, 10, 16 + 10]
     assert merged.tolist() == [[1, 0]] * 4 + [[0, 1]]
     other[3, 3] = red  # the last quadrant is no longer of one colour: cosines with its mean are 0.95 and 0.32
-    merged, slots = Pyramids(torch.stack((frame, other)).flatten(1, 2), (4, 4), root=0).merge(0.9, 0.9)
+    merged, slots, _ = Pyramids(torch.stack((frame, other)).flatten(1, 2), (4, 4), root=0).merge(0.9, 0.9)
     # its red corner lies inside the red quadrant of the frame before, whose mean it joins
     assert slots.tolist() == [0, 2, 8, 10, 26, 27, 30]
 
