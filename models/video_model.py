@@ -227,7 +227,7 @@ class VideoModel:
             raise ValueError(f"the prompt holds {prompt.count(placeholder)} {placeholder}, expected one: {prompt!r}")
         if self.adapter.spelled:
             token = self.tokenizer.convert_ids_to_tokens
-            prompt = prompt.replace(placeholder, self.adapter.placeholders(placeholders, times, token))
+            prompt = prompt.replace(placeholder, self.adapter.placeholders(placeholders, times, token, duration))
             ids = self.tokenizer(prompt, return_tensors="pt")[names.IDS]
         else:
             prompt = prompt.replace(placeholder, placeholder + self.adapter.beside(times, duration))

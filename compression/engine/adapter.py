@@ -93,9 +93,11 @@ class Adapter(ABC):
         """What the stock model's generate() takes for a clip beside the prompt, and how many placeholders the prompt
         must hold. pixels: float (pictures, 3, height, width)."""
 
-    def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
+    def placeholders(
+        self, count: int, times: Sequence[float] | None, token: Callable[[int], str], duration: float | None = None
+    ) -> str:
         """What stands in a prompt for a video of `count` placeholders. times: seconds of its pictures, where they are
-        known. token: the text of a token's number."""
+        known. token: the text of a token's number. duration: of the whole video, seconds, where that is known."""
         return token(self.video_token) * count
 
     def beside(self, times: Sequence[float] | None, duration: float | None) -> str:
@@ -120,3 +122,10 @@ class Adapter(ABC):
     @abstractmethod
     def merge_patches(self, packing: Callable[[], Packing | None], strategy: Any) -> Iterator[RemovableHandle]:
         """Hook RPM into the vision encoder: `packing()` says at call time what to merge, None leaves the call alone."""
+
+
+def said(times: Sequence[float] | None) -> Sequence[float]:
+    """The times that a prompt says. Raises ValueError without any."""
+    if times is None:
+        raise ValueError("this model's prompts say when each picture is shown: pass the pictures' times")
+    return times

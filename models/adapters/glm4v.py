@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import said
 from codecmeta.compression.plan import Layout
 from codecmeta.models.adapters.qwen2_vl import Qwen2VL
 from codecmeta.record.metadata import Stream
@@ -58,11 +59,12 @@ class Glm4V(Qwen2VL):
         """A time as the prompt has it."""
         return f"{int(time)}"
 
-    def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
+    def placeholders(
+        self, count: int, times: Sequence[float] | None, token: Callable[[int], str], duration: float | None = None
+    ) -> str:
         """For each temporal position its placeholders between markers and the time of its first picture, as
         transformers' processor writes them. Raises ValueError without times."""
-        if times is None:
-            raise ValueError("this model's prompts say when each picture is shown: pass the pictures' times")
+        times = said(times)
         first = times[:: self.pictures]
         start, end = (token(marker) for marker in self.markers)
         each = token(self.video_token) * (count // len(first))

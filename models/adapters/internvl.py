@@ -76,7 +76,9 @@ class InternVL(Adapter):
         """All pictures as they are."""
         return {self.pixels: pixels}, self.layout(len(pixels), None).tokens_full
 
-    def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
+    def placeholders(
+        self, count: int, times: Sequence[float] | None, token: Callable[[int], str], duration: float | None = None
+    ) -> str:
         """For each picture its number and its placeholders between markers, as transformers' processor writes them."""
         each = self.layout(1, None).tokens_full
         picture = f"<img>{token(self.video_token) * each}</img>"

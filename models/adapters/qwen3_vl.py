@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from codecmeta.compression.engine.adapter import said
 from codecmeta.compression.engine.packing import Packing
 from codecmeta.models.adapters.qwen2_vl import Qwen2VL
 
@@ -36,11 +37,12 @@ class Qwen3VL(Qwen2VL):
         """The published ones are those of all pictures together."""
         return fewest / pictures, most / pictures
 
-    def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
+    def placeholders(
+        self, count: int, times: Sequence[float] | None, token: Callable[[int], str], duration: float | None = None
+    ) -> str:
         """For each temporal position its time, the mean of its pictures', and its placeholders between markers, as
         transformers' processor writes them. Raises ValueError without times."""
-        if times is None:
-            raise ValueError("this model's prompts say when each picture is shown: pass the pictures' times")
+        times = said(times)
         positions = len(times) // self.pictures
         pairs = [times[i * self.pictures : (i + 1) * self.pictures] for i in range(positions)]
         start, end = (token(marker) for marker in self.markers)

@@ -12,9 +12,9 @@ from torch.nn.functional import avg_pool2d
 from torch.utils.hooks import RemovableHandle
 
 from codecmeta.compression.engine import transformers_names as names
-from codecmeta.compression.engine.adapter import Adapter
+from codecmeta.compression.engine.adapter import Adapter, said
 from codecmeta.compression.engine.attention import received_attention
-from codecmeta.compression.engine.packing import Packing, merge_embeddings
+from codecmeta.compression.engine.packing import Packing, merge_embeddings, refuse_merging
 from codecmeta.compression.engine.proof import check_patch_attention
 from codecmeta.compression.plan import Layout
 from codecmeta.record.metadata import Stream
@@ -95,15 +95,16 @@ class SmolVLM(Adapter):
         """All pictures of the one sequence."""
         return {self.pixels: pixels[None]}, self._layout(len(pixels), pixels.shape[-1], None).tokens_full
 
-    def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
-        """Their number in words and how long the video is, by its last picture; then for each picture its time and its
-        placeholders between marks, as transformers' processor writes them. Raises ValueError without times."""
-        if times is None:
-            raise ValueError("this model's prompts say when each picture is shown: pass the pictures' times")
+    def placeholders(
+        self, count: int, times: Sequence[float] | None, token: Callable[[int], str], duration: float | None = None
+    ) -> str:
+        """Their number in words and how long the video is, else its last picture's time; then for each picture its time
+        and its placeholders between marks, as transformers' processor writes them. Raises ValueError without times."""
+        times = said(times)
         picture = f"{AROUND}{WHOLE}{token(self.video_token) * (count // len(times))}{AROUND}"
         return (
             f"You are provided the following series of {in_words(len(times))} frames from a "
-            f"{timedelta(seconds=int(times[-1]))} [H:MM:SS] video.\n"
+            f"{timedelta(seconds=int(times[-1] if duration is None else duration))} [H:MM:SS] video.\n"
             + "".join(f"\nFrame from {int(time // 60):02d}:{int(time % 60):02d}:{picture}" for time in times)
             + "\n\n"
         )
@@ -139,7 +140,8 @@ class SmolVLM(Adapter):
         before patches are joined."""
         implementation = names.implementation(self.tower)
         if implementation == "flash_attention_2":
-            raise ValueError("RPM needs the vision tower on 'sdpa' or 'eager' attention; it is on 'flash_attention_2'")
+            yield refuse_merging(self.tower.embeddings, packing)
+            return
         unit = self.join**2
         positions: list[Tensor] = []
 

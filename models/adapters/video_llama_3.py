@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import said
 from codecmeta.compression.plan import Layout
 from codecmeta.models.adapters.qwen2_vl import Qwen2VL
 from codecmeta.record.metadata import Stream
@@ -70,10 +71,11 @@ class VideoLlama3(Qwen2VL):
         """The most is published for all pictures together."""
         return fewest, most // pictures
 
-    def placeholders(self, count: int, times: Sequence[float] | None, token: Callable[[int], str]) -> str:
+    def placeholders(
+        self, count: int, times: Sequence[float] | None, token: Callable[[int], str], duration: float | None = None
+    ) -> str:
         """For each picture its time and its placeholders, between commas, as transformers' processor writes them.
         Raises ValueError without times."""
-        if times is None:
-            raise ValueError("this model's prompts say when each picture is shown: pass the pictures' times")
+        times = said(times)
         each = token(self.video_token) * (count // len(times))
         return ",".join(f"Time {time:.1f}s:{each}" for time in times)

@@ -14,6 +14,7 @@ FAMILIES = {
     "qwen2": (tiny.qwen, tiny.qwen_inputs, 2),
     "qwen2.5": (lambda: tiny.qwen(windowed=True), tiny.qwen_inputs, 2),
     "qwen3": (tiny.qwen3, tiny.qwen3_inputs, 2),
+    "smolvlm": (tiny.smolvlm, tiny.smolvlm_inputs, 1),
     "internvl": (tiny.internvl, tiny.internvl_inputs, 1),
 }
 CASES = [
@@ -43,7 +44,7 @@ def test_flash_attention_gives_what_sdpa_gives(family):
             options = {**options, "keep_ids": None}
         ids, logits, tokens = answers(plain, inputs, pictures, name, options)
         with flash_attention():
-            if options.get("rpm") and family in ("llava", "internvl"):
+            if options.get("rpm") and family in ("llava", "internvl", "smolvlm"):
                 with pytest.raises(ValueError, match="RPM needs the vision tower on 'sdpa' or 'eager'"):
                     answers(model, inputs, pictures, name, options)
                 continue

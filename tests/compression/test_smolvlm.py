@@ -165,9 +165,9 @@ def folder(tmp_path):
     """A checkpoint as the published ones are laid out."""
     special = ["<image>", "<fake_token_around_image>", "<global-img>", "<|im_start|>", "<end_of_utterance>"]
     words = (
-        "You are provided the following series of three frames from a 0:00:01 0:00:02 [H:MM:SS] video. Frame 00:00: "
+        "You are provided the following series of three frames from a 0:00:01 0:00:02 0:01:05 [H:MM:SS] video. Frame "
     )
-    tokenizer = tiny.words(tmp_path, words + "00:01: 00:02: what User: Assistant:", ends=False)
+    tokenizer = tiny.words(tmp_path, words + "00:00: 00:01: 00:02: what User: Assistant:", ends=False)
     tokenizer.add_special_tokens({"additional_special_tokens": special})
     tokenizer.chat_template = "{{ raise_exception('of images only') }}"
     tokenizer.save_pretrained(tmp_path)
@@ -192,5 +192,8 @@ def test_a_checkpoint_answers_about_a_file(folder, clip):
         "<|im_start|>User:Youareprovidedthefollowingseriesofthreeframesfroma0:00:02[H:MM:SS]video."
         f"Framefrom00:00:{each}Framefrom00:01:{each}Framefrom00:02:{each}what<end_of_utterance>Assistant:"
     )
+    ids = loaded.inputs(pictures, "what", [0.0, 1.5, 2.0], duration=65.4)["input_ids"][0]
+    longer = loaded.tokenizer.decode(ids).replace(" ", "")  # as the processor has it where its metadata say how long
+    assert longer == said.replace("froma0:00:02[", "froma0:01:05[")
     answer = loaded.ask(clip, "what", frames=3, strategy="evs", max_new_tokens=2)
     assert (answer.tokens_full, answer.frames) == (27, 3) and answer.tokens_kept < 27
