@@ -170,6 +170,10 @@ def _size(config: Mapping[str, Any]) -> dict[str, int]:
     high = config.get("max_pixels") or size.get("max_pixels") or size.get("longest_edge")
     if low and high and "patch_size" in config and "merge_size" in config:
         factor = config["patch_size"] * config["merge_size"]
+        if config.get("cap_pixels_per_frame") and config.get("video_processor_type") == "Qwen2VLVideoProcessor":
+            raise ValueError(
+                "preprocessing with cap_pixels_per_frame is not supported for Qwen2-VL: it means other limits"
+            )
         cap = config.get("max_video_tokens", 768) * factor**2 if config.get("cap_pixels_per_frame") else 0
         return {"height": 0, "width": 0, "factor": factor, "min_pixels": low, "max_pixels": high, "cap": cap}
     raise ValueError(f"preprocessing to size {dict(size)} is not supported; expected a height and a width")

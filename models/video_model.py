@@ -155,7 +155,7 @@ class VideoModel:
         count = 0 if isinstance(frames, Choice) else frames or self.preprocessing.num_frames or 16
         picked: dict[str, float] = {}
         own, limits = self.preprocessing, self.adapter.pixel_limits
-        sized_together = own.of_clip(1, limits) != own.of_clip(2, limits)  # then how many there are is asked first
+        sized_together = own.of_clip(2, limits) != own  # then how many there are is asked first
         if choice is None and (choose != "uniform" or sized_together):
             source = video if not isinstance(meta, Metadata) else meta
             choice = codecmeta.choose_frames(

@@ -99,3 +99,11 @@ def test_shapes_are_kept_within_the_pixel_limits(shape, want):
 def test_steps_that_are_not_implemented_are_refused(change, reason):
     with pytest.raises(ValueError, match=reason):
         Preprocessing.from_config(SETTINGS | change)
+
+
+def test_a_cap_per_frame_is_another_one_for_qwen2_vl():
+    """Its processor caps a frame's pixels at max_pixels, that of Qwen3-VL at 768 tokens."""
+    capped = QWEN | {"cap_pixels_per_frame": True}
+    assert Preprocessing.from_config(capped | {"video_processor_type": "Qwen3VLVideoProcessor"}).cap == 768 * 28**2
+    with pytest.raises(ValueError, match="cap_pixels_per_frame is not supported for Qwen2-VL"):
+        Preprocessing.from_config(capped | {"video_processor_type": "Qwen2VLVideoProcessor"})
