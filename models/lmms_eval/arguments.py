@@ -13,7 +13,7 @@ import torch
 from codecmeta.compression import Strategy, make
 from codecmeta.compression.options import did_you_mean
 from codecmeta.models.loading import load
-from codecmeta.models.video_model import VideoModel
+from codecmeta.models.video_model import VideoModel, scorable
 from codecmeta.record.selection import POLICIES, Policy
 
 _OPTION, _LAYOUT = "set_", "load_"
@@ -107,7 +107,9 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         count = getattr(made, name)
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
             raise ValueError(f"{name}={count}: expected a number of at least 1")
-    made.strategy()
+    strategy = made.strategy()
+    if made.text_model is not None and made.choose != "query":
+        scorable(strategy)
     return made
 
 

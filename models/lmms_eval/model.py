@@ -36,10 +36,10 @@ class Chat(lmms):
         self.arguments = read_arguments(arguments)
         self.strategy = self.arguments.strategy()
         self.video_model = self.arguments.load()
+        self._device = self.video_model.model.device
         self.text_model = None
         if self.arguments.text_model is not None:
-            self.text_model = load_text_image(self.arguments.text_model, self.arguments.place() or "cpu")
-        self._device = self.video_model.model.device
+            self.text_model = load_text_image(self.arguments.text_model, self._device)
         self._warm = False
 
     @property

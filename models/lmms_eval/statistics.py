@@ -41,7 +41,7 @@ class Statistics:
         if answer is None:
             row |= {"answer": "", "question": question.text, "problem": problem}
         else:
-            row |= {**answer.as_dict(), "times": _times(answer)}
+            row |= answer.as_dict()
         self.rows.append(row)
         if self._file is not None:
             self._file.write(json.dumps(row, default=str) + "\n")
@@ -67,12 +67,6 @@ class Statistics:
         """Close the file."""
         if self._file is not None:
             self._file.close()
-
-
-def _times(answer: Answer) -> list[float]:
-    """Seconds at which the pictures are shown that the model saw."""
-    trace = answer.trace
-    return [] if trace is None else [round(float(one), 3) for one in trace.meta.frames.time[trace.rows]]
 
 
 def _mean(values: Sequence[float]) -> float:
