@@ -281,12 +281,6 @@ class LlavaQwenModel(LlavaOnevisionModel):
 class LlavaQwenForCausalLM(LlavaOnevisionForConditionalGeneration):
     """LLaVA-Video, LLaVA-OneVision or LongVA from a published checkpoint; see `config_of`."""
 
-    _keys_to_ignore_on_load_unexpected = [
-        r"vision_tower\.(post_layernorm|head)\.",
-        r"vision_tower\.embeddings\.position_ids",
-        r"vision_tower\.encoder\.layers\.(23|26)\.",  # where there is one more than is used
-    ]
-
     def __init__(self, config: Any) -> None:
         super(LlavaOnevisionForConditionalGeneration, self).__init__(config)
         self.model = LlavaQwenModel(config)

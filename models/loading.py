@@ -115,7 +115,7 @@ def described(where: str, revision: str | None = None, options: Mapping[str, Any
     if not published:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False, revision=revision)
         cls = model_class(config)
-        return Described(config, cls, cls.from_pretrained)
+        return Described(config, cls, partial(cls.from_pretrained, config=config))
     config = llava_qwen.config_of(raw, llava_qwen.Options.of(options or {}))
     cls, preprocessing = model_class(config), llava_qwen.tower_of(raw).preprocessing
     load_there = partial(llava_qwen.load_published, cls, config=config)

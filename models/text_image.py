@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +19,9 @@ from codecmeta.compression.text_frames import picture_vectors, question_vector
 from codecmeta.models.checkpoints import check_device, first_line, settings_of
 from codecmeta.models.hub import found
 from codecmeta.models.preprocessing import Preprocessing
-from codecmeta.models.small.text_image.model import FOLDER
 
+FOLDER = Path(__file__).parent / "small" / "text_image" / "weights"
+"""The built-in one's."""
 SMALL = "small"
 """The name of the built-in text-image model."""
 ARCHITECTURES = ("CLIPModel", "SiglipModel")

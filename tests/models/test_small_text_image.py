@@ -14,12 +14,13 @@ import codecmeta  # noqa: E402
 from codecmeta import models  # noqa: E402
 from codecmeta.models.small.model import SIZE  # noqa: E402
 from codecmeta.models.small.text_image.evaluate import ranked, texts_about  # noqa: E402
-from codecmeta.models.small.text_image.model import FOLDER, TEXT_LENGTH, build_text_image  # noqa: E402
+from codecmeta.models.small.text_image.model import TEXT_LENGTH, build_text_image  # noqa: E402
 from codecmeta.models.small.text_image.texts import DESCRIPTIONS, NAMES, draw_text, shown_objects  # noqa: E402
 from codecmeta.models.small.text_image.train import batch, padded, start_from_the_video_model  # noqa: E402
 from codecmeta.models.small.tokenizer import build_tokenizer  # noqa: E402
 from codecmeta.models.small.world.questions import TEMPLATES  # noqa: E402
 from codecmeta.models.small.world.scenes import COLOURS, HELD_OUT, SHAPES, make_scene, render, shrink  # noqa: E402
+from codecmeta.models.text_image import FOLDER  # noqa: E402
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"
 

@@ -8,16 +8,12 @@ tokens of the built-in video model's tokenizer.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 
 from codecmeta.models.small.model import IMAGE_MEAN, IMAGE_STD, PATCH, SIZE, VISION_SIZE
 
 TEXT_LENGTH = 24
-FOLDER = Path(__file__).parent / "weights"
-"""Where the weights are."""
 
 PREPROCESSOR = {
     "image_processor_type": "SiglipImageProcessor",

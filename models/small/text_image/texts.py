@@ -55,9 +55,8 @@ def shown_objects(scene: Scene, times: NDArray[np.float64]) -> NDArray[np.bool_]
     return shown
 
 
-def draw_text(rng: np.random.Generator, *, held_out: bool = False, unseen_wording: bool = False) -> FrameText:
-    """One text. held_out: name colour-shape pairs that training never shows too. unseen_wording: in a wording that
-    training never uses."""
+def draw_text(rng: np.random.Generator, *, unseen_wording: bool = False) -> FrameText:
+    """One text. unseen_wording: in a wording that training never uses."""
     kind = KINDS[int(rng.choice(len(KINDS), p=(0.2, 0.2, 0.25, 0.1, 0.05, 0.2)))]
     if kind == "count":
         return FrameText(_wording(kind, rng, unseen_wording), ((None, None),))
@@ -67,7 +66,7 @@ def draw_text(rng: np.random.Generator, *, held_out: bool = False, unseen_wordin
         return FrameText(_wording(kind, rng, unseen_wording).format(names[0], names[1]), _read(names[:2]))
     how = {"colour": "shape", "shape": "colour"}.get(kind) or str(rng.choice(("shape", "colour", "both", "both")))
     wanted: Wanted = (int(rng.integers(6)), int(rng.integers(4)))
-    while how == "both" and not held_out and (NAMES[wanted[0] or 0], SHAPES[wanted[1] or 0]) in HELD_OUT:
+    while how == "both" and (NAMES[wanted[0] or 0], SHAPES[wanted[1] or 0]) in HELD_OUT:
         wanted = (int(rng.integers(6)), int(rng.integers(4)))
     wanted = (None if how == "shape" else wanted[0], None if how == "colour" else wanted[1])
     return FrameText(_wording(kind, rng, unseen_wording).format(name_of(wanted)), (wanted,))
