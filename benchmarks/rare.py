@@ -1,6 +1,7 @@
 """Is what is there for a few seconds of a long video seen at all? Frames chosen in several ways, and what they cost.
 
     python -m benchmarks.rare test clips/ --clips 56 --json benchmarks/results/rare.json
+    python -m benchmarks.rare long clips/ --clips 28 --json benchmarks/results/rare_long.json      # 10 to 30 minutes
 
 Clips of `rare_clips.py`. For each way of choosing 8, 16 and 32 frames: the share of clips in which a chosen frame shows
 the rare object, the packets a decoder is fed, and, at 16 frames, which the built-in model was made for, its answers to
@@ -9,7 +10,7 @@ Two rivals look at pixels, and decode everything: the largest differences betwee
 "events, all signals" is given the `extract`ed record of H.264 clips, bits per block included; on others it is "events".
 
 What is done is kept in CLIPS/results-SPLIT.jsonl, a line per clip, and a run that was stopped goes on behind it. Every
-constant in codecmeta/decisions was set on the tuning split; the test split is run once.
+constant in codecmeta/decisions was set on the tuning split; the others are run once.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 import codecmeta.models
-from benchmarks.rare_clips import RATE, TEST, TUNING, Clip, make_clip
+from benchmarks.rare_clips import LONG, RATE, TEST, TUNING, Clip, make_clip
 from codecmeta.container.decode_cost import decode_cost
 from codecmeta.container.packets import open_video
 from codecmeta.container.probe import probe_with_packets
@@ -46,6 +47,7 @@ BLOCKS = "events, all signals"
 PIXELS = ("largest differences", "k-means")
 POLICIES = (*PACKETS, BLOCKS, *PIXELS)
 THUMBNAIL = (32, 24)
+SPLITS = {"tuning": TUNING, "test": TEST, "long": LONG}
 STRATA = ("encoder", "camera", "noise", "distractor", "onset", "event")
 
 
@@ -238,7 +240,7 @@ def table(summary: dict[str, Any], frames: int = ANSWERED) -> str:
 def main() -> None:
     """Measure what is not yet measured, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("split", choices=("tuning", "test"))
+    parser.add_argument("split", choices=list(SPLITS))
     parser.add_argument("clips_folder", type=Path)
     parser.add_argument("--clips", type=int, default=56)
     parser.add_argument("--jobs", type=int, default=1, help="clips measured at the same time")
@@ -249,7 +251,7 @@ def main() -> None:
     results = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     done = {one["number"] for one in results}
     left = [number for number in range(options.clips) if number not in done]
-    run = partial(measure, split=TEST if options.split == "test" else TUNING, folder=options.clips_folder)
+    run = partial(measure, split=SPLITS[options.split], folder=options.clips_folder)
     with kept.open("a") as file, ProcessPoolExecutor(options.jobs) as pool:
         for one in pool.map(run, left):
             results.append(one)

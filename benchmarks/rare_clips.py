@@ -6,8 +6,9 @@
     clip.questions()                       # (about the event or not, question) pairs for the built-in model
 
 Objects, colours and wordings are those of the built-in model's world (models/small), backdrops those of heldout.py. One
-or two objects are there all the time, one more for 1 to 10 seconds of 2 to 4 minutes. Things that are no event happen
-too: fades, flashes, changes of the light, a camera that pans, zooms or shakes all the time, and noise.
+or two objects are there all the time, one more for 1 to 10 seconds of 2 to 4 minutes (10 to 30 in the split of long
+ones). Things that are no event happen too: fades, flashes, changes of the light, a camera that pans, zooms or shakes
+all the time, and noise.
 
 What a clip shows depends on the split's seed and its number alone. Its bytes are those of the encoders of the PyAV
 wheel, which for the same pictures may differ slightly between runs.
@@ -36,8 +37,10 @@ os.environ.setdefault("SVT_LOG", "1")  # errors only
 STREAM = 0x7A9E
 """Sets these random numbers apart from those of training and of the other benchmarks."""
 
-TUNING, TEST = 1, 2
-"""Seeds: every number in codecmeta/decisions was set on the first split; the second is run once."""
+TUNING, TEST, LONG = 1, 2, 3
+"""Seeds: every number in codecmeta/decisions was set on the first split; the others are run once."""
+
+MINUTES = {TUNING: (2, 4), TEST: (2, 4), LONG: (10, 30)}
 
 CAMERAS = ("static", "pan", "zoom", "shake")
 DISTRACTORS = ("none", "fades", "flashes", "lighting")
@@ -206,16 +209,18 @@ class Clip:
 
 def make_clip(split: int, number: int) -> Clip:
     """The clip with this number of a split; the same arguments always give the same clip. Encoders take turns, then
-    cameras, then distractors."""
+    cameras, then distractors; among long clips cameras do, too."""
     seed = split * 1_000_000 + number
     rng = np.random.default_rng([STREAM, seed])
     names = list(ENCODERS)
     encoder, turn = names[number % len(names)], number // len(names)
-    camera = CAMERAS[turn % 4]
-    distractor = DISTRACTORS[(turn + turn // 4 + number) % 4]
+    camera, distractor = CAMERAS[turn % 4], DISTRACTORS[(turn + turn // 4 + number) % 4]
+    if split == LONG:  # there are fewer of them
+        camera, distractor = CAMERAS[number % 4], DISTRACTORS[(number + number // 4) % 4]
     noise = str(rng.choice(list(NOISES), p=(0.4, 0.35, 0.25)))
     width, height = SIZES[int(rng.integers(len(SIZES)))]
-    frames = int(rng.uniform(120, 240) * RATE)
+    shortest, longest = MINUTES[split]
+    frames = int(rng.uniform(60 * shortest, 60 * longest) * RATE)
     length = float(np.exp(rng.uniform(np.log(1), np.log(10))))
     start = round(float(rng.uniform(5, frames / RATE - length - 5)) * RATE) / RATE
     stop = start + max(round(length * RATE), 10) / RATE
@@ -265,12 +270,12 @@ def _camera(camera: str, frames: int, rng: np.random.Generator, reach: tuple[flo
 def _light(
     distractor: str, frames: int, event: tuple[float, float], rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """float64 (frames,): by what every picture is multiplied, and what is added. Three times a clip, a second or more
-    away from the event, so that what is seen of it is never in doubt."""
+    """float64 (frames,): by what every picture is multiplied, and what is added. Three times a clip, or once a minute,
+    a second or more away from the event, so that what is seen of it is never in doubt."""
     light, flash = np.ones(frames), np.zeros(frames)
     second = np.arange(frames) / RATE
-    done = 0
-    while distractor != "none" and done < 3:
+    done, gain = 0, 1.0
+    while distractor != "none" and done < max(3, frames // (60 * RATE)):
         at = float(rng.uniform(3, frames / RATE - 6))
         if event[0] - 5 < at < event[1] + 1:
             continue
@@ -280,7 +285,8 @@ def _light(
         elif distractor == "flashes":
             flash[round(at * RATE) : round(at * RATE) + int(rng.integers(1, 3))] += rng.uniform(50, 110)
         else:
-            gain = rng.uniform(0.65, 1.4)
+            undo = done > 3 and done % 2 == 0  # many changes would end in the dark
+            gain = 1 / gain if undo else rng.uniform(0.65, 1.4)
             ramp = np.clip((second - at) / rng.choice((0.1, 1.0, 3.0)), 0, 1)
             light *= gain**ramp
     return light, flash
