@@ -26,7 +26,7 @@ from benchmarks.method_tables import VARIANTS  # noqa: E402
 from codecmeta.cli import main as codecmeta  # noqa: E402
 from codecmeta.models.evaluation.plot import png  # noqa: E402
 
-BUDGETS = ("1", "0.5", "0.3", "0.2", "0.1")
+BUDGETS = ("0.5", "0.3", "0.2", "0.1")
 METHODS = (
     "random",
     "random layer=1",
@@ -37,6 +37,7 @@ METHODS = (
     "replenish hold=fold refill=true",
     "replenish weights=features",
     "replenish signal=none",
+    "metom budget=1",
     "metom",
     "metom matm=true",
     "metom tau_tem=2",
@@ -46,13 +47,12 @@ METHODS = (
     "metom tau_tem=2 density_source=pixels",
     "metom tau_tem=2 weights=uniform",
     "metom tau_tem=2 weights=shuffled",
-    "metom tau_tem=2 weights=curvature",
     "metok",
     "metok alpha=1",
     "metok boundaries=codec",
     "metok alpha=1 boundaries=codec",
     "evs",
-    "dycoke budget=1,0.5,0.3",
+    "dycoke budget=0.5,0.3",
     "dycoke window=16 budget=0.2,0.1",
     "fastv",
     "tome",
@@ -61,7 +61,6 @@ METHODS = (
     "vidcom2",
     "divprune",
     "visionzip",
-    "visionzip contextual=0",
     "fastvid",
     "flashvid",
     "prunevid",
