@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from codecmeta.compression import METHODS, Dycoke, FastV, RandomKeep, adapter_for, apply
+from codecmeta.compression import Dycoke, FastV, RandomKeep, adapter_for, apply
 from codecmeta.compression.engine.layers import hook_layers
 from codecmeta.compression.engine.transformers_names import cache_of, lengths
 from tests.support import tiny
-from tests.support.methods import nothing_to_do
 from tests.support.references import entering
 
 PICTURES = 2 * tiny.FRAMES
@@ -16,26 +15,11 @@ ROWS = np.arange(PICTURES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
 META = tiny.metadata(PICTURES)
 ATTENDING = (1, 3)
-BEHIND = {"fastv": {"layer": 2}, "dart": {"layer": 2}, "metok": {"prune": False, "layers": None, "quotas": None}}
-"""Options with which methods look at layers that have attention, or at none (METok wants three)."""
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
 def model(request):
     return tiny.qwen3_5(attention=request.param)
-
-
-@pytest.fixture(scope="module")
-def plain(model):
-    return tiny.generate(model, tiny.qwen3_inputs(), new=2)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_nothing_to_do_is_bit_identical(model, plain, name):
-    with apply(model, METHODS[name](**{**nothing_to_do(name), **BEHIND.get(name, {})}), META, frames=ROWS) as session:
-        ids, logits = tiny.generate(model, tiny.qwen3_inputs(), new=2)
-    assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
-    assert session.tokens_kept == session.tokens_full == FULL
 
 
 def stays_of(inputs, kept):

@@ -8,11 +8,10 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from codecmeta import models
-from codecmeta.compression import METHODS, FastV, Metom, Plain, RandomKeep, adapter_for, apply
+from codecmeta.compression import FastV, Metom, Plain, RandomKeep, adapter_for, apply
 from codecmeta.compression.engine.transformers_names import cache_of, lengths
 from codecmeta.models.adapters.smolvlm import in_words
 from tests.support import tiny
-from tests.support.methods import nothing_to_do
 
 META, ROWS = tiny.metadata(), np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
@@ -21,19 +20,6 @@ FULL = tiny.FRAMES * tiny.TOKENS**2
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
 def model(request):
     return tiny.smolvlm(attention=request.param)
-
-
-@pytest.fixture(scope="module")
-def plain(model):
-    return tiny.generate(model, tiny.smolvlm_inputs(), new=3)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_nothing_to_do_is_bit_identical(model, plain, name):
-    with apply(model, METHODS[name](**nothing_to_do(name)), META, frames=ROWS) as session:
-        ids, logits = tiny.generate(model, tiny.smolvlm_inputs(), new=3)
-    assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
-    assert session.tokens_kept == session.tokens_full == FULL
 
 
 def projected(model, pixels):

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from codecmeta import models
-from codecmeta.compression import METHODS, FastV, Metom, Plain, RandomKeep, adapter_for, apply
+from codecmeta.compression import FastV, Metom, Plain, RandomKeep, adapter_for, apply
 from codecmeta.compression.engine.transformers_names import cache_of, lengths
 from tests.support import tiny
-from tests.support.methods import nothing_to_do
 from tests.support.references import entering
 
 META, ROWS = tiny.metadata(), np.arange(tiny.FRAMES)
@@ -20,19 +19,6 @@ FULL = tiny.FRAMES * tiny.TOKENS**2
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
 def model(request):
     return tiny.video_llama_3(attention=request.param)
-
-
-@pytest.fixture(scope="module")
-def plain(model):
-    return tiny.generate(model, tiny.video_llama_3_inputs(), new=3)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_nothing_to_do_is_bit_identical(model, plain, name):
-    with apply(model, METHODS[name](**nothing_to_do(name)), META, frames=ROWS) as session:
-        ids, logits = tiny.generate(model, tiny.video_llama_3_inputs(), new=3)
-    assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
-    assert session.tokens_kept == session.tokens_full == FULL
 
 
 @torch.no_grad()
