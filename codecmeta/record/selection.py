@@ -22,8 +22,8 @@ class Rows:
 
 @dataclass(frozen=True)
 class EstimatedRows(Rows):
-    """Rows of a table of `frames` frames that is an estimate: only decoding tells how many there are, and a row means
-    the same share of the way."""
+    """Rows that were chosen in a table of `frames` frames before decoding, which alone tells how many there are: where
+    it is another number, a row means the same share of the way."""
 
     frames: int
 
@@ -93,7 +93,7 @@ def selected(
 def row_numbers(rows: ArrayLike) -> NDArray[np.int64]:
     """Frame indices as they were given, int64 (n,). Raises ValueError for what is none."""
     numbers = np.asarray(rows)
-    if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu" or numbers.min() < 0:
+    if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu" or numbers.astype(np.int64).min() < 0:
         way_out = "; seconds go into times" if numbers.dtype.kind == "f" else ""
         raise ValueError(f"rows={rows!r}: expected indices of frames, counted from 0{way_out}")
     return numbers.astype(np.int64)

@@ -56,6 +56,12 @@ def test_anything_else_is_one_clear_line(given: Any) -> None:
         selected(given)
 
 
+@pytest.mark.parametrize("given", [[], [-1], [0.5], ["1"], [True], [2**70], np.array([2**64 - 1], np.uint64)])
+def test_rows_are_counted_from_0(given: Any) -> None:
+    with pytest.raises(ValueError, match="expected indices of frames, counted from 0"):
+        selected(rows=given)
+
+
 def test_more_frames_than_there_are(tmp_path: Any) -> None:
     path = write_clip(tmp_path / "short.mp4", pan(5, (64, 48), (1, 0)))
     for frames in (10**9, np.int64(10**9)):
