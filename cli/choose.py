@@ -18,8 +18,7 @@ from codecmeta.cli.sources import Video, files_among
 from codecmeta.decisions.choose import TOLERANCE
 from codecmeta.decisions.packet_events import PacketEvent
 from codecmeta.errors import CacheError, VideoError
-from codecmeta.extraction.choose import CACHE_SUFFIX, choose_frames, frames_of_events, packet_events
-from codecmeta.extraction.read import read
+from codecmeta.extraction.choose import CACHE_SUFFIX, choose_frames, packet_events, pictures_of_events
 from codecmeta.record.selection import TABLE_POLICIES, Policy
 
 
@@ -113,9 +112,7 @@ def _page(video: Path | str, listed: list[PacketEvent], exact: bool) -> bytes:
     from codecmeta.view.event_page import event_page  # OpenCV, needed for this only
     from codecmeta.view.panels import shrunk
 
-    pictures = []
-    if listed:
-        pictures = read(video, rows=frames_of_events(video, listed), transform=shrunk)[2]
+    pictures = pictures_of_events(video, listed, exact=exact, transform=shrunk)
     return event_page(Path(video).name, listed, pictures, "all signals" if exact else "packet sizes alone").encode()
 
 

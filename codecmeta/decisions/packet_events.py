@@ -169,7 +169,7 @@ def find_events(score: NDArray[np.float64], time: NDArray[np.float64], most: int
     best, length = _best_windows(score, lengths[lengths <= len(score)])
     peak = np.flatnonzero(best > 0)
     order = peak[np.argsort(-best[peak], kind="stable")]
-    return _apart(best, length, order, max(1, round(APART * rate)), most)
+    return _apart(best, length, order, max(1, round(APART * rate)), min(most, len(score)))
 
 
 @njit(cache=True, nogil=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
@@ -37,8 +38,9 @@ from codecmeta.decisions.choose import (
 from codecmeta.decisions.events import change_scores
 from codecmeta.decisions.packet_events import PacketEvent, events_of, picture_kinds
 from codecmeta.decoding.pictures import cores
+from codecmeta.extraction.job import Transform
 from codecmeta.extraction.read import extract, read
-from codecmeta.extraction.wanted import tables_for
+from codecmeta.extraction.wanted import Tables, tables_for
 from codecmeta.record.metadata import Metadata, Probe
 from codecmeta.record.selection import POLICIES, Policy
 
@@ -92,15 +94,9 @@ def choose_frames(
     _check(frames, policy, tolerance, question, scorer, candidates)
     spent = {} if seconds is None else seconds
     start = perf_counter()
-    record = _record(source)
-    if record is not None:
-        known: Probe | Metadata = record
+    with _known(source, partial(tables_for, policy=policy, headers=headers)) as (medium, known, read_now):
         spent["probe"] = perf_counter() - start
-        with opened(known.path) as medium:
-            return _chosen(medium, known, packets, frames, policy, tolerance, question, scorer, candidates, spent)
-    with opened(source) as medium:  # type: ignore[arg-type]
-        known, packets = tables_for(medium, policy, headers=headers)
-        spent["probe"] = perf_counter() - start
+        packets = packets if read_now is None else read_now
         return _chosen(medium, known, packets, frames, policy, tolerance, question, scorer, candidates, spent)
 
 
@@ -119,19 +115,14 @@ def _chosen(
     start = perf_counter()
     video = _candidates(known, packets)
     frames = min(frames, len(video.frames))
+    tables = (known, packets) if isinstance(known, Probe) and packets is not None else None
     if policy == "query":
-        return _by_query(medium, video, frames, question or "", scorer, candidates or 8 * frames, tolerance, spent)
-    choice = choice_of(video, policy, reasons_of(video, frames, policy, tolerance))
-    spent["choose"] = perf_counter() - start
-    return replace(choice, tables=_tables(known, video))
-
-
-def _record(source: Source | Probe | Metadata) -> Probe | Metadata | None:
-    """A record, or that of a cache; None for a video."""
-    if isinstance(source, (Probe, Metadata)):
-        return source
-    is_path = isinstance(source, (str, PathLike)) and not is_address(str(source))
-    return load(Path(source)) if is_path and Path(source).suffix == CACHE_SUFFIX else None  # type: ignore[arg-type]
+        number = candidates or 8 * frames
+        choice = _by_query(medium, video, tables, frames, question or "", scorer, number, tolerance, spent)
+    else:
+        choice = choice_of(video, policy, reasons_of(video, frames, policy, tolerance))
+        spent["choose"] = perf_counter() - start
+    return replace(choice, tables=tables)
 
 
 def _check(
@@ -157,6 +148,7 @@ def _candidates(source: Probe | Metadata, packets: PacketTable | None) -> Candid
 def _by_query(
     medium: Medium,
     video: Candidates,
+    tables: Tables | None,
     frames: int,
     question: str,
     scorer: Any,
@@ -169,7 +161,7 @@ def _by_query(
     rows = np.array(sorted(proposed))
     spent["choose"] = perf_counter() - start
     start = perf_counter()
-    _, rows, pictures = read(medium, rows=rows, transform=_shrunk, stream=video.stream.stream_index)
+    pictures = _pictures(medium, video, tables, rows, _shrunk)
     spent["decode"] = perf_counter() - start
     start = perf_counter()
     scores = np.array(list(getattr(scorer, "scores", scorer)(pictures, question)), np.float64)
@@ -186,8 +178,18 @@ def _by_query(
     )
 
 
-def _tables(known: Probe | Metadata, video: Candidates) -> tuple[Probe, PacketTable] | None:
-    return (known, video.packets) if isinstance(known, Probe) and video.packets is not None else None
+def _pictures(
+    medium: Medium, video: Candidates, tables: Tables | None, rows: NDArray[np.int64], transform: Transform | None
+) -> list[Any]:
+    """The picture of each row, or what `transform` makes of it; where decoding gives another number of frames than the
+    tables of the file list, the picture the same share of the way."""
+    choice = choice_of(video, "events", dict.fromkeys(rows.tolist(), ("event", 0.0)))
+    meta, shown, pictures = read(
+        medium, replace(choice, tables=tables), transform=transform, stream=video.stream.stream_index
+    )
+    if tables is not None:
+        rows = rows * len(meta.frames) // len(video.frames)
+    return [pictures[at] for at in np.searchsorted(shown, rows)]
 
 
 def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -218,14 +220,15 @@ def packet_events(
     """
     if most < 1 or not least >= 0:
         raise ValueError(f"most={most}, least={least}: expected at least one event and a strength of 0 or more")
-    with _known(source) as (medium, known, packets):
+    with _known(source, _indexed) as (medium, known, packets):
         video = _candidates(known, packets)
         if exact:
-            known = known if isinstance(known, Metadata) else extract(medium, jobs=cores())
+            if not isinstance(known, Metadata):
+                known = extract(medium, jobs=cores(), stream=known.stream.stream_index)
             video = _with_signals(video, known)
-    change = change_scores(known, np.arange(len(video.frames)))
-    score = activity(video.frames, video.packets, video.meta if exact else None)
-    return events_of(video.frames, score, change, most=most, least=least)
+        change = change_scores(known, np.arange(len(video.frames)))
+        score = activity(video.frames, video.packets, video.meta if exact else None)
+        return events_of(video.frames, score, change, most=most, least=least)
 
 
 def _with_signals(video: Candidates, meta: Metadata) -> Candidates:
@@ -238,20 +241,45 @@ def _with_signals(video: Candidates, meta: Metadata) -> Candidates:
     return replace(video, frames=meta.frames, packets=packets, meta=meta)
 
 
-def frames_of_events(source: Source | Probe, events: Sequence[PacketEvent]) -> NDArray[np.int64]:
-    """int64 (events,): for each event the row in it that costs the fewest packets to decode, of equal ones the last."""
-    with _known(source) as (_, known, packets):
+def pictures_of_events(
+    source: Source, events: Sequence[PacketEvent], *, exact: bool = False, transform: Transform | None = None
+) -> list[Any]:
+    """For each event of a video its picture that costs the fewest packets to decode: uint8 RGB (height, width, 3), or
+    what `transform` makes of it. exact: as for `packet_events`, which gave them."""
+    if not events:
+        return []
+    with opened(source) as medium:
+        known, packets = _indexed(medium)
         video = _candidates(known, packets)
-    stretches = [np.arange(one.first, min(one.last + 1, len(video.frames))) for one in events]
+        rows = cheapest_rows(video, events)
+        if exact:  # all frames were decoded: rows are theirs, whatever the packets say
+            return list(read(medium, rows=rows, transform=transform)[2])
+        return _pictures(medium, video, (known, packets), rows, transform)
+
+
+def cheapest_rows(video: Candidates, events: Sequence[PacketEvent]) -> NDArray[np.int64]:
+    """int64 (events,): for each event the row in it that costs the fewest packets to decode, of equal ones the last."""
+    end = len(video.frames)
+    stretches = [np.arange(min(one.first, end - 1), min(one.last + 1, end)) for one in events]
     return np.array([rows[np.lexsort((-rows, video.cost.alone[rows]))[0]] for rows in stretches], np.int64)
 
 
 @contextmanager
-def _known(source: Source | Probe | Metadata) -> Iterator[tuple[Medium, Probe | Metadata, PacketTable | None]]:
-    """A record, or the tables of a video: of an address those in its container's index."""
-    record = _record(source)
-    with opened(source if record is None else record.path) as medium:  # type: ignore[arg-type]
-        if record is not None:
-            yield medium, record, None
-        else:
-            yield medium, *probe_with_packets(medium, headers=None)
+def _known(
+    source: Source | Probe | Metadata, tables_of: Callable[[Medium], Tables]
+) -> Iterator[tuple[Medium, Probe | Metadata, PacketTable | None]]:
+    """A record or that of a cache, which is open until the block ends; or the tables of a video."""
+    if isinstance(source, (Probe, Metadata)):
+        with opened(source.path) as medium:
+            yield medium, source, None
+    elif isinstance(source, (str, PathLike)) and not is_address(str(source)) and Path(source).suffix == CACHE_SUFFIX:
+        with load(Path(source)) as meta, opened(meta.path) as medium:
+            yield medium, meta, None
+    else:
+        with opened(source) as medium:
+            yield medium, *tables_of(medium)
+
+
+def _indexed(medium: Medium) -> Tables:
+    """The tables of a video: of an address those in its container's index."""
+    return probe_with_packets(medium, headers=None)

@@ -16,7 +16,7 @@ from codecmeta.container.index import Unproven, look_at
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.probe import probe_with_packets
 from codecmeta.container.segments import Segment, linear_segment, plan_segments
-from codecmeta.container.source import Medium
+from codecmeta.container.source import Medium, name_of
 from codecmeta.container.tables import frame_tables
 from codecmeta.errors import VideoError
 from codecmeta.extraction.wanted import resolved, tables_for
@@ -74,6 +74,22 @@ def proven(
     return replace(probe, frames=frames), looked, selection, ""
 
 
+def _of(path: Medium, stream: int | None, probe: Probe) -> bool:
+    return probe.path == name_of(path) and stream in (None, probe.stream.stream_index)
+
+
+def _same_frames(path: Medium, stream: int | None, chosen: Probe) -> tuple[Probe, PacketTable]:
+    """The tables of another file or stream than frames were chosen from. Raises ValueError where they list others."""
+    found = probe_with_packets(path, stream=stream, headers=None)
+    if not np.array_equal(found[0].frames.time, chosen.frames.time):
+        raise ValueError(
+            f"{name_of(path)}, video stream {found[0].stream.stream_index}, has other frames than {chosen.path}, video "
+            f"stream {chosen.stream.stream_index}, of which some were chosen; pass rows=choice.rows or "
+            "times=choice.times"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Job:
     """A probed video, and what is to be found out about it.
@@ -111,6 +127,8 @@ class Job:
         container's index is all that is known. Raises VideoError."""
         start, doubt = perf_counter(), ""
         asked = selection
+        if tables is not None and not _of(path, stream, tables[0]):
+            tables = _same_frames(path, stream, tables[0])
         if tables is None and isinstance(selection, ByPolicy):
             tables = tables_for(path, selection.policy, stream)
         probe, packets = tables or probe_with_packets(path, stream=stream, headers=True if selection == "all" else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -14,7 +13,7 @@ from codecmeta.container.probe import is_remote, probe_with_packets
 from codecmeta.container.source import Medium
 from codecmeta.decisions.choose import TOLERANCE, Candidates, Choice, reasons_of
 from codecmeta.record.metadata import Probe
-from codecmeta.record.selection import ByPolicy, EstimatedRows, Policy, Rows, Selection, selected
+from codecmeta.record.selection import ByPolicy, EstimatedRows, Policy, Selection, selected
 
 Tables = tuple[Probe, PacketTable]
 
@@ -30,7 +29,7 @@ def wanted(
         if policy != "uniform":
             raise ValueError(f"policy={policy!r}: the frames were chosen already, by {frames.policy}; pass a number")
         if frames.tables is not None:
-            return _rows(frames.rows.tolist(), frames.tables), frames.tables
+            return EstimatedRows(tuple(frames.rows.tolist()), len(frames.tables[0].frames)), frames.tables
         return selected(rows=frames.rows), None
     return selected(frames, rows, times, policy, default=default), None
 
@@ -52,12 +51,5 @@ def resolved(selection: Selection, tables: Tables) -> Selection:
         return selection
     known, packets = tables
     video = Candidates(known.stream, known.frames, packets, None, decode_cost(known.frames, known.stream, packets))
-    return _rows(
-        sorted(reasons_of(video, min(selection.frames, len(known.frames)), selection.policy, TOLERANCE)), tables
-    )
-
-
-def _rows(rows: Iterable[int], tables: Tables) -> Rows:
-    """Rows of the table, of an estimated one where only decoding tells which frames there are."""
-    known, packets = tables
-    return EstimatedRows(tuple(rows), len(known.frames)) if packets.doubt else Rows(tuple(rows))
+    chosen = reasons_of(video, min(selection.frames, len(known.frames)), selection.policy, TOLERANCE)
+    return EstimatedRows(tuple(sorted(chosen)), len(known.frames))

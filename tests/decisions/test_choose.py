@@ -16,8 +16,9 @@ from codecmeta import CacheError, extract, extract_to_file, load, probe, read
 from codecmeta.cli import main
 from codecmeta.container.decode_cost import decode_cost
 from codecmeta.container.probe import probe_with_packets
+from codecmeta.decisions.choose import Candidates
 from codecmeta.decisions.packet_events import running_median
-from codecmeta.extraction.choose import choose_frames, frames_of_events, packet_events
+from codecmeta.extraction.choose import cheapest_rows, choose_frames, packet_events
 from codecmeta.record.selection import POLICIES, sample_rows
 from tests.support.clips import pan, real_clip, texture, write_clip
 from tests.support.page import Page
@@ -366,6 +367,7 @@ def test_the_picture_of_an_event_is_its_cheapest() -> None:
     found = packet_events(path, least=1)
     known, packets = probe_with_packets(path)
     cost = decode_cost(known.frames, known.stream, packets)
-    for event, row in zip(found, frames_of_events(path, found).tolist(), strict=True):
+    rows = cheapest_rows(Candidates(known.stream, known.frames, packets, None, cost), found)
+    for event, row in zip(found, rows.tolist(), strict=True):
         assert event.first <= row <= event.last
         assert cost.alone[row] == cost.alone[event.first : event.last + 1].min()
