@@ -170,7 +170,7 @@ def av1_look(packet: Data, extradata: bytes) -> Look:
             shown += 1 if existing or still else body[0] >> 4 & 1
             key |= still or (not existing and not body[0] >> 5 & 3 and bool(body[0] >> 4 & 1))
     doubt = "several frames in a packet" if shown > 1 else ""
-    return Look(I if key else UNKNOWN, shown, key, doubt=doubt, coded=max(coded, 1))
+    return Look(I if key else UNKNOWN, shown, key, doubt=doubt, coded=min(max(coded, 1), 255))
 
 
 def _leb128(data: Data, at: int) -> tuple[int, int]:

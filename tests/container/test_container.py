@@ -217,3 +217,15 @@ def test_closing_what_was_probed_never_waits_for_ever() -> None:
     command = [sys.executable, "-c", script, str(real_clip("vpng_av1.mp4"))]
     root = str(Path(codecmeta.__file__).parents[1])
     subprocess.run(command, check=True, timeout=120, env={**os.environ, "PYTHONPATH": root})
+
+
+def test_a_packet_of_hundreds_of_frames(tmp_path: Path) -> None:
+    """More frame headers (AV1 specification 5.3: OBU type 3, with a size, one byte) than a byte counts."""
+    path = real_clip("vpng_av1.mp4")
+    packets = probe_with_packets(path)[1]
+    at = int(np.flatnonzero((packets.size > 900) & ~packets.key)[0])
+    content = bytearray(path.read_bytes())
+    position, size = int(packets.position[at]), int(packets.size[at])
+    content[position : position + size] = (b"\x1a\x01\x00" * (size // 3 + 1))[:size]
+    (tmp_path / "many.mp4").write_bytes(content)
+    assert probe_with_packets(tmp_path / "many.mp4")[1].coded[at] == 255
