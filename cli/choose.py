@@ -12,12 +12,11 @@ from typing import Any
 
 import click
 
-from codecmeta.cli.failure import Failed
+from codecmeta.cli.failure import failures
 from codecmeta.cli.outputs import by_format, check_output, write_outputs
 from codecmeta.cli.sources import Video, files_among
 from codecmeta.decisions.choose import TOLERANCE
 from codecmeta.decisions.packet_events import PacketEvent
-from codecmeta.errors import CacheError, VideoError
 from codecmeta.extraction.choose import CACHE_SUFFIX, choose_frames, packet_events, pictures_of_events
 from codecmeta.record.selection import TABLE_POLICIES, Policy
 
@@ -49,10 +48,8 @@ def frames(video: Path | str, number: int, policy: Policy, tolerance: float, as_
     of time the frame that costs least to decode. events: a quarter as cheap, the rest behind what changes.
     """
     _one_format(as_json, as_csv)
-    try:
+    with failures():
         choice = choose_frames(video, number, policy=policy, tolerance=tolerance)
-    except (VideoError, CacheError, ValueError, OSError) as error:
-        raise Failed(error) from error
     found = choice.as_dict()
     if as_json:
         click.echo(json.dumps({"video": str(video), **found}))
@@ -83,7 +80,7 @@ def events(
     one. What ends is an event too.
     """
     _one_format(as_json, as_csv)
-    try:
+    with failures():
         if html is not None:
             if isinstance(video, Path) and video.suffix == CACHE_SUFFIX:
                 raise ValueError(f"{video}: --html shows pictures, which are in the video; pass that")
@@ -92,8 +89,6 @@ def events(
         listed = packet_events(video, most=most, least=least, exact=exact)
         if html is not None:
             write_outputs({".html": html}, {".html": lambda: _page(video, listed, exact)})
-    except (VideoError, CacheError, ValueError, OSError) as error:
-        raise Failed(error) from error
     found = [asdict(one) for one in listed]
     if as_json:
         click.echo(json.dumps({"video": str(video), "events": found}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class FrameSelection(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
         if value in ("all", "keyframes"):
             return value
-        if str(value).isdigit() and int(value) > 0:
+        if str(value).isdecimal() and int(value) > 0:
             return int(value)
         self.fail(f"{value!r}: expected all, keyframes or a positive number of frames", param, context)
 
@@ -50,9 +51,19 @@ class Shard(click.ParamType):
         if isinstance(value, tuple):
             return value
         part, slash, parts = str(value).partition("/")
-        if slash and part.isdigit() and parts.isdigit() and int(part) < int(parts):
+        if slash and part.isdecimal() and parts.isdecimal() and int(part) < int(parts):
             return int(part), int(parts)
         self.fail(f"{value!r}: expected I/N, shard I of N counted from 0, such as 0/8", param, context)
+
+
+class Seconds(click.FloatRange):
+    """More than 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        seconds = super().convert(value, param, context)
+        if math.isnan(seconds):  # neither below nor above any bound
+            self.fail(f"{value!r}: expected seconds", param, context)
+        return seconds
 
 
 class Bytes(click.ParamType):
@@ -137,7 +148,7 @@ class Bytes(click.ParamType):
 @click.option("--shard", type=Shard(), default=(0, 1), help="Do shard I of N (from 0) of the sorted videos.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     help=f"Seconds for one video. Default: {_TIMEOUT:g} for each of several, none for a single one.",
 )
 @click.option(
@@ -249,7 +260,7 @@ def _tasks(
             raise click.UsageError(f"no video found in {', '.join([*map(str, inputs), *filter(None, [manifest])])}")
         if output is not None and output.suffix == ".h5" and len(videos) == 1:
             return [Task(*videos[0], str(output))]
-        if output is not None and output.exists() and not output.is_dir():
+        if output is not None and (output.exists() or output.suffix == ".h5") and not output.is_dir():
             raise click.UsageError(f"-o {output}: a file; for several videos pass a folder")
         return plan(videos, output, layout=layout, shard=shard)
     except (ValueError, OSError) as error:

@@ -11,11 +11,12 @@ import click
 from codecmeta.cli.failure import failures
 from codecmeta.cli.method_list import DEFAULT, methods_epilog
 from codecmeta.cli.run import libraries, option_pairs
+from codecmeta.cli.sources import Video
 from codecmeta.record.selection import TABLE_POLICIES, Policy
 
 
 @click.command(short_help="Say what a question about a video will cost.", epilog=methods_epilog())
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=Video())
 @click.option(
     "--model",
     default="small",
@@ -46,7 +47,7 @@ from codecmeta.record.selection import TABLE_POLICIES, Policy
 @click.option("--device", default="cpu", show_default=True, help="Where it would run: on a CPU in float32.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def quote(
-    video: Path,
+    video: Path | str,
     model: str,
     model_set: tuple[str, ...],
     method: str,
@@ -59,6 +60,8 @@ def quote(
     as_json: bool,
 ) -> None:
     """Say what asking a model about VIDEO will cost: tokens, cache, operations, packets to decode.
+
+    VIDEO is a path or an http(s) address.
 
     From the model's configuration and the packet table alone; no weights are loaded and no picture is decoded for it.
     What depends on the pictures is said to, and is an upper bound.

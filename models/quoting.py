@@ -24,6 +24,7 @@ from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.proof import check_watched
 from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops
 from codecmeta.decisions.choose import Choice
+from codecmeta.errors import VideoError
 from codecmeta.extraction.choose import choose_frames
 from codecmeta.models.checkpoints import first_line, settings_of
 from codecmeta.models.hub import found
@@ -173,7 +174,8 @@ def quote(
     )
     number = frames or (paper.preprocessing.num_frames if paper.preprocessing else None) or 16
     choice = choose_frames(video, number, policy=choose)
-    assert choice.tables is not None
+    if choice.tables is None:
+        raise VideoError(f"{video}: a cache; pass the video that it is of, whose packets say what decoding takes")
     known = choice.tables[0]
     rows = choice.rows
     if spare := -len(rows) % paper.adapter.pictures:

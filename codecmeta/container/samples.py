@@ -46,6 +46,13 @@ class Samples:
 def read_moov(medium: Medium) -> bytes:
     """The body of the moov box of a file that is not fragmented; reads the headers of the boxes before it, and itself.
     Raises NoIndex."""
+    try:
+        return _moov(medium)
+    except OSError as error:  # also of what is no file: whoever opens it says so
+        raise NoIndex(f"it cannot be read ({error.strerror})") from error
+
+
+def _moov(medium: Medium) -> bytes:
     size, at = size_of(medium), 0
     with opened_for_ranges(medium) as read:
         for _ in range(_TOP_LEVEL):

@@ -74,12 +74,28 @@ def test_fail_fast_stops_at_the_first_failure(folder: Path, tmp_path: Path) -> N
         ("extract", "a.mp4", "--frames", "some"),
         ("extract", "a.mp4", "--jobs", "0"),
         ("extract", "a.mp4", "--frames", "0"),
+        ("extract", "a.mp4", "--frames", "²"),
+        ("extract", "a.mp4", "--shard", "¹/²"),
+        ("extract", "a.mp4", "--timeout", "nan"),
     ],
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_two(arguments: tuple[str, ...]) -> None:
     done = call(*arguments)
     assert done.exit_code == 2 and not done.stdout
+
+
+def test_several_videos_do_not_go_into_one_cache(folder: Path, tmp_path: Path) -> None:
+    done = call("extract", folder / "a.mp4", folder / "sub" / "b.mkv", "-o", tmp_path / "c.h5", "--frames", 2)
+    assert done.exit_code == 2 and "for several videos pass a folder" in done.stderr
+    assert not (tmp_path / "c.h5").exists()
+
+
+@pytest.mark.parametrize("command", ["frames", "events", "show"])
+def test_what_is_no_file_is_said_by_every_command_alike(command: str, tmp_path: Path) -> None:
+    for path, says in ((tmp_path, "is a folder"), (tmp_path / "none.mp4", "no such file")):
+        done = call(command, path)
+        assert done.exit_code == 1 and done.stderr == f"failed: {path}: {says}; pass the path of a video file\n"
 
 
 def test_settings_that_differ_are_an_error_that_names_both(folder: Path, tmp_path: Path) -> None:

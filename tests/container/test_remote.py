@@ -134,6 +134,8 @@ def test_commands_take_addresses(film: Path, server: Served, tmp_path: Path) -> 
     found, local = (json.loads(call("frames", one, *asked)) for one in (server.url, film))
     assert found["frames"] == local["frames"] and found["video"] == server.url
     assert json.loads(call("show", server.url, "--json"))["frames"] == 6400
+    quoted, here = (json.loads(call("quote", one, "--json")) for one in (server.url, film))
+    assert quoted["tokens_full"] == here["tokens_full"] and quoted["packets_to_decode"] == here["packets_to_decode"]
     call("extract", server.url, "--frames", 2, "-o", tmp_path)
     assert (tmp_path / "film.codecmeta.h5").is_file()
 

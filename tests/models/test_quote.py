@@ -134,3 +134,10 @@ def test_what_cannot_be_quoted_is_said(tmp_path):
     for model, words in ((tmp_path / "config.json", "preprocessing"), (tmp_path / "none", "cannot be quoted")):
         done = CliRunner().invoke(main, ["quote", str(CLIP), "--model", str(model)])
         assert done.exit_code == 1 and words in done.stderr and done.stderr.count("\n") == 1, done.output
+
+
+def test_a_cache_is_no_video(tmp_path: Path) -> None:
+    cache = tmp_path / "cuts.codecmeta.h5"
+    codecmeta.extract_to_file(CLIP, cache, frames=2)
+    done = CliRunner().invoke(main, ["quote", str(cache)])
+    assert done.exit_code == 1 and "a cache; pass the video that it is of" in done.stderr
