@@ -171,9 +171,11 @@ class VideoModel:
         seconds: dict[str, float] = {}
         if meta is None:
             known, rows, pictures = codecmeta.read(video, choice or count, transform=resize, jobs=jobs, seconds=seconds)
+            choice = choice and choice.among(known.frames)
         else:
             start = perf_counter()
             known = meta if isinstance(meta, Metadata) else _cached(meta, video)
+            choice = choice and choice.among(known.frames)
             rows = sample_rows(known.frames.time, count) if choice is None else choice.rows
             if covered:
                 _check_covered(known, rows, fspath(meta) if not isinstance(meta, Metadata) else "the metadata")

@@ -7,7 +7,7 @@ happens (`packet_events`) and what each frame costs to decode (`container.decode
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,16 @@ class Choice:
         """Row -> why it was chosen, in words."""
         known = zip(self.rows.tolist(), self.why, self.score.tolist(), strict=True)
         return {row: f"{why} {score:.2f}" if score else why for row, why, score in known}
+
+    def among(self, frames: Frames) -> Choice:
+        """The choice in the frames that decoding gave: where the tables of the file list another number of them, a row
+        means the same share of the way."""
+        listed = len(frames) if self.tables is None else len(self.tables[0].frames)
+        if listed == len(frames):
+            return self
+        rows, kept = np.unique(self.rows * len(frames) // listed, return_index=True)
+        why = tuple(self.why[one] for one in kept.tolist())
+        return replace(self, rows=rows, times=frames.time[rows], why=why, score=self.score[kept], tables=None)
 
     def as_dict(self) -> dict[str, Any]:
         """Policy, cost, and a list of frames with row, time, why and score, ready for JSON."""

@@ -111,6 +111,7 @@ def _of_video(file: Medium, frames: int, choose: Policy, progress: Progress | No
     collector = Collector()
     selection, _ = wanted("all" if whole else choice or frames, None, None, "uniform")
     meta = collector.metadata(scan(file, collector, frames=selection, tables=tables))
+    choice = choice and choice.among(meta.frames)
     rows = sample_rows(meta.frames.time, frames) if choice is None else choice.rows
     return overview(meta, rows, read_pictures(file, meta, rows, transform=shrunk), choice=choice)
 

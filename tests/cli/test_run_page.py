@@ -20,6 +20,7 @@ from codecmeta.view.draw import panel
 from codecmeta.view.overview import overview_of_run
 from tests.support.asking import QUESTION
 from tests.support.browser import CHROMIUM, check_layout, look
+from tests.support.clips import real_clip
 from tests.support.page import Page
 
 
@@ -66,6 +67,15 @@ def test_what_was_kept_is_drawn_for_every_frame(answers, clip):  # noqa: F811
             for c in range(4)
         ]  # the clip is grey noise; a fold turns it blue
         assert np.array_equal(np.array(blue) < -10, (homes >= 0) & ~kept), np.round(blue, 1)
+
+
+def test_a_damaged_video_has_a_page_that_says_why_its_frames_were_chosen(folder):  # noqa: F811
+    """Its packets promise 63 frames, of which a decoder shows 49."""
+    path = real_clip("vali_bad_packets.mkv")
+    answer = models.load(str(folder)).ask(path, QUESTION, choose="events", max_new_tokens=1)
+    np.testing.assert_array_equal(np.unique(answer.trace.rows), answer.choice.rows)
+    np.testing.assert_array_equal(answer.choice.times, answer.trace.meta.frames.time[answer.choice.rows])
+    assert "chosen: " in _page(path, [answer], WAITED)
 
 
 def test_the_table_says_how_many_tokens_went_where(answers, clip):  # noqa: F811

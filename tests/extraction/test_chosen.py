@@ -92,6 +92,14 @@ def test_the_page_of_events_of_a_damaged_video(name: str, exact: bool, tmp_path:
     assert len([one for one in Page(page.read_text()).elements if one[0] == "img"]) > 0
 
 
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_video_is_shown_with_why_its_frames_were_chosen(name: str, tmp_path: Path) -> None:
+    page = tmp_path / "shown.html"
+    done = CliRunner().invoke(main, ["show", str(real_clip(name)), "--choose", "events", "--html", str(page)])
+    assert done.exit_code == 0, done.output
+    assert "chosen: " in page.read_text()
+
+
 def test_more_events_than_memory_holds_are_those_there_are() -> None:
     path = real_clip("cvr_h264_bframes.mp4")
     assert codecmeta.packet_events(path, most=10**20) == codecmeta.packet_events(path, most=300)
