@@ -36,6 +36,7 @@ FAMILIES: dict[str, Family] = {
     "VideoLlama3ForConditionalGeneration": Family("VideoLlama3", "video_llama_3", "VideoLLaMA3"),
     "SmolVLMForConditionalGeneration": Family("SmolVLM", "smolvlm", "SmolVLM2"),
     "Glm4vForConditionalGeneration": Family("Glm4V", "glm4v", "GLM-4.1V"),
+    "Glm4vMoeForConditionalGeneration": Family("Glm4V", "glm4v", "GLM-4.5V"),
     "Glm46VForConditionalGeneration": Family("Glm46V", "glm4v", "GLM-4.6V"),
     "InternVLForConditionalGeneration": Family("InternVL", "internvl", "InternVL3, InternVL3.5"),
     "LlavaQwenForCausalLM": Family(

@@ -235,39 +235,6 @@ def head_width(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def attending(config: Any) -> tuple[int, ...]:
-    """Layers with attention that a text configuration asks for."""
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    return tuple(number for number, kind in enumerate(kinds) if kind != "linear_attention")
-
-
-def linear_attention(config: Any) -> tuple[int, int, int, int, int] | None:
-    """Of a text configuration's layers of gated linear attention: heads and width of a head of keys, of values, and
-    the length of the convolution; None where it has none."""
-    if len(attending(config)) == config.num_hidden_layers:
-        return None
-    return (
-        config.linear_num_key_heads,
-        config.linear_key_head_dim,
-        config.linear_num_value_heads,
-        config.linear_value_head_dim,
-        config.linear_conv_kernel_dim,
-    )
-
-
-def widths_of_mlp(config: Any) -> tuple[int, int]:
-    """Hidden numbers of the gated MLP that a token passes in a layer, and scores that choose its experts, if any."""
-    if not hasattr(config, "num_experts_per_tok"):
-        return int(config.intermediate_size), 0
-    shared = getattr(config, "shared_expert_intermediate_size", 0)
-    return config.num_experts_per_tok * config.moe_intermediate_size + shared, config.num_experts + (shared > 0)
-
-
-def gates_queries(config: Any) -> bool:
-    """Whether the attention of a text configuration has a gate beside each query."""
-    return linear_attention(config) is not None and bool(getattr(config, "attn_output_gate", True))
-
-
 def implementation(module: nn.Module) -> str:
     """Which kernel computes attention in a module with a configuration."""
     config: Any = module.config

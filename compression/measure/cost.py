@@ -6,14 +6,15 @@ prefill_flops(text, [6353] * 28)                                                
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from codecmeta.compression.engine.transformers_names import (
+from codecmeta.compression.engine.transformers_names import head_width
+from codecmeta.compression.engine.transformers_sizes import (
     attending,
+    differing,
     gates_queries,
-    head_width,
     linear_attention,
     widths_of_mlp,
 )
@@ -27,7 +28,8 @@ class TextModel:
     MLP; of all experts that a token passes. vocabulary: entries of the language-model head. query_width: of all
     queries, 0 where it is that of hidden states. gated: whether a gate is projected beside each query. router: scores
     that choose experts. attending: layers with attention, None for all. linear: of the other layers, heads and width of
-    a head of keys, of values, and the length of the convolution (gated delta rule).
+    a head of keys, of values, and the length of the convolution (gated delta rule). other: layer -> fields that have
+    another value there.
     """
 
     layers: int
@@ -40,6 +42,7 @@ class TextModel:
     router: int = 0
     attending: tuple[int, ...] | None = None
     linear: tuple[int, int, int, int, int] | None = None
+    other: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Any) -> TextModel:
@@ -57,7 +60,12 @@ class TextModel:
             router,
             None if linear is None else attending(config),
             linear,
+            differing(config),
         )
+
+    def at(self, layer: int) -> TextModel:
+        """The sizes of one layer."""
+        return replace(self, **self.other[layer]) if layer in self.other else self
 
     def attends(self, layer: int) -> bool:
         """Whether a layer has attention, and keys and values in the cache."""
@@ -77,15 +85,17 @@ def prefill_flops(
     """
     if len(tokens) != model.layers:
         raise ValueError(f"tokens must be one number per layer ({model.layers}); got {len(tokens)}")
-    d, k, m, q = model.width, model.key_width, model.hidden, model.query_width or model.width
+    d = model.width
     total = 0.0
     for layer, n in enumerate(tokens):
+        here = model.at(layer)
+        k, m, q = here.key_width, here.hidden, here.query_width or d
         if formula == "fastv":
             total += 4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m
             continue
-        total += 2 * n * d * (3 * m + model.router)
+        total += 2 * n * d * (3 * m + here.router)
         if model.attends(layer):
-            total += 2 * n * d * (2 * q + 2 * k + (q if model.gated else 0)) + 4 * n**2 * q
+            total += 2 * n * d * (2 * q + 2 * k + (q if here.gated else 0)) + 4 * n**2 * q
         else:
             total += n * _linear_attention(model)
     return total + (2.0 * tokens[-1] * d * model.vocabulary if head else 0.0)
@@ -103,5 +113,5 @@ def _linear_attention(model: TextModel) -> float:
 
 def cache_size(model: TextModel, entries: Sequence[int], bytes_per_number: int = 2) -> int:
     """Bytes of keys and values, in the layers that have some; entries: how many tokens each layer's cache holds."""
-    held = sum(count for layer, count in enumerate(entries) if model.attends(layer))
-    return 2 * model.key_width * bytes_per_number * held
+    held = sum(model.at(layer).key_width * count for layer, count in enumerate(entries) if model.attends(layer))
+    return 2 * bytes_per_number * held

@@ -1,4 +1,4 @@
-"""GLM-4.1V, GLM-4.6V: pairs of pictures, a convolution that joins 2x2 patches, and a time behind every pair."""
+"""GLM-4.1V, GLM-4.5V, GLM-4.6V: pairs of pictures, a convolution that joins 2x2 patches, and a time behind every pair."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codecmeta.record.metadata import Stream
 
 
 class Glm4V(Qwen2VL):
-    """Adapter of `Glm4vForConditionalGeneration`.
+    """Adapter of `Glm4vForConditionalGeneration`, and of `Glm4vMoeForConditionalGeneration` with experts.
 
     As Qwen2-VL in what a token is; 2x2 patches are joined by a convolution behind the encoder's last norm, and merged
     ones are scattered back before it. In the prompt every temporal position is an image between markers, with the time

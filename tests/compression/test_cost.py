@@ -76,6 +76,25 @@ def test_operations_of_layers_with_a_state_are_the_accountants():
     assert cache_size(text, [count] * 4) == 2 * 2 * 24 * 2 * count * 2  # two layers, keys and values of two heads of 24
 
 
+def test_operations_of_experts_are_the_accountants():
+    """GLM-4.5V: the first layer has no experts; in the others a token passes two of four and a shared one, each of 32,
+    and the router. The kernel that gathers experts is unknown to the counter, so these are counted by hand."""
+    model = tiny.glm4v(attention="eager", experts=True)
+    with FlopCounterMode(display=False, depth=None) as counter, torch.no_grad():
+        model(**tiny.glm4v_inputs(), use_cache=False)
+    count, text = tiny.glm4v_inputs()["input_ids"].shape[1], TextModel.of(model.config.text_config)
+
+    def counted(layer, *parts):
+        ends = tuple(f"language_model.layers.{layer}.{part}" for part in parts)
+        return sum(sum(ops.values()) for name, ops in counter.flop_counts.items() if name.endswith(ends))
+
+    routed = 2 * count * 48 * 3 * 2 * 32
+    whole = counted(0, "self_attn", "mlp") + sum(
+        counted(layer, "self_attn", "mlp.shared_experts", "mlp.gate") + routed for layer in (1, 2, 3)
+    )
+    assert whole == prefill_flops(text, [count] * 4)
+
+
 def test_heads_may_be_wider_than_the_hidden_states_say():
     config = Qwen3Config(
         hidden_size=64, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=32, vocab_size=8

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from codecmeta.compression import FastV, Metom, Plain, RandomKeep, adapter_for, apply
 from codecmeta.compression.engine.transformers_names import cache_of, lengths, noted
@@ -15,16 +16,26 @@ FULL = tiny.FRAMES * tiny.TOKENS**2
 META = tiny.metadata(PICTURES)
 
 
-@pytest.fixture(scope="module", params=["sdpa", "eager"])
-def model(request):
-    return tiny.glm4v(attention=request.param)
+KINDS = {"4.1V": {}, "4.5V": {"experts": True}, "4.6V": {"tenths": True}}
+
+
+@pytest.fixture(scope="module", params=[(kind, kernel) for kind in ("4.1V", "4.5V") for kernel in ("sdpa", "eager")])
+def case(request):
+    """A model, and one of the same weights on eager attention."""
+    kind, kernel = request.param
+    return tiny.glm4v(attention=kernel, **KINDS[kind]), tiny.glm4v(attention="eager", **KINDS[kind])
+
+
+@pytest.fixture(scope="module")
+def model(case):
+    return case[0]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("tenths", [False, True])
-def test_a_pruned_prompt_equals_one_that_was_short_from_the_start(tenths):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pruned_prompt_equals_one_that_was_short_from_the_start(kind):
     """The language model alone and uncached, on what is left of the embeddings with their positions, and the answer."""
-    model, inputs = tiny.glm4v(tenths=tenths), tiny.glm4v_inputs()
+    model, inputs = tiny.glm4v(**KINDS[kind]), tiny.glm4v_inputs()
     with apply(model, RandomKeep(budget=0.5), META, frames=ROWS) as session:
         ids, logits = tiny.generate(model, inputs, new=4)
     whole, visual = entering(model, inputs), inputs["input_ids"][0] == tiny.VIDEO
@@ -39,14 +50,15 @@ def test_a_pruned_prompt_equals_one_that_was_short_from_the_start(tenths):
 
 
 @torch.no_grad()
-def test_what_stays_inside_is_what_the_models_own_attention_looks_at(model):
-    inputs = tiny.glm4v_inputs()
+def test_what_stays_inside_is_what_the_models_own_attention_looks_at(case):
+    """GLM-4.5V rotates halves of half a head, the others neighbours."""
+    (model, eager), inputs = case, tiny.glm4v_inputs()
     with apply(model, FastV(budget=0.5, layer=2), META, frames=ROWS) as session:
         out = model(**inputs, use_cache=True)
     prompt = inputs["input_ids"].shape[1]
     assert session.layer_tokens == [FULL, FULL, 22, 22]
     assert lengths(cache_of(out)) == [prompt, prompt, prompt - FULL + 22, prompt - FULL + 22]
-    eager, weights = tiny.glm4v(attention="eager"), []
+    weights = []
     handle = eager.model.language_model.layers[1].self_attn.register_forward_hook(
         lambda module, args, output: weights.append(output[1])
     )
@@ -87,6 +99,8 @@ def test_the_prompt_says_when_each_pair_of_pictures_begins():
     assert other.placeholders(4, times, words.__getitem__) == f"{image}0.0 seconds{image}61.2 seconds"
     with pytest.raises(ValueError, match="say when each picture is shown"):
         one.placeholders(4, None, words.__getitem__)
+    assert PROCESSOR_MAPPING_NAMES["glm4v_moe"] == PROCESSOR_MAPPING_NAMES["glm4v"]  # so GLM-4.5V says what 4.1V does
+    assert type(adapter_for(tiny.glm4v(experts=True))) is type(one)
 
 
 def test_pictures_of_several_sizes_are_refused(model):

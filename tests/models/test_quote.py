@@ -30,6 +30,7 @@ FAMILY = {
     "qwen3_5": (tiny.qwen3_5, SHAPED),
     "qwen3_5 experts": (lambda: tiny.qwen3_5(experts=True), SHAPED),
     "glm4v": (tiny.glm4v, SHAPED),
+    "glm4v experts": (lambda: tiny.glm4v(experts=True), SHAPED),
     "glm46v": (lambda: tiny.glm4v(tenths=True), SHAPED),
     "video_llama_3": (tiny.video_llama_3, SHAPED),
     "smolvlm": (tiny.smolvlm, SQUARE),

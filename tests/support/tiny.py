@@ -250,8 +250,9 @@ def smolvlm_inputs(frames: int = FRAMES, seed: int = 1) -> dict[str, torch.Tenso
     return {**inputs, "pixel_values": pixels}
 
 
-def glm4v(seed: int = 0, attention: str = "sdpa", tenths: bool = False) -> Any:
-    """GLM-4.1V, or GLM-4.6V (`tenths`), with 6x6 patches and 3x3 tokens per pair of pictures."""
+def glm4v(seed: int = 0, attention: str = "sdpa", tenths: bool = False, experts: bool = False) -> Any:
+    """GLM-4.1V, GLM-4.6V (`tenths`) or GLM-4.5V (`experts`, but in the first layer), with 6x6 patches and 3x3 tokens
+    per pair of pictures."""
     torch.manual_seed(seed)
     text = {
         "model_type": "glm4v_text", "vocab_size": 96, "hidden_size": 48, "intermediate_size": 64,
@@ -266,6 +267,11 @@ def glm4v(seed: int = 0, attention: str = "sdpa", tenths: bool = False) -> Any:
         "patch_size": 4, "out_hidden_size": 48, "image_size": 32,
     }  # fmt: skip
     kind = "Glm46V" if tenths else "Glm4v"
+    if experts:
+        kind = "Glm4vMoe"
+        text |= {"model_type": "glm4v_moe_text", "moe_intermediate_size": 32, "n_routed_experts": 4}
+        text |= {"num_experts_per_tok": 2, "first_k_dense_replace": 1}
+        vision |= {"model_type": "glm4v_moe_vision"}
     config = getattr(transformers, f"{kind}Config")(
         vision_config=vision, text_config=text, tie_word_embeddings=False, image_token_id=VIDEO, video_token_id=89,
         image_start_token_id=92, image_end_token_id=93, video_start_token_id=94, video_end_token_id=95,
@@ -333,7 +339,8 @@ def sharpen(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1 and "embed" not in name:
-                weight.normal_(0, weight[0].numel() ** -0.5)
+                experts = weight.dim() == 3
+                weight.normal_(0, (weight.shape[-1] if experts else weight[0].numel()) ** -0.5)
                 weight.mul_(2 if name.endswith(("q_proj.weight", "k_proj.weight", "qkv.weight")) else 1)
             elif weight.dim() > 1:
                 weight.normal_(0, 1)
