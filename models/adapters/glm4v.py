@@ -1,4 +1,4 @@
-"""GLM-4.1V, GLM-4.5V, GLM-4.6V: pairs of pictures, a convolution that joins 2x2 patches, and a time behind every pair."""
+"""GLM-4.1V, 4.5V and 4.6V: pairs of pictures, 2x2 patches joined by a convolution, and a time behind every pair."""
 
 from __future__ import annotations
 
