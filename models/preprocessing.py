@@ -34,7 +34,8 @@ class Preprocessing:
     num_frames: pictures per video that the checkpoint was made for, None if it does not say. edge: where not 0, a
     picture keeps its shape, its shorter side gets so many pixels, and the middle `height` x `width` is cut out. long:
     where not 0, a picture is first brought to this longer side in its own shape, then stretched (SmolVLM2). cap: where
-    not 0, most pixels of a picture beside what it may have of all (`cap_pixels_per_frame`); see `of_clip`.
+    not 0, most pixels of a picture beside what it may have of all (`cap_pixels_per_frame`); see `of_clip`. filling:
+    whether a picture also grows to as many pixels of max_pixels as its shape allows (Gemma 4).
     """
 
     height: int
@@ -50,6 +51,7 @@ class Preprocessing:
     edge: int = 0
     long: int = 0
     cap: int = 0
+    filling: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, crop: bool = False) -> Preprocessing:
@@ -121,6 +123,8 @@ class Preprocessing:
         >>> Preprocessing(0, 0, factor=28, min_pixels=3136, max_pixels=602112).fitting(720, 1280)
         (560, 1008)
         """
+        if self.filling:
+            return _filling(height, width, self.factor, self.max_pixels)
         rows, columns = (round(side / self.factor) * self.factor for side in (height, width))
         if rows * columns > self.max_pixels:
             shrink = math.sqrt(height * width / self.max_pixels)
@@ -136,6 +140,19 @@ class Preprocessing:
         planes = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32)
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (planes * self.rescale - mean) / std
+
+
+def _filling(height: int, width: int, factor: int, most: float) -> tuple[int, int]:
+    """(height, width) of the largest picture in this shape, both multiples of `factor`, of at most so many pixels; of
+    one row or column where it is longer than that."""
+    scale = math.sqrt(most / (height * width))
+    rows, columns = (math.floor(scale * side / factor) * factor for side in (height, width))
+    longest = int(most // factor**2) * factor
+    if not rows:
+        return factor, min(width // height * factor, longest)
+    if not columns:
+        return min(height // width * factor, longest), factor
+    return rows, columns
 
 
 def _cropped_size(config: Mapping[str, Any]) -> dict[str, int]:
@@ -166,6 +183,10 @@ def _size(config: Mapping[str, Any]) -> dict[str, int]:
         return {"height": square, "width": square, "long": min(4096, size["longest_edge"])}
     if set(size) == {"height", "width"}:
         return {"height": size["height"], "width": size["width"]}
+    if {"patch_size", "max_soft_tokens", "pooling_kernel_size"} <= set(config):
+        factor = config["patch_size"] * config["pooling_kernel_size"]
+        most = config["max_soft_tokens"] * factor**2
+        return {"height": 0, "width": 0, "factor": factor, "max_pixels": most, "filling": True}
     low = config.get("min_pixels") or size.get("min_pixels") or size.get("shortest_edge")
     high = config.get("max_pixels") or size.get("max_pixels") or size.get("longest_edge")
     if low and high and "patch_size" in config and "merge_size" in config:

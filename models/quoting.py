@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from codecmeta.compression import Layout, Plain, Plan, Strategy, adapter_for, make
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
-from codecmeta.compression.engine.proof import check_watched
+from codecmeta.compression.engine.proof import check_place, check_watched
+from codecmeta.compression.engine.transformers_sizes import shares_keys
 from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops
 from codecmeta.decisions.choose import Choice
 from codecmeta.errors import VideoError
@@ -130,17 +131,17 @@ class Paper:
                 )
             size = self.preprocessing.of_clip(pictures, self.adapter.pixel_limits).shape_of(stream.height, stream.width)
             inputs, _ = self.adapter.inputs(torch.empty(pictures, 3, *size, device="meta"))
-            grid = {names.spelling(self.adapter.vision[0], "grid"): inputs[names.GRID]}
-            layout = self.adapter.layout_of_call((), grid, stream)
+            layout = self.adapter.layout_of_inputs(inputs, stream)
         return replace(layout, depth=self.text.layers)
 
 
 def _hollow(architecture: Any, config: Any) -> Adapter:
-    """The adapter of a model of this configuration, but for its depth, on the device that holds no numbers."""
+    """The adapter of a model of this configuration, but for its depth where a layer can stand alone, on the device that
+    holds no numbers."""
     config = copy.deepcopy(config)
     for part in (config.get_text_config(), config.vision_config):
         for depth in ("num_hidden_layers", "depth"):
-            if hasattr(part, depth):
+            if hasattr(part, depth) and not shares_keys(part):
                 setattr(part, depth, 1)
     with torch.device("meta"):
         return adapter_for(architecture._from_config(config, attn_implementation="sdpa"))
@@ -182,6 +183,7 @@ def quote(
         rows = np.append(rows, [rows[-1]] * spare)
     layout = paper.layout(len(rows), known.stream)
     inside = chosen.inside(layout.depth)
+    check_place(paper.adapter, inside)
     if inside is not None and paper.text.attending is not None:
         check_watched(inside, paper.text.attending)
     made = _planned(chosen, layout, known, rows)

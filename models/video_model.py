@@ -52,6 +52,8 @@ class VideoModel:
         self.note = note
         self.adapter = adapter_for(model)
         self.chat_template = self.adapter.template or chat_template
+        if self.adapter.told:  # as transformers' processor does
+            tokenizer.add_tokens([self.adapter.told], special_tokens=True)
 
     def ask(
         self,

@@ -29,7 +29,9 @@ class Adapter(ABC):
     template, where that is not the placeholder. template: the chat template of a prompt with a video, where
     transformers' processor takes one of its own for that. keep_ids: whether position ids of kept tokens are preserved
     by default. preferences: the checkpoint's own, see `Strategy`. gapless: whether they can be numbered without gaps at
-    all (not where they are rows and columns). pictures: sampled pictures per temporal position. first_cut: first layer
+    all (not where they are rows and columns). gapped: whether they can be numbered with gaps. before_only: why no
+    method may act inside the layers, in words, where that is so. around: whether the module around the decoder makes
+    its masks (`masks`). told: the placeholder that the tokenizer has to be told is one token. pictures: sampled pictures per temporal position. first_cut: first layer
     at whose entry tokens can be taken out. inner: the module that is called with input_ids. language_model: the decoder
     inside it. layers: its layers. vision: modules whose run is timed, first and last.
     """
@@ -45,6 +47,10 @@ class Adapter(ABC):
     keep_ids: bool
     preferences: Mapping[str, Any]
     gapless: ClassVar[bool] = True
+    gapped: ClassVar[bool] = True
+    before_only: ClassVar[str] = ""
+    around: ClassVar[bool] = False
+    told: ClassVar[str] = ""
     pictures: int = 1
     inner: nn.Module
     language_model: nn.Module
@@ -83,6 +89,16 @@ class Adapter(ABC):
     def pixel_limits(self, fewest: float, most: float, pictures: int) -> tuple[float, float]:
         """Fewest and most pixels of a picture in a clip of so many, where the published settings say these."""
         return fewest, most
+
+    def layout_of_inputs(self, inputs: Mapping[str, Any], stream: Stream | None) -> Layout:
+        """The token grid of what `inputs` made."""
+        grid = {names.spelling(self.vision[0], "grid"): inputs[names.GRID]}
+        return self.layout_of_call((), grid, stream)
+
+    def masks(self, call: names.Call, types: Tensor | None) -> Any:
+        """For a call of the decoder with a two-dimensional mask: what it takes in its place. types: int64
+        (1, tokens), what each of its tokens stands for, where there is a video among them."""
+        return call.get("mask")
 
     def refusal(self, call: names.Call) -> str:
         """Why a call of `inner` cannot be served, in one line; nothing where it can."""

@@ -38,6 +38,7 @@ FAMILIES: dict[str, Family] = {
     "Glm4vForConditionalGeneration": Family("Glm4V", "glm4v", "GLM-4.1V"),
     "Glm4vMoeForConditionalGeneration": Family("Glm4V", "glm4v", "GLM-4.5V"),
     "Glm46VForConditionalGeneration": Family("Glm46V", "glm4v", "GLM-4.6V"),
+    "Gemma4ForConditionalGeneration": Family("Gemma4", "gemma4", "Gemma 4"),
     "InternVLForConditionalGeneration": Family("InternVL", "internvl", "InternVL3, InternVL3.5"),
     "LlavaQwenForCausalLM": Family(
         "LlavaQwen", "llava_qwen", "LLaVA-Video, LongVA, LLaVA-OneVision as first published", own="llava_qwen"

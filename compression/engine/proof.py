@@ -19,10 +19,25 @@ _proved: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 """Attention modules that were seen to heed their mask, and the kernel that they used then."""
 
 
-def check_decoder(inner: nn.Module, language_model: nn.Module) -> None:
-    """What every strategy relies on: the arguments that a prompt is shortened by."""
-    names.require(inner, "ids", "positions")
-    names.require(language_model, "embeddings", "positions", "mask", "cache")
+def check_decoder(adapter: Adapter, keep_ids: bool, inside: Inside | None) -> None:
+    """What every strategy relies on: the arguments that a prompt is shortened by. Raises ValueError where the model
+    allows no such numbering, or nothing inside its layers."""
+    names.require(adapter.inner, "ids", "positions")
+    names.require(adapter.language_model, "embeddings", "positions", "mask", "cache")
+    if not keep_ids and not adapter.gapless:
+        raise ValueError("this model's position ids are rows and columns and cannot be renumbered; keep_ids=False")
+    if keep_ids and not adapter.gapped:
+        raise ValueError(
+            "this model attends in windows that count tokens, so what is kept has to be numbered without gaps; "
+            "keep_ids=True"
+        )
+    check_place(adapter, inside)
+
+
+def check_place(adapter: Adapter, inside: Inside | None) -> None:
+    """Raise ValueError where a method acts inside the layers of a model that does not allow it."""
+    if inside is not None and adapter.before_only:
+        raise ValueError(f"{adapter.before_only}; take a method that acts before the language model")
 
 
 def check_layers(adapter: Adapter, inside: Inside) -> None:
@@ -60,15 +75,18 @@ def check_watched(inside: Inside, attending: Sequence[int]) -> None:
         )
 
 
-def check_patch_attention(attention: nn.Module, implementation: str) -> None:
-    """A vision encoder whose frames lie side by side, told apart by a mask."""
+def check_patch_attention(
+    attention: nn.Module, implementation: str, beside: Callable[[Tensor], dict[str, Any]] = lambda hidden: {}
+) -> None:
+    """A vision encoder whose frames lie side by side, told apart by a mask. beside: hidden states -> what else a call
+    has to have, by what it is."""
     names.require(attention, "hidden", "mask")
 
     def run(hidden: Tensor, alone: bool) -> Tensor:
         mask = None
         if not alone:
             mask = hidden.new_tensor([torch.finfo(hidden.dtype).min, 0.0])[None, None, None]
-        return _first(names.call(attention, hidden=hidden, mask=mask))
+        return _first(names.call(attention, hidden=hidden, mask=mask, **beside(hidden)))
 
     _check_heeds(attention, implementation, run)
 

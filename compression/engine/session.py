@@ -36,7 +36,10 @@ from codecmeta.compression.engine.shortened import (
     check_prompt,
     compressed,
     contiguous,
+    flat_mask,
     kept_places,
+    masked,
+    put_beside,
     put_in_place,
     realised,
 )
@@ -112,6 +115,7 @@ class Session:
         self._attention: Tensor | None = None
         self._encoded = False
         self._ids: Tensor | None = None
+        self._around: tuple[Any, Any] | None = None
         self._started = 0.0
         self._block = Block()
         self._new = 0
@@ -168,13 +172,12 @@ class Session:
     def attach(self, model: nn.Module) -> None:
         """Hook into the model; plan already, where the number of pictures is known."""
         language_model = self.adapter.language_model
-        check_decoder(self.adapter.inner, language_model)
+        self._inside = self.strategy.inside(len(self.adapter.layers))
+        check_decoder(self.adapter, self.keep_ids, self._inside)
         say_if_newer()
         for hook in language_model._forward_pre_hooks.values():
             if isinstance(getattr(hook, "__self__", None), Session):
                 raise RuntimeError("a strategy is already applied to this model; leave its `with` block first")
-        if not self.keep_ids and not self.adapter.gapless:
-            raise ValueError("this model's position ids are rows and columns and cannot be renumbered; keep_ids=False")
         if self._rows is not None and not self.strategy.needs_pictures:
             layout = self.adapter.layout(len(self._rows), self._meta.stream if self._meta else None)
             if layout is not None:
@@ -190,7 +193,6 @@ class Session:
                 add(handle)
         add(last.register_forward_hook(self._after_vision))
         add(self.adapter.inner.register_forward_pre_hook(self._before_inner, with_kwargs=True))
-        self._inside = self.strategy.inside(len(self.adapter.layers))
         if self._inside is not None:
             check_layers(self.adapter, self._inside)
             for handle in hook_layers(self.adapter, self._inside, self):
@@ -256,6 +258,7 @@ class Session:
         if reason := self.adapter.refusal(call):
             raise ValueError(reason)
         self._ids = call.get("ids")
+        self._around = (call.get("mask"), call.get("token_types")) if self.adapter.around else None
 
     def _before_language_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         call = names.Call(module, args, kwargs)
@@ -271,10 +274,11 @@ class Session:
                     "which the prompt was shortened"
                 )
             self._new = names.tokens_in(cache) - sequence.held
+            flat_mask(call, self._around)
             changed = sequence.follow(call, ids, self._new, (self.adapter.video_token, self.adapter.image_token))
             self._new += call["embeddings"].shape[1]
             self._block.whole = False
-            return changed.changed
+            return masked(self.adapter, changed, self._around).changed
         if cache is not None and not names.has_note(cache) and names.tokens_in(cache):
             raise ContractError(
                 "a cache that holds tokens to have been filled in this block, by this model, as one object",
@@ -311,6 +315,7 @@ class Session:
             self.remember(embeddings[0, columns], self._patches)
         if plan.slots is None and self._inside is None:
             return call
+        flat_mask(call, self._around)
         check_prompt(self.adapter, self._inside is not None, ids, places, cache, call, plan.layout)
         where, own = (columns.cpu().numpy()[among] for among in plan.layout.places())
         if plan.slots is None:
@@ -342,22 +347,14 @@ class Session:
             embeddings = embeddings[:, keep].index_copy(1, index, reduced.tokens[None].to(embeddings.dtype))
         if self._inside is not None:
             reduced = replace(reduced, tokens=embeddings[0, index])
-        positions, mask = call.get("positions"), call.get("mask")
+        positions = call.get("positions")
         positions = torch.arange(length, device=keep.device)[None] if positions is None else positions
         self.newlines_kept = int(left.sum())
         prompt = self._enter(reduced, visual, len(kept), np.searchsorted(kept, own[left]), np.flatnonzero(left))
         self._shortened = compressed(keep, length, positions, self.keep_ids, self._block, prompt)
-        positions = positions[..., keep]
-        if self.keep_ids and mask is None and cache is None:
-            mask = keep.new_ones(1, length)  # without it, gaps in the positions are taken for packed sequences
-        if not self.keep_ids:
-            positions = positions - (keep - torch.arange(len(keep), device=keep.device))
-        mask = None if mask is None else mask[:, keep]
-        if call.get("deepstack") is not None:  # a token takes the rows of its own place, merged or not
-            slots = torch.as_tensor(reduced.slots, device=keep.device)
-            rows = [features[slots] for features in call["deepstack"]]
-            call.put(visual_mask=call["visual_mask"][:, keep], deepstack=rows)
-        return call.put(embeddings=embeddings, positions=positions, mask=mask)
+        call.put(embeddings=embeddings, positions=positions)
+        put_beside(call, keep, reduced.slots, self.keep_ids)
+        return masked(self.adapter, call, self._around, keep)
 
     def _pass_whole(self, where: NDArray[np.int64], own: NDArray[np.int64], call: names.Call) -> names.Call:
         """Nothing is taken out before the language model, but something will be inside."""

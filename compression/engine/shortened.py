@@ -179,6 +179,42 @@ def put_in_place(embeddings: Tensor, tokens: Tensor, kept: NDArray[np.int64], vi
     return embeddings[:, :length]
 
 
+def put_beside(call: names.Call, keep: Tensor, slots: NDArray[np.int64], keep_ids: bool) -> None:
+    """Shorten all that a decoder takes per token beside its embeddings: positions, mask and side inputs, of which a
+    token has what belongs to its own place, merged or not. keep: int64 (n,), the places of the prompt that are left.
+    slots: int64, those of the token grid."""
+    positions, mask = call["positions"], call.get("mask")
+    if keep_ids and mask is None and call.get("cache") is None:
+        # without it, gaps in the positions are taken for packed sequences
+        mask = keep.new_ones(1, positions.shape[-1])
+    positions = positions[..., keep]
+    if not keep_ids:
+        positions = positions - (keep - torch.arange(len(keep), device=keep.device))
+    call.put(positions=positions, mask=None if mask is None else mask[:, keep])
+    if call.get("deepstack") is not None:
+        rows = torch.as_tensor(slots, device=keep.device)
+        features = [one[rows] for one in call["deepstack"]]
+        call.put(visual_mask=call["visual_mask"][:, keep], deepstack=features)
+    if call.get("per_layer") is not None:
+        call.put(per_layer=call["per_layer"][:, keep])
+
+
+def flat_mask(call: names.Call, around: tuple[Any, Any] | None) -> None:
+    """Pass a decoder the two-dimensional mask of which the module around it has made others. around: that mask, and
+    the types of the tokens; None where that module makes none."""
+    if around is not None:
+        call.put(mask=around[0])
+
+
+def masked(adapter: Adapter, call: names.Call, around: tuple[Any, Any] | None, keep: Tensor | None = None) -> names.Call:
+    """Have the masks made anew that `flat_mask` took away. keep: int64, the places of the prompt that are left, None
+    for tokens that follow it."""
+    if around is None:
+        return call
+    types = around[1] if keep is None or around[1] is None else around[1][:, keep]
+    return call.put(mask=adapter.masks(call, None if keep is None else types))
+
+
 def realised(plan: Plan, reduced: Reduced, shared: bool) -> NDArray[np.int64]:
     """Tokens by frame as they came out; never silently other than planned. shared: whether several tokens may have one
     slot, as those from before the model's pooling and separators have."""

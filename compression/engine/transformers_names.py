@@ -28,6 +28,8 @@ PIXELS, GRID, PICTURES = "pixel_values_videos", "video_grid_thw", "pixel_values"
 """Keys of a video in what generate() takes; the last where a model takes its pictures for images."""
 MERGE = "video_merge_sizes"
 """Key of how many patches along a side of a token, where a model wants to be told."""
+PLACES, LENGTHS = "video_position_ids", "num_frames_per_video"
+"""Keys of where each patch of a video stands, and of how many pictures each has, where a model wants to be told."""
 VIDEO_TYPE = 2
 """Type of a token that stands for video (0 is text, 1 an image)."""
 
@@ -46,11 +48,14 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "merge": ("merge_sizes",),
     "compression": ("video_compression_mask",),
     "patch_mask": ("patch_attention_mask",),
+    "patch_places": ("pixel_position_ids",),
+    "video_lengths": (LENGTHS,),
     "segment_ends": ("cu_seqlens",),
     "longest_segment": ("max_seqlen",),
     "token_types": (TOKEN_TYPES,),
     "visual_mask": ("visual_pos_masks",),
     "deepstack": ("deepstack_visual_embeds",),
+    "per_layer": ("per_layer_inputs",),
     "grid_seconds": ("second_per_grid_ts",),
 }
 """What an argument is -> how it is spelled, newest first."""
@@ -68,7 +73,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "scale": ("scaling", "scale"),
     "number": ("layer_idx",),
     "rotary embedding": ("rotary_emb",),
-    "position table": ("position_embeddings",),
+    "position table": ("position_embeddings", "position_embedding_table"),
 }
 """What a part of an attention module, a layer, a decoder or an encoder's embeddings is -> how it is spelled."""
 
@@ -275,6 +280,15 @@ def shortened_mask(mask: Tensor, index: Tensor) -> Tensor:
     return (mask if mask.dim() == 2 else mask[..., index, :])[..., index]
 
 
+def masks(model: nn.Module, **values: Any) -> Any:
+    """What a model makes of a two-dimensional mask for its decoder: masks for each kind of its layers, where it has
+    several. values: embeddings, mask, cache, positions and token types, by what they are."""
+    maker: Any = model.create_masks_for_generate
+    taken = signature(maker).parameters
+    named = {next(name for name in SPELLINGS[what] if name in taken): value for what, value in values.items()}
+    return maker(config=model.config, **named)
+
+
 def token_types(model: nn.Module, ids: Tensor, video_token: int) -> dict[str, Tensor]:
     """What tells a model which tokens stand for video, if it wants to know."""
     if not takes(model, "token_types"):
@@ -371,8 +385,11 @@ def _crop_whole(cache: Any, tokens: int) -> None:
 
 
 def lengths(cache: Any) -> list[int]:
-    """Tokens that each layer of a cache holds."""
-    return [int(keys.shape[-2]) for keys, _ in _held(cache)]
+    """Tokens that each layer of a cache holds, or has held, where it lets go of those that a window has left."""
+    return [
+        int(layer.get_seq_length() if getattr(layer, "is_sliding", False) else layer.keys.shape[-2])
+        for layer in _holding(cache)
+    ]
 
 
 def keys_of(cache: Any, attention: nn.Module) -> Tensor:
@@ -400,11 +417,12 @@ def repeat(cache: Any, times: int) -> None:
 
 def cache_bytes(cache: Any) -> int:
     """Bytes of all keys and values that a cache holds."""
-    return sum(one.numel() * one.element_size() for both in _held(cache) for one in both)
+    both = (one for layer in _holding(cache) for one in (layer.keys, layer.values))
+    return sum(one.numel() * one.element_size() for one in both)
 
 
-def _held(cache: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Keys and values, layer by layer, of the layers that hold any."""
+def _holding(cache: Any) -> Iterator[Any]:
+    """The layers of a cache that hold keys and values."""
     for layer in () if cache is None else cache.layers:
         if getattr(layer, "keys", None) is not None:  # not where a layer has a state in their place
-            yield layer.keys, layer.values
+            yield layer

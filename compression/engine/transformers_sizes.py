@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from codecmeta.compression.engine.transformers_names import head_width
+
 
 def attending(config: Any) -> tuple[int, ...]:
     """Layers with attention that a text configuration asks for."""
@@ -25,8 +27,24 @@ def linear_attention(config: Any) -> tuple[int, int, int, int, int] | None:
     )
 
 
+def widths_of_attention(config: Any, layer: int) -> tuple[int, int]:
+    """Numbers of all keys, and of all queries, of a token in one layer."""
+    heads, keys, width = config.num_attention_heads, 0, 0
+    if hasattr(config, "per_layer_config"):
+        own = config.per_layer_config[layer]
+        keys, width = own.num_key_value_heads, head_width(own)
+    elif shares_keys(config) and config.layer_types[layer] == "full_attention":  # Gemma 4 before transformers 5.20
+        keys = config.num_global_key_value_heads if config.attention_k_eq_v else config.num_key_value_heads
+        width = config.global_head_dim
+    else:
+        keys, width = config.num_key_value_heads, head_width(config)
+    return keys * width, heads * width
+
+
 def widths_of_mlp(config: Any) -> tuple[int, int]:
     """Hidden numbers of the gated MLP that a token passes in a layer, and scores that choose its experts, if any."""
+    if getattr(config, "enable_moe_block", False):  # beside the MLP
+        return config.intermediate_size + config.top_k_experts * config.moe_intermediate_size, config.num_experts
     if not hasattr(config, "num_experts_per_tok"):
         return int(config.intermediate_size), 0
     if hasattr(config, "n_routed_experts"):
@@ -38,7 +56,9 @@ def widths_of_mlp(config: Any) -> tuple[int, int]:
 
 def differing(config: Any) -> dict[int, dict[str, Any]]:
     """Layer of a text configuration -> what is of another size there, as fields of `TextModel`: the first layers have
-    no experts in some models."""
+    no experts in some models, and in Gemma 4 layers are of several kinds."""
+    if shares_keys(config):
+        return {layer: _kind(config, layer) for layer in range(config.num_hidden_layers)}
     dense = getattr(config, "first_k_dense_replace", 0)
     return {layer: {"hidden": config.intermediate_size, "router": 0} for layer in range(dense)}
 
@@ -46,3 +66,25 @@ def differing(config: Any) -> dict[int, dict[str, Any]]:
 def gates_queries(config: Any) -> bool:
     """Whether the attention of a text configuration has a gate beside each query."""
     return linear_attention(config) is not None and bool(getattr(config, "attn_output_gate", True))
+
+
+def shares_keys(config: Any) -> bool:
+    """Whether layers of a text configuration may use the keys of others, so that none can be built alone."""
+    return hasattr(config, "num_kv_shared_layers")
+
+
+def _kind(config: Any, layer: int) -> dict[str, Any]:
+    """What one layer of Gemma 4 has."""
+    windowed = config.layer_types[layer] != "full_attention"
+    shared = layer >= config.num_hidden_layers - config.num_kv_shared_layers
+    values_are_keys = config.attention_k_eq_v and not windowed
+    keys, queries = widths_of_attention(config, layer)
+    hidden = widths_of_mlp(config)[0]
+    return {
+        "key_width": keys,
+        "query_width": queries,
+        "hidden": hidden + (config.intermediate_size if shared and config.use_double_wide_mlp else 0),
+        "projected": 0 if shared else 1 if values_are_keys else 2,
+        "window": config.sliding_window - 1 if windowed else 0,
+        "beside": config.hidden_size_per_layer_input or 0,
+    }

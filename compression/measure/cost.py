@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from codecmeta.compression.engine.transformers_names import head_width
 from codecmeta.compression.engine.transformers_sizes import (
     attending,
     differing,
     gates_queries,
     linear_attention,
+    widths_of_attention,
     widths_of_mlp,
 )
 
@@ -28,8 +28,10 @@ class TextModel:
     MLP; of all experts that a token passes. vocabulary: entries of the language-model head. query_width: of all
     queries, 0 where it is that of hidden states. gated: whether a gate is projected beside each query. router: scores
     that choose experts. attending: layers with attention, None for all. linear: of the other layers, heads and width of
-    a head of keys, of values, and the length of the convolution (gated delta rule). other: layer -> fields that have
-    another value there.
+    a head of keys, of values, and the length of the convolution (gated delta rule). projected: how many of keys and
+    values a layer projects: 1 where values are keys, 0 where both are another layer's, and not in the cache again.
+    window: most tokens that the cache of a layer holds, 0 for all. beside: width of what a layer takes for each token
+    beside hidden states. other: layer -> fields that have another value there.
     """
 
     layers: int
@@ -42,6 +44,9 @@ class TextModel:
     router: int = 0
     attending: tuple[int, ...] | None = None
     linear: tuple[int, int, int, int, int] | None = None
+    projected: int = 2
+    window: int = 0
+    beside: int = 0
     other: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -49,18 +54,19 @@ class TextModel:
         """From a transformers text configuration."""
         hidden, router = widths_of_mlp(config)
         linear = linear_attention(config)
+        keys, queries = widths_of_attention(config, 0)
         return cls(
             config.num_hidden_layers,
             config.hidden_size,
-            config.num_key_value_heads * head_width(config),
+            keys,
             hidden,
             config.vocab_size,
-            config.num_attention_heads * head_width(config),
+            queries,
             gates_queries(config),
             router,
             None if linear is None else attending(config),
             linear,
-            differing(config),
+            other=differing(config),
         )
 
     def at(self, layer: int) -> TextModel:
@@ -77,8 +83,8 @@ def prefill_flops(
 ) -> float:
     """Operations (two per multiply-add) of one pass over a prompt; tokens: how many enter each layer.
 
-    formula "gated": projections with shared keys, three MLP matrices, attention over the full square, as a counter of
-    real modules gives; layers of linear attention with their recurrence as it is written, where kernels that work in
+    formula "gated": projections with shared keys, three MLP matrices, attention over the full square (also in layers
+    with a window, where kernels may do less), as a counter of real modules gives; layers of linear attention with their recurrence as it is written, where kernels that work in
     chunks do more. "fastv": the often quoted 4nd^2 + 2n^2d + 2ndm per layer (one key per query, two MLP matrices,
     one per multiply-add); name it when comparing with papers of that family. head: count the language-model head for
     all tokens of the last layer.
@@ -93,9 +99,9 @@ def prefill_flops(
         if formula == "fastv":
             total += 4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m
             continue
-        total += 2 * n * d * (3 * m + here.router)
+        total += 2 * n * d * (3 * m + here.router + 3 * here.beside)
         if model.attends(layer):
-            total += 2 * n * d * (2 * q + 2 * k + (q if here.gated else 0)) + 4 * n**2 * q
+            total += 2 * n * d * (2 * q + here.projected * k + (q if here.gated else 0)) + 4 * n**2 * q
         else:
             total += n * _linear_attention(model)
     return total + (2.0 * tokens[-1] * d * model.vocabulary if head else 0.0)
@@ -113,5 +119,9 @@ def _linear_attention(model: TextModel) -> float:
 
 def cache_size(model: TextModel, entries: Sequence[int], bytes_per_number: int = 2) -> int:
     """Bytes of keys and values, in the layers that have some; entries: how many tokens each layer's cache holds."""
-    held = sum(model.at(layer).key_width * count for layer, count in enumerate(entries) if model.attends(layer))
+    held = 0
+    for layer, count in enumerate(entries):
+        here = model.at(layer)
+        if model.attends(layer) and here.projected:
+            held += here.key_width * (min(count, here.window) if here.window else count)
     return 2 * bytes_per_number * held

@@ -14,6 +14,7 @@ from codecmeta.compression import Metok, Metom, Plain, apply
 from codecmeta.compression.engine.transformers_names import cache_of
 from codecmeta.compression.measure.cost import TextModel, cache_size, prefill_flops
 from tests.support import tiny
+from tests.support.tiny_gemma import gemma4, gemma4_inputs
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -93,6 +94,23 @@ def test_operations_of_experts_are_the_accountants():
         counted(layer, "self_attn", "mlp.shared_experts", "mlp.gate") + routed for layer in (1, 2, 3)
     )
     assert whole == prefill_flops(text, [count] * 4)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_operations_of_layers_of_several_kinds_are_the_accountants(large):
+    """Gemma 4: wider heads in layers without a window, whose values may be their keys; late layers project none, in an
+    MLP twice as wide; an input per layer, projected once for all layers; experts beside the MLP, counted by hand."""
+    model = gemma4(large=large, attention="eager")
+    inputs = gemma4_inputs(model)
+    with FlopCounterMode(display=False, depth=None) as counter, torch.no_grad():
+        model(**inputs, use_cache=False)
+    count, text = inputs["input_ids"].shape[1], TextModel.of(model.config.text_config)
+    own = tuple(f"language_model.layers.{layer}" for layer in range(6))
+    beside = ("language_model.per_layer_model_projection",)
+    whole = sum(sum(ops.values()) for name, ops in counter.flop_counts.items() if name.endswith((*own, *beside)))
+    experts = [sum(ops.values()) for name, ops in counter.flop_counts.items() if name.endswith("experts")]
+    routed = 6 * 2 * count * 48 * 3 * 2 * 32 if large else 0
+    assert whole - sum(experts) + routed == prefill_flops(text, [count] * 6)
 
 
 def test_heads_may_be_wider_than_the_hidden_states_say():

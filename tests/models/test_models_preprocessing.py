@@ -88,6 +88,23 @@ def test_shapes_are_kept_within_the_pixel_limits(shape, want):
 
 
 @pytest.mark.parametrize(
+    "shape, want",
+    [
+        ((720, 1280), (288, 528)),  # sqrt(70 * 48 * 48 / 921600) = 0.4183: 301.2 and 535.5, down to multiples of 48
+        ((60, 100), (288, 480)),  # grown: 311.1 and 518.5
+        ((10, 2000), (48, 3360)),  # no row is left: one, as long as 70 tokens and not as 200
+        ((900, 10), (3360, 48)),
+    ],
+)
+def test_pictures_fill_a_number_of_tokens(shape, want):
+    """Gemma 4: video_processing_gemma4.py, get_aspect_ratio_preserving_size."""
+    settings = {"size": None, "patch_size": 16, "max_soft_tokens": 70, "pooling_kernel_size": 3, "resample": 3}
+    preprocessing = Preprocessing.from_config(settings | {"image_mean": [0.0] * 3, "image_std": [1.0] * 3})
+    assert preprocessing.fitting(*shape) == want
+    assert preprocessing.resize(np.zeros((*shape, 3), np.uint8)).shape == (*want, 3)
+
+
+@pytest.mark.parametrize(
     "change, reason",
     [
         ({"size": {"shortest_edge": 336}}, "expected a height and a width"),
