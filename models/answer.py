@@ -231,8 +231,13 @@ def _is_greedy(model: Any, adapter: Adapter) -> bool:
 
 
 def _shared_length(adapter: Adapter, prompts: Sequence[dict[str, Tensor]], strategy: Strategy) -> int:
-    """Tokens up to the end of the video, if several prompts are the same there and the strategy looks no further."""
-    if len(prompts) < 2 or strategy.preferring(adapter.preferences).inside(len(adapter.layers)) is not None:
+    """Tokens up to the end of the video, if several prompts are the same there and the strategy looks no further; 0
+    where the model attends in windows, which count the padding behind shorter prompts, too."""
+    if (
+        len(prompts) < 2
+        or not adapter.gapped
+        or strategy.preferring(adapter.preferences).inside(len(adapter.layers)) is not None
+    ):
         return 0
     ids = [inputs[names.IDS][0] for inputs in prompts]
     end = int((ids[0] == adapter.video_token).nonzero()[-1]) + 1

@@ -155,7 +155,7 @@ def _filling(height: int, width: int, factor: int, most: float) -> tuple[int, in
     return rows, columns
 
 
-def _cropped_size(config: Mapping[str, Any]) -> dict[str, int]:
+def _cropped_size(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same where a centre crop follows: {"shortest_edge": 224}, or 224 in older files, and the size of the crop."""
     size, crop = config.get("size"), config.get("crop_size")
     edge: Any = size.get("shortest_edge") if isinstance(size, Mapping) and len(size) == 1 else size
@@ -175,7 +175,7 @@ def _longest(height: int, width: int, side: int) -> tuple[int, int]:
     return (other, side) if width >= height else (side, other)
 
 
-def _size(config: Mapping[str, Any]) -> dict[str, int]:
+def _size(config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `Preprocessing` that say how large pictures become."""
     size = config.get("size") or config.get("video_sampling", {}).get("video_size") or {}
     square = config.get("max_image_size", {}).get("longest_edge")

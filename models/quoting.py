@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 
 from codecmeta.compression import Layout, Plain, Plan, Strategy, adapter_for, make
-from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.proof import check_place, check_watched
 from codecmeta.compression.engine.transformers_sizes import shares_keys

@@ -31,9 +31,10 @@ class Adapter(ABC):
     by default. preferences: the checkpoint's own, see `Strategy`. gapless: whether they can be numbered without gaps at
     all (not where they are rows and columns). gapped: whether they can be numbered with gaps. before_only: why no
     method may act inside the layers, in words, where that is so. around: whether the module around the decoder makes
-    its masks (`masks`). told: the placeholder that the tokenizer has to be told is one token. pictures: sampled pictures per temporal position. first_cut: first layer
-    at whose entry tokens can be taken out. inner: the module that is called with input_ids. language_model: the decoder
-    inside it. layers: its layers. vision: modules whose run is timed, first and last.
+    its masks (`masks`). told: the placeholder that the tokenizer has to be told is one token. pictures: sampled
+    pictures per temporal position. first_cut: first layer at whose entry tokens can be taken out. inner: the module
+    that is called with input_ids. language_model: the decoder inside it. layers: its layers. vision: modules whose run
+    is timed, first and last.
     """
 
     video_token: int

@@ -39,6 +39,7 @@ from codecmeta.compression.engine.shortened import (
     flat_mask,
     kept_places,
     masked,
+    no_masks,
     put_beside,
     put_in_place,
     realised,
@@ -253,12 +254,15 @@ class Session:
     def _see(self, attention: Tensor) -> None:
         self._attention = attention
 
-    def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _before_inner(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         call = names.Call(module, args, kwargs)
         if reason := self.adapter.refusal(call):
             raise ValueError(reason)
         self._ids = call.get("ids")
-        self._around = (call.get("mask"), call.get("token_types")) if self.adapter.around else None
+        if not self.adapter.around:
+            return None
+        self._around = call.get("mask"), call.get("token_types")
+        return no_masks(call)
 
     def _before_language_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         call = names.Call(module, args, kwargs)

@@ -199,6 +199,12 @@ def put_beside(call: names.Call, keep: Tensor, slots: NDArray[np.int64], keep_id
         call.put(per_layer=call["per_layer"][:, keep])
 
 
+def no_masks(call: names.Call) -> Any:
+    """Have the module around a decoder make no masks for a cache that was shortened: to it, this one holds as much as
+    the plain model's. Masks that are made already it takes as they are. Returns what a forward pre-hook returns."""
+    return None if names.noted(call.get("cache")) is None else call.put(mask={}).changed
+
+
 def flat_mask(call: names.Call, around: tuple[Any, Any] | None) -> None:
     """Pass a decoder the two-dimensional mask of which the module around it has made others. around: that mask, and
     the types of the tokens; None where that module makes none."""
@@ -206,7 +212,9 @@ def flat_mask(call: names.Call, around: tuple[Any, Any] | None) -> None:
         call.put(mask=around[0])
 
 
-def masked(adapter: Adapter, call: names.Call, around: tuple[Any, Any] | None, keep: Tensor | None = None) -> names.Call:
+def masked(
+    adapter: Adapter, call: names.Call, around: tuple[Any, Any] | None, keep: Tensor | None = None
+) -> names.Call:
     """Have the masks made anew that `flat_mask` took away. keep: int64, the places of the prompt that are left, None
     for tokens that follow it."""
     if around is None:

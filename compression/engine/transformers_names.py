@@ -392,6 +392,13 @@ def lengths(cache: Any) -> list[int]:
     ]
 
 
+def windows(config: Any) -> dict[int, int]:
+    """Layer -> most tokens that a new cache for a text configuration keeps of it, where it keeps no more than a window
+    wants."""
+    layers = enumerate(DynamicCache(config=config).layers)
+    return {number: layer.sliding_window - 1 for number, layer in layers if getattr(layer, "is_sliding", False)}
+
+
 def keys_of(cache: Any, attention: nn.Module) -> Tensor:
     """(sequences, key heads, tokens, width): what one attention module has put into a cache."""
     keys: Tensor = cache.layers[part(attention, "number")].keys

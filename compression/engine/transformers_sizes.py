@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codecmeta.compression.engine.transformers_names import head_width
+from codecmeta.compression.engine.transformers_names import head_width, windows
 
 
 def attending(config: Any) -> tuple[int, ...]:
@@ -58,7 +58,10 @@ def differing(config: Any) -> dict[int, dict[str, Any]]:
     """Layer of a text configuration -> what is of another size there, as fields of `TextModel`: the first layers have
     no experts in some models, and in Gemma 4 layers are of several kinds."""
     if shares_keys(config):
-        return {layer: _kind(config, layer) for layer in range(config.num_hidden_layers)}
+        held = windows(config)
+        return {
+            layer: _kind(config, layer) | {"window": held.get(layer, 0)} for layer in range(config.num_hidden_layers)
+        }
     dense = getattr(config, "first_k_dense_replace", 0)
     return {layer: {"hidden": config.intermediate_size, "router": 0} for layer in range(dense)}
 
@@ -75,9 +78,8 @@ def shares_keys(config: Any) -> bool:
 
 def _kind(config: Any, layer: int) -> dict[str, Any]:
     """What one layer of Gemma 4 has."""
-    windowed = config.layer_types[layer] != "full_attention"
     shared = layer >= config.num_hidden_layers - config.num_kv_shared_layers
-    values_are_keys = config.attention_k_eq_v and not windowed
+    values_are_keys = config.attention_k_eq_v and config.layer_types[layer] == "full_attention"
     keys, queries = widths_of_attention(config, layer)
     hidden = widths_of_mlp(config)[0]
     return {
@@ -85,6 +87,5 @@ def _kind(config: Any, layer: int) -> dict[str, Any]:
         "query_width": queries,
         "hidden": hidden + (config.intermediate_size if shared and config.use_double_wide_mlp else 0),
         "projected": 0 if shared else 1 if values_are_keys else 2,
-        "window": config.sliding_window - 1 if windowed else 0,
         "beside": config.hidden_size_per_layer_input or 0,
     }

@@ -84,10 +84,10 @@ def prefill_flops(
     """Operations (two per multiply-add) of one pass over a prompt; tokens: how many enter each layer.
 
     formula "gated": projections with shared keys, three MLP matrices, attention over the full square (also in layers
-    with a window, where kernels may do less), as a counter of real modules gives; layers of linear attention with their recurrence as it is written, where kernels that work in
-    chunks do more. "fastv": the often quoted 4nd^2 + 2n^2d + 2ndm per layer (one key per query, two MLP matrices,
-    one per multiply-add); name it when comparing with papers of that family. head: count the language-model head for
-    all tokens of the last layer.
+    with a window, where kernels may do less), as a counter of real modules gives; layers of linear attention with their
+    recurrence as it is written, where kernels that work in chunks do more. "fastv": the often quoted
+    4nd^2 + 2n^2d + 2ndm per layer (one key per query, two MLP matrices, one per multiply-add); name it when comparing
+    with papers of that family. head: count the language-model head for all tokens of the last layer.
     """
     if len(tokens) != model.layers:
         raise ValueError(f"tokens must be one number per layer ({model.layers}); got {len(tokens)}")

@@ -1,4 +1,4 @@
-"""Gemma 4: a rotary encoder that pools, windows that count tokens, inputs per layer, and a time before every picture."""
+"""Gemma 4: a rotary encoder that pools, windows that count tokens, inputs per layer, a time before every picture."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from codecmeta import models
 from codecmeta.compression import METHODS, Metom, Plain, RandomKeep, adapter_for, apply, make
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.transformers_names import cache_of, lengths
+from codecmeta.models.evaluation.answering import Asked, replies_to
 from tests.support import tiny
 from tests.support.flash import switch
 from tests.support.methods import nothing_to_do
@@ -120,6 +121,8 @@ def test_the_cache_holds_windows(model):
     assert own == (6 if model.config.text_config.use_bidirectional_attention else 4)
     assert lengths(cache) == [left] * own
     held = [layer.keys for layer in cache.layers if getattr(layer, "keys", None) is not None]
+    if not any(getattr(layer, "is_sliding", False) for layer in cache.layers):
+        pytest.skip("this transformers keeps all tokens of every layer where none uses the keys of another")
     assert [keys.shape[2] for keys in held] == ([WINDOW - 1, left] * 3)[:own]
 
 
@@ -262,3 +265,15 @@ def test_a_checkpoint_answers_about_a_file(folder, clip):
     assert text == f"<bos><|turn>user00:00{each}00:01{each}01:05{each}what<turn|><|turn>model"
     answer = loaded.ask(clip, "what", frames=3, strategy="evs", max_new_tokens=2)
     assert answer.frames == 3 and 0 < answer.tokens_kept < answer.tokens_full
+
+
+@pytest.mark.parametrize("method", ["none", "evs"])
+def test_questions_about_one_clip_are_answered_one_by_one(folder, clip, method):
+    """A batch of them would be padded, and a window counts padding; the encoder's output serves all of them."""
+    loaded, questions = models.load(str(folder)), ["what", "what 00:00 01:05", "00:01"]
+    shown = loaded.clip(clip, 3)
+    asked = Asked(loaded, shown, questions)
+    replies = replies_to(loaded, asked, make(method), max_new_tokens=6)
+    for reply, question in zip(replies, questions, strict=True):
+        alone = loaded.ask(clip, question, strategy=method, clip=shown, max_new_tokens=6)
+        assert (reply.text, reply.tokens_kept) == (alone.text, alone.tokens_kept)

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from codecmeta import choose_frames, hf, read
+from codecmeta.compression import adapter_for
+from tests.support import tiny
 from tests.support.clips import texture, write_clip
+from tests.support.tiny_gemma import gemma4
 
 ROOT = Path(__file__).resolve().parents[2]
-FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava_onevision", "video_llama_3", "internvl")
+FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava_onevision", "video_llama_3", "internvl", "glm4v", "gemma4")
 MILLISECONDS = np.cumsum(np.random.default_rng(1).integers(20, 400, 60))
 """When the pictures of the clip are shown: no two distances are alike."""
 
@@ -59,7 +62,20 @@ def test_prompts_hold_the_times_of_the_file(clip, found, family):
         assert one["placeholders"] == placeholders[family]
 
 
-@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_vl capped", "video_llama_3", "glm4v", "smolvlm"])
+@pytest.mark.parametrize("family", ["glm4v", "gemma4"])
+def test_adapters_write_what_the_stock_processor_does(clip, found, family):
+    one, rows = found[family], choose_frames(clip, 6).rows
+    build, video, start, end = {
+        "glm4v": (tiny.glm4v, "<|image|>", "<|begin_of_image|>", "<|end_of_image|>"),
+        "gemma4": (gemma4, "<|video|>", "<|image>", "<image|>"),
+    }[family]
+    words = {tiny.VIDEO: video, 92: start, 93: end}
+    text = adapter_for(build()).placeholders(one["placeholders"], seconds(rows), words.__getitem__)
+    assert re.sub(f"(?:{re.escape(video)})+", "*", text) + "What?" == one["text"]
+    assert text.count(video) == one["placeholders"] > 0
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "qwen3_vl capped", "video_llama_3", "glm4v", "gemma4", "smolvlm"])
 def test_pictures_become_what_the_stock_processor_makes_of_them(found, family):
     """Limits of all pictures together and of each, patches in their order, a square by way of another size."""
     one = found["pixels"].get(family)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+PLACEHOLDERS = ("<|video_pad|>", "<|video|>", "<|image|>", "<IMG_CONTEXT>", "<video>", "<image>")
 
 
 class InterpolationMode(enum.Enum):
@@ -27,7 +28,8 @@ class InterpolationMode(enum.Enum):
 
 
 def resize(image: torch.Tensor, size: Any, interpolation: Any = None, antialias: bool = True) -> torch.Tensor:
-    mode = "bicubic" if interpolation in (InterpolationMode.BICUBIC, InterpolationMode.LANCZOS) else "bilinear"
+    smooth = (InterpolationMode.BICUBIC, InterpolationMode.LANCZOS, 3, 1)  # Pillow's numbers, as torchvision takes them
+    mode = "bicubic" if interpolation in smooth else "bilinear"
     lead = image.shape[:-3]
     flat = image.reshape(-1, *image.shape[-3:])
     out = torch.nn.functional.interpolate(flat, tuple(size), mode=mode, antialias=antialias, align_corners=False)
@@ -104,6 +106,15 @@ def processors() -> dict[str, Any]:
     smol = tokenizer(
         "<image>", "<video>", fake_image_token="<fake>", image_token="<image>", end_of_utterance_token="<end>"
     )
+    glm = tokenizer("<|begin_of_image|>", "<|end_of_image|>", image_token="<|image|>", video_token="<|video|>")
+    gemma = tokenizer(
+        image_token="<|image|>",
+        boi_token="<|image>",
+        eoi_token="<image|>",
+        audio_token="<|audio|>",
+        boa_token="<|audio>",
+        eoa_token="<audio|>",
+    )
     makers = {
         "qwen3_vl": lambda: tf.Qwen3VLProcessor(
             tf.Qwen2VLImageProcessor(), qwen, tf.Qwen3VLVideoProcessor(size=small), chat_template=marked
@@ -132,6 +143,16 @@ def processors() -> dict[str, Any]:
             image_seq_length=256,
             chat_template=template("<video>\n"),
         ),
+        "glm4v": lambda: tf.Glm4vProcessor(
+            tf.Glm4vImageProcessor(), glm, tf.Glm4vVideoProcessor(size=small), chat_template=template("<|video|>")
+        ),
+        "gemma4": lambda: tf.Gemma4Processor(
+            tf.Gemma4AudioFeatureExtractor(),
+            tf.Gemma4ImageProcessor(),
+            gemma,
+            tf.Gemma4VideoProcessor(),
+            chat_template=template("<|video|>"),
+        ),
         "smolvlm": lambda: tf.SmolVLMProcessor(
             tf.SmolVLMImageProcessor(),
             smol,
@@ -156,8 +177,10 @@ def pixels() -> dict[str, Any]:
     import transformers as tf
 
     from codecmeta.compression import Rlt, adapter_for
+    from codecmeta.compression.engine.transformers_names import LENGTHS, PLACES
     from codecmeta.models.preprocessing import Preprocessing
     from tests.support import tiny
+    from tests.support.tiny_gemma import gemma4
 
     noise = np.random.default_rng(0).integers(0, 256, (6, 90, 160, 3), dtype=np.uint8)
     flat, shared = {"patch_size": 4, "resample": 3}, {"shortest_edge": 1024, "longest_edge": 6 * 3000}
@@ -168,6 +191,7 @@ def pixels() -> dict[str, Any]:
         "qwen3_vl capped": (tf.Qwen3VLVideoProcessor, tiny.qwen3(), {**flat, "size": shared, **capped}),
         "video_llama_3": (tf.VideoLlama3VideoProcessor, tiny.video_llama_3(), {**flat, "size": shared}),
         "glm4v": (tf.Glm4vVideoProcessor, tiny.glm4v(), {**flat, "size": shared}),
+        "gemma4": (tf.Gemma4VideoProcessor, gemma4(), flat),
         "smolvlm": (tf.SmolVLMVideoProcessor, tiny.smolvlm(), square),
     }
     found: dict[str, Any] = {}
@@ -180,6 +204,11 @@ def pixels() -> dict[str, Any]:
         own = Preprocessing.from_config({**stock.to_dict(), **settings}).of_clip(len(noise), adapter.pixel_limits)
         got, _ = adapter.inputs(own.normalise(np.stack([own.resize(picture) for picture in noise])))
         made, wanted = got[adapter.pixels], want[adapter.pixels]
+        if PLACES in got:  # the stock processor pads every picture to as many patches
+            own_places, places = got[PLACES], want[PLACES]
+            wanted, padding = wanted[..., : made.shape[-2], :], places[..., made.shape[-2] :, :]
+            assert bool((padding == -1).all()) and torch.equal(own_places, places[..., : made.shape[-2], :])
+            assert LENGTHS not in got or got[LENGTHS].tolist() == want[LENGTHS].tolist()
         found[name] = {
             "shape": list(made.shape),
             "same_shape": made.shape == wanted.shape,
@@ -227,7 +256,7 @@ def main() -> None:
                 out = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
                 saved = video_processor.to_json_string()
             text = processor.tokenizer.decode(out["input_ids"][0])
-            placeholder = next(one for one in ("<|video_pad|>", "<IMG_CONTEXT>", "<video>", "<image>") if one in text)
+            placeholder = next(one for one in PLACEHOLDERS if one in text)
             result[name] = {
                 "rows": source.read[-1][1].tolist(),
                 "text": re.sub(f"(?:{re.escape(placeholder)})+", "*", text),
