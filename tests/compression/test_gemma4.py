@@ -16,7 +16,7 @@ from tests.support import tiny
 from tests.support.flash import switch
 from tests.support.methods import nothing_to_do
 from tests.support.references import entering
-from tests.support.tiny_gemma import SIDE, WINDOW, gemma4, gemma4_inputs
+from tests.support.tiny_gemma import WINDOW, gemma4, gemma4_inputs
 
 META, ROWS = tiny.metadata(), np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
@@ -139,19 +139,25 @@ def test_flash_attention_is_refused():
         adapter_for(switch(gemma4()))
 
 
+WIDE = (2, 5)
+"""Rows and columns of cells of pictures that are no squares."""
+
+
 def in_cells(patches):
-    """(T, 81, width) -> (T, 9, 9, width)."""
-    return patches.view(-1, 3, 3, 3, 3, patches.shape[-1]).transpose(2, 3).reshape(-1, 9, 9, patches.shape[-1])
+    """(T, 6 * 15, width) -> (T, 10, 9, width)."""
+    rows, columns = WIDE
+    cells = patches.view(-1, rows, 3, columns, 3, patches.shape[-1]).transpose(2, 3)
+    return cells.reshape(-1, rows * columns, 9, patches.shape[-1])
 
 
 def alone(tower, embedded, table, places, region, proportional, pos):
     """One picture through the stock encoder by itself: nine patches for each of its regions, the mean of those at the
-    same place in its cells, turned by the angles of its central cell. Cells (9, 9, width) -> (9, 9, width)."""
+    same place in its cells, turned by the angles of its central cell. Cells (10, 9, width) -> (10, 9, width)."""
     tokens, turned = [], []
     for one in range(region.max() + 1):
-        members = [cell for cell in range(9) if region[cell] == one]
-        centre = np.mean([divmod(cell, 3) for cell in members], axis=0)
-        near = min(members, key=lambda cell: round(((np.array(divmod(cell, 3)) - centre) ** 2).sum(), 9))
+        members = np.flatnonzero(region == one)
+        at = np.stack(np.unravel_index(members, WIDE), axis=1)
+        near = members[((at - at.mean(axis=0)) ** 2).sum(axis=1).round(9).argmin()]
         mean = embedded[members].mean(0)
         if pos == "centroid":
             mean = mean - table[members].mean(0) + table[near]
@@ -168,17 +174,19 @@ def alone(tower, embedded, table, places, region, proportional, pos):
 @pytest.mark.parametrize("proportional, pos", [(False, "mean"), (True, "mean"), (False, "centroid")])
 @torch.no_grad()
 def test_the_packed_encoder_equals_every_picture_alone_on_its_own_tokens(model, proportional, pos, padding):
-    inputs, tower = gemma4_inputs(model, padding=padding), model.model.vision_tower
+    patches = 3 * WIDE[0], 3 * WIDE[1]
+    inputs, tower = gemma4_inputs(model, padding=padding, grid=patches), model.model.vision_tower
     strategy = Metom(q=0.6, min_keep=0.1, budget=1.0, btm=False, proportional=proportional, pos=pos)
     visual = inputs["input_ids"][0] == tiny.VIDEO
     with apply(model, strategy, META, frames=ROWS) as session:
         got = entering(model, inputs)["inputs_embeds"][0, visual]
         regions = session.plan.regions.reshape(tiny.FRAMES, -1)
     assert len({region.max() for region in regions}) > 1 and session.encoder_tokens < session.encoder_full
-    patches, places = (inputs[name].flatten(0, -3)[:, : SIDE**2] for name in (names.PIXELS, names.PLACES))
+    count = patches[0] * patches[1]
+    pixels, places = (inputs[name].flatten(0, -3)[:, :count] for name in (names.PIXELS, names.PLACES))
     table = tower.patch_embedder.position_embedding_table
     own = table[0][places[0, :, 0]] + table[1][places[0, :, 1]]
-    embedded = tower.patch_embedder.input_proj(2 * (patches - 0.5)) + own
+    embedded = tower.patch_embedder.input_proj(2 * (pixels - 0.5)) + own
     per_cell = in_cells(own[None])[0], in_cells(places[:1])[0]
     each = [
         alone(tower, one, *per_cell, region, proportional, pos)
@@ -189,8 +197,9 @@ def test_the_packed_encoder_equals_every_picture_alone_on_its_own_tokens(model, 
 
 
 @pytest.mark.parametrize("padding", [0, 9])
+@pytest.mark.parametrize("grid", [(9, 9), (6, 15)])
 @torch.no_grad()
-def test_vision_attention_is_the_encoders_own(padding):
+def test_vision_attention_is_the_encoders_own(padding, grid):
     eager, seen, weights = gemma4(attention="eager"), [], []
     handles = [*adapter_for(eager).watch_vision(seen.append)]
     handles.append(
@@ -198,11 +207,12 @@ def test_vision_attention_is_the_encoders_own(padding):
             lambda module, args, output: weights.append(output[1])
         )
     )
-    eager(**gemma4_inputs(eager, padding=padding))
+    eager(**gemma4_inputs(eager, padding=padding, grid=grid))
     for handle in handles:
         handle.remove()
-    received = weights[0][:, :, : SIDE**2, : SIDE**2].mean((1, 2))  # over heads and queries
-    want = avg_pool2d(received.view(-1, 1, SIDE, SIDE), 3).flatten(1)
+    count = grid[0] * grid[1]
+    received = weights[0][:, :, :count, :count].mean((1, 2))  # over heads and queries
+    want = avg_pool2d(received.view(-1, 1, *grid), 3).flatten(1)
     torch.testing.assert_close(seen[0], want, rtol=1e-4, atol=1e-6)
 
 

@@ -57,18 +57,20 @@ def gemma4(
     return model
 
 
-def gemma4_inputs(model: Any, frames: int = FRAMES, seed: int = 1, padding: int = 0) -> dict[str, torch.Tensor]:
-    """Three tokens of a time and a marker before every picture, one marker behind it; patches of 4x4 pixels, and so
-    many of padding. model: whose release of transformers says how they are passed."""
+def gemma4_inputs(
+    model: Any, frames: int = FRAMES, seed: int = 1, padding: int = 0, grid: tuple[int, int] = (SIDE, SIDE)
+) -> dict[str, torch.Tensor]:
+    """Three tokens of a time and a marker before every picture, one marker behind it; `grid` patches of 4x4 pixels, and
+    so many of padding. model: whose release of transformers says how they are passed."""
     rng = torch.Generator().manual_seed(seed)
     text = torch.randint(1, 80, (BEFORE + AFTER,), generator=rng)
     parts = [text[:BEFORE]]
     for _ in range(frames):
         time = torch.randint(1, 80, (3,), generator=rng)
-        parts += [time, torch.tensor([92]), torch.full((TOKENS**2,), VIDEO), torch.tensor([93])]
+        parts += [time, torch.tensor([92]), torch.full((grid[0] * grid[1] // 9,), VIDEO), torch.tensor([93])]
     ids = torch.cat((*parts, text[BEFORE:]))[None]
-    patches = torch.rand(frames, SIDE**2, 3 * 4 * 4, generator=rng)
-    row, column = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    patches = torch.rand(frames, grid[0] * grid[1], 3 * 4 * 4, generator=rng)
+    row, column = torch.meshgrid(*map(torch.arange, grid), indexing="ij")
     places = torch.stack((column, row), dim=-1).flatten(0, 1).repeat(frames, 1, 1)
     patches = torch.nn.functional.pad(patches, (0, 0, 0, padding))
     places = torch.nn.functional.pad(places, (0, 0, 0, padding), value=-1)
