@@ -101,7 +101,7 @@ def test_operations_of_layers_of_several_kinds_are_the_accountants(large):
     """Gemma 4: wider heads in layers without a window, whose values may be their keys; late layers project none, in an
     MLP twice as wide; an input per layer, projected once for all layers; experts beside the MLP, counted by hand."""
     model = gemma4(large=large, attention="eager")
-    inputs = gemma4_inputs(model)
+    inputs = gemma4_inputs()
     with FlopCounterMode(display=False, depth=None) as counter, torch.no_grad():
         model(**inputs, use_cache=False)
     count, text = inputs["input_ids"].shape[1], TextModel.of(model.config.text_config)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from codecmeta.compression import METHODS, apply
+from codecmeta.compression import METHODS, adapter_for, apply
 from tests.support import tiny
 from tests.support.methods import nothing_to_do
+from tests.support.tiny_gemma import gemma4, gemma4_inputs
 
 FAMILIES: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]], int]] = {
     "glm4v": (tiny.glm4v, tiny.glm4v_inputs, 2),
+    "glm4v experts": (partial(tiny.glm4v, experts=True), tiny.glm4v_inputs, 2),
+    "gemma4": (gemma4, gemma4_inputs, 1),
+    "gemma4 large": (partial(gemma4, large=True), partial(gemma4_inputs, padding=9), 1),
     "internvl": (tiny.internvl, tiny.internvl_inputs, 1),
     "qwen3": (tiny.qwen3, tiny.qwen3_inputs, 2),
     "qwen3_5": (tiny.qwen3_5, tiny.qwen3_inputs, 2),
@@ -42,7 +46,13 @@ def test_nothing_to_do_is_bit_identical(family: str, attention: str, name: str) 
     model, *plain = answered(family, attention)
     pictures = tiny.FRAMES * FAMILIES[family][2]
     options = nothing_to_do(name) | (LINEAR.get(name, {}) if family == "qwen3_5" else {})
-    with apply(model, METHODS[name](**options), tiny.metadata(pictures), frames=np.arange(pictures)) as session:
+    strategy = METHODS[name](**options)
+    if adapter_for(model).before_only and strategy.inside(len(adapter_for(model).layers)) is not None:
+        with pytest.raises(ValueError, match="take a method that acts before the language model") as error:
+            apply(model, strategy, tiny.metadata(), frames=np.arange(pictures)).__enter__()
+        assert "\n" not in str(error.value)
+        return
+    with apply(model, strategy, tiny.metadata(pictures), frames=np.arange(pictures)) as session:
         ids, logits = tiny.generate(model, FAMILIES[family][1]())
     assert torch.equal(ids, plain[0]) and torch.equal(logits, plain[1])
     assert session.tokens_kept == session.tokens_full == tiny.FRAMES * tiny.TOKENS**2

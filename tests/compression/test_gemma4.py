@@ -8,19 +8,17 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from codecmeta import models
-from codecmeta.compression import METHODS, Metom, Plain, RandomKeep, adapter_for, apply, make
+from codecmeta.compression import Metom, Plain, RandomKeep, adapter_for, apply, make
 from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.engine.transformers_names import cache_of, lengths
 from codecmeta.models.evaluation.answering import Asked, replies_to
 from tests.support import tiny
 from tests.support.flash import switch
-from tests.support.methods import nothing_to_do
 from tests.support.references import entering
 from tests.support.tiny_gemma import WINDOW, gemma4, gemma4_inputs
 
 META, ROWS = tiny.metadata(), np.arange(tiny.FRAMES)
 FULL = tiny.FRAMES * tiny.TOKENS**2
-NO_PLACE = "nothing can be taken out inside its layers; take a method that acts before the language model"
 CASES = [(large, kernel) for large in (False, True) for kernel in ("sdpa", "eager")]
 
 
@@ -30,26 +28,13 @@ def model(request):
     return gemma4(large=large, attention=kernel)
 
 
-@pytest.fixture(scope="module")
-def plain(model):
-    return tiny.generate(model, gemma4_inputs(model), new=3)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_nothing_to_do_is_bit_identical(model, plain, name):
-    """With padding, as the processor adds; methods that act inside the layers are refused."""
-    strategy, inputs = METHODS[name](**nothing_to_do(name)), gemma4_inputs(model, padding=9)
-    if strategy.inside(6) is not None:
-        with pytest.raises(ValueError, match=NO_PLACE) as error, apply(model, strategy, META, frames=ROWS):
-            pass
-        assert "\n" not in str(error.value)
-        return
-    with apply(model, strategy, META, frames=ROWS) as session:
-        ids, logits = tiny.generate(model, inputs, new=3)
-    unpadded = tiny.generate(model, inputs, new=3)
-    assert torch.equal(ids, unpadded[0]) and torch.equal(logits, unpadded[1])
-    assert session.tokens_kept == session.tokens_full == FULL
-    assert torch.equal(ids, plain[0]) and torch.allclose(logits, plain[1], atol=1e-4)
+def test_padding_changes_nothing():
+    """Which the processor adds, to a fixed number of patches, and the adapter does not."""
+    model = gemma4()
+    with apply(model, Metom(budget=0.5, q=0.6, min_keep=0.1), META, frames=ROWS):
+        ids, logits = tiny.generate(model, gemma4_inputs(), new=3)
+        padded = tiny.generate(model, gemma4_inputs(padding=9), new=3)
+    assert torch.equal(ids, padded[0]) and torch.allclose(logits, padded[1], atol=1e-4)
 
 
 def beside(model, ids):
@@ -78,7 +63,7 @@ def short_from_the_start(model, inputs, kept, new_ids):
 @torch.no_grad()
 @pytest.mark.parametrize("budget", [0.1, 0.5, 0.9])
 def test_a_pruned_prompt_equals_one_that_was_short_from_the_start(model, budget):
-    inputs = gemma4_inputs(model)
+    inputs = gemma4_inputs()
     with apply(model, RandomKeep(budget=budget), META, frames=ROWS) as session:
         ids, logits = tiny.generate(model, inputs, new=4)
     want, length = short_from_the_start(model, inputs, session.kept, ids[:-1])
@@ -89,7 +74,7 @@ def test_a_pruned_prompt_equals_one_that_was_short_from_the_start(model, budget)
 
 @torch.no_grad()
 def test_a_picture_may_lose_all_its_tokens(model):
-    inputs, strategy = gemma4_inputs(model), make("uniform", budget=0.2)
+    inputs, strategy = gemma4_inputs(), make("uniform", budget=0.2)
     with apply(model, strategy, META, frames=ROWS) as session:
         ids, logits = tiny.generate(model, inputs, new=3)
     assert (session.counts == 0).any()
@@ -100,7 +85,7 @@ def test_a_picture_may_lose_all_its_tokens(model):
 @torch.no_grad()
 def test_more_text_follows_on_the_shortened_cache(model):
     """Several tokens at once, behind a window that the prompt has left."""
-    inputs, more = gemma4_inputs(model), torch.tensor([[5, 61, 17, 30]])
+    inputs, more = gemma4_inputs(), torch.tensor([[5, 61, 17, 30]])
     with apply(model, RandomKeep(budget=0.5), META, frames=ROWS) as session:
         first = model.generate(**inputs, max_new_tokens=3, min_new_tokens=3, return_dict_in_generate=True)
         whole = torch.cat((first.sequences, more), dim=1)
@@ -113,7 +98,7 @@ def test_more_text_follows_on_the_shortened_cache(model):
 
 @torch.no_grad()
 def test_the_cache_holds_windows(model):
-    inputs = gemma4_inputs(model)
+    inputs = gemma4_inputs()
     with apply(model, RandomKeep(budget=0.5), META, frames=ROWS) as session:
         cache = cache_of(model(**inputs, use_cache=True))
     left = inputs["input_ids"].shape[1] - FULL + session.tokens_kept
@@ -175,7 +160,7 @@ def alone(tower, embedded, table, places, region, proportional, pos):
 @torch.no_grad()
 def test_the_packed_encoder_equals_every_picture_alone_on_its_own_tokens(model, proportional, pos, padding):
     patches = 3 * WIDE[0], 3 * WIDE[1]
-    inputs, tower = gemma4_inputs(model, padding=padding, grid=patches), model.model.vision_tower
+    inputs, tower = gemma4_inputs(padding=padding, grid=patches), model.model.vision_tower
     strategy = Metom(q=0.6, min_keep=0.1, budget=1.0, btm=False, proportional=proportional, pos=pos)
     visual = inputs["input_ids"][0] == tiny.VIDEO
     with apply(model, strategy, META, frames=ROWS) as session:
@@ -207,7 +192,7 @@ def test_vision_attention_is_the_encoders_own(padding, grid):
             lambda module, args, output: weights.append(output[1])
         )
     )
-    eager(**gemma4_inputs(eager, padding=padding, grid=grid))
+    eager(**gemma4_inputs(padding=padding, grid=grid))
     for handle in handles:
         handle.remove()
     count = grid[0] * grid[1]
@@ -230,7 +215,7 @@ def test_pictures_of_a_call_are_what_its_inputs_were_made_of():
 
 @pytest.mark.parametrize("change", ["smaller", "turned"])
 def test_pictures_of_several_sizes_are_refused(model, change):
-    inputs = gemma4_inputs(model)
+    inputs = gemma4_inputs()
     places = inputs[names.PLACES].flatten(0, -3).clone()
     if change == "smaller":
         places[1, -27:] = -1

@@ -1,5 +1,6 @@
 """A tiny Gemma 4 with random weights; names it shares with other tiny models are in `tiny`."""
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -58,10 +59,10 @@ def gemma4(
 
 
 def gemma4_inputs(
-    model: Any, frames: int = FRAMES, seed: int = 1, padding: int = 0, grid: tuple[int, int] = (SIDE, SIDE)
+    frames: int = FRAMES, seed: int = 1, padding: int = 0, grid: tuple[int, int] = (SIDE, SIDE)
 ) -> dict[str, torch.Tensor]:
     """Three tokens of a time and a marker before every picture, one marker behind it; `grid` patches of 4x4 pixels, and
-    so many of padding. model: whose release of transformers says how they are passed."""
+    so many of padding."""
     rng = torch.Generator().manual_seed(seed)
     text = torch.randint(1, 80, (BEFORE + AFTER,), generator=rng)
     parts = [text[:BEFORE]]
@@ -75,7 +76,7 @@ def gemma4_inputs(
     patches = torch.nn.functional.pad(patches, (0, 0, 0, padding))
     places = torch.nn.functional.pad(places, (0, 0, 0, padding), value=-1)
     video = {names.PIXELS: patches, names.PLACES: places}
-    if names.takes(model, "video_lengths"):
+    if names.LENGTHS in signature(transformers.Gemma4ForConditionalGeneration.forward).parameters:
         video[names.LENGTHS] = torch.tensor([frames])
     else:
         video = {name: one[None] for name, one in video.items()}
