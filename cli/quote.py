@@ -32,9 +32,8 @@ from codecmeta.record.selection import TABLE_POLICIES, Policy
 @click.option(
     "--choose",
     type=click.Choice(TABLE_POLICIES),
-    default="uniform",
-    show_default=True,
-    help="How the pictures are chosen: see `codecmeta frames`.",
+    default=None,
+    help="How the pictures are chosen: see `codecmeta frames`. Default: as in `codecmeta run`.",
 )
 @click.option("--set", "options", metavar="NAME=VALUE", multiple=True, help="An option of the method; may be repeated.")
 @click.option(
@@ -53,7 +52,7 @@ def quote(
     method: str,
     budget: float | None,
     frames: int | None,
-    choose: Policy,
+    choose: Policy | None,
     options: tuple[str, ...],
     text_tokens: int,
     device: str,

@@ -58,9 +58,9 @@ from codecmeta.view.report import Report, costs, looked_at, said, waited_for
 @click.option(
     "--choose",
     type=click.Choice(POLICIES),
-    default="uniform",
-    show_default=True,
-    help="How the pictures are chosen, before any is decoded: see `codecmeta frames`.",
+    default=None,
+    help="How the pictures are chosen, before any is decoded: see `codecmeta frames`. Default: events; uniform for "
+    "models that take pictures to be equally far apart (Qwen2.5-VL, LLaVA-Video); with --cache, as it was made.",
 )
 @click.option("--set", "options", metavar="NAME=VALUE", multiple=True, help="An option of the method; may be repeated.")
 @click.option(
@@ -91,7 +91,7 @@ def run(
     method: str,
     budget: float | None,
     frames: int | None,
-    choose: Policy,
+    choose: Policy | None,
     options: tuple[str, ...],
     text_model: str | None,
     compare: bool,

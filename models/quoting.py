@@ -30,6 +30,7 @@ from codecmeta.models.checkpoints import first_line, settings_of
 from codecmeta.models.hub import found
 from codecmeta.models.loading import SMALL, builtin_folder, described
 from codecmeta.models.preprocessing import Preprocessing
+from codecmeta.models.video_model import usual_policy
 from codecmeta.record.metadata import Maps, Metadata, Probe, Stream
 from codecmeta.record.selection import Policy
 
@@ -152,7 +153,7 @@ def quote(
     *,
     strategy: Strategy | str | None = None,
     frames: int | None = None,
-    choose: Policy = "uniform",
+    choose: Policy | None = None,
     text_tokens: int = 0,
     device: str = "cpu",
 ) -> Quote:
@@ -173,7 +174,7 @@ def quote(
         paper.adapter.preferences
     )
     number = frames or (paper.preprocessing.num_frames if paper.preprocessing else None) or 16
-    choice = choose_frames(video, number, policy=choose)
+    choice = choose_frames(video, number, policy=choose or usual_policy(paper.adapter))
     if choice.tables is None:
         raise VideoError(f"{video}: a cache; pass the video that it is of, whose packets say what decoding takes")
     known = choice.tables[0]

@@ -18,6 +18,7 @@ import codecmeta
 from codecmeta.cache.recognise import check_video
 from codecmeta.compression import Metok, Plain, Session, Strategy, adapter_for, make
 from codecmeta.compression.engine import transformers_names as names
+from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.container.source import Medium, Source, opened
 from codecmeta.decisions.choose import Choice
 from codecmeta.decoding.pictures import read_pictures
@@ -62,7 +63,7 @@ class VideoModel:
         *,
         strategy: Strategy | str | None = None,
         frames: int | Choice | None = None,
-        choose: Policy = "uniform",
+        choose: Policy | None = None,
         jobs: int | None = None,
         max_new_tokens: int = 64,
         meta: Metadata | str | PathLike[str] | None = None,
@@ -76,12 +77,12 @@ class VideoModel:
 
         strategy: a method's name or a strategy with options; default: the plain model. frames: how many pictures are
         shown, or a `Choice` of them; default: what the checkpoint was made for, else 16. choose: the policy that picks
-        them, see `codecmeta.choose_frames`; for "query" a text_model is needed. jobs: workers, by default all cores.
-        max_new_tokens: longest answer. The answer is the most likely one (greedy). meta: the video's metadata or its
-        cache file, where they were extracted before; only the pictures are then read from the video. text_model: from
-        `codecmeta.models.load_text_image`, tells METok how well each frame fits the question; its time counts as the
-        strategy's. clip: what `clip` read of this video before, for several methods or questions; what reading took
-        then counts in every answer.
+        them, see `codecmeta.choose_frames`; for "query" a text_model is needed; default: see `usual_policy`. jobs:
+        workers, by default all cores. max_new_tokens: longest answer. The answer is the most likely one (greedy). meta:
+        the video's metadata or its cache file, where they were extracted before; only the pictures are then read from
+        the video. text_model: from `codecmeta.models.load_text_image`, tells METok how well each frame fits the
+        question; its time counts as the strategy's. clip: what `clip` read of this video before, for several methods or
+        questions; what reading took then counts in every answer.
 
         Raises VideoError for files that cannot be read, CacheError for metadata of another video or of other frames,
         ValueError for what the method cannot do.
@@ -130,7 +131,7 @@ class VideoModel:
         video: Source,
         frames: int | Choice | None = None,
         *,
-        choose: Policy = "uniform",
+        choose: Policy | None = None,
         question: str | None = None,
         jobs: int | None = None,
         meta: Metadata | str | PathLike[str] | None = None,
@@ -146,20 +147,25 @@ class VideoModel:
         self,
         video: Medium,
         frames: int | Choice | None,
-        choose: Policy,
+        choose: Policy | None,
         question: str | None,
         jobs: int | None,
         meta: Metadata | str | PathLike[str] | None,
         covered: bool,
         text_model: TextImage | None,
     ) -> Clip:
+        start = perf_counter()
+        known = meta if meta is None or isinstance(meta, Metadata) else _cached(meta, video)
+        loading = perf_counter() - start
+        choose = choose or usual_policy(self.adapter, known)
         choice = frames if isinstance(frames, Choice) else None
         count = 0 if isinstance(frames, Choice) else frames or self.preprocessing.num_frames or 16
         picked: dict[str, float] = {}
         own, limits = self.preprocessing, self.adapter.pixel_limits
         sized_together = own.of_clip(2, limits) != own  # then how many there are is asked first
         if choice is None and (choose != "uniform" or sized_together):
-            source = video if not isinstance(meta, Metadata) else meta
+            whole = known is not None and known.settings.get("frames") == "all" and choose != "query"
+            source = known if known is not None and whole else video
             choice = codecmeta.choose_frames(
                 source, count, policy=choose, question=question, scorer=text_model, seconds=picked
             )
@@ -171,17 +177,15 @@ class VideoModel:
             return [one.resize(picture) for one in sizes]
 
         seconds: dict[str, float] = {}
-        if meta is None:
+        if known is None:
             known, rows, pictures = codecmeta.read(video, choice or count, transform=resize, jobs=jobs, seconds=seconds)
             choice = choice and choice.among(known.frames)
         else:
-            start = perf_counter()
-            known = meta if isinstance(meta, Metadata) else _cached(meta, video)
             choice = choice and choice.among(known.frames)
             rows = sample_rows(known.frames.time, count) if choice is None else choice.rows
             if covered:
-                _check_covered(known, rows, fspath(meta) if not isinstance(meta, Metadata) else "the metadata")
-            seconds["metadata"] = perf_counter() - start
+                _check_covered(known, rows, "the metadata" if isinstance(meta, Metadata) else fspath(meta or ""))
+            seconds["metadata"] = loading
             pictures = read_pictures(video, known, rows, transform=resize, jobs=jobs, seconds=seconds)
         if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
             rows, pictures = np.append(rows, [rows[-1]] * spare), [*pictures, *[pictures[-1]] * spare]
@@ -294,6 +298,16 @@ def _cached(cache: str | PathLike[str], video: Medium) -> Metadata:
         raise VideoError(f"{video}: no such file; pass the path of a video file")
     check_video(Path(cache), video)
     return codecmeta.load(cache)
+
+
+def usual_policy(adapter: Adapter, meta: Metadata | None = None) -> Policy:
+    """How frames are chosen where nobody says how: "events"; but "uniform" for a model that takes them to be equally
+    far apart (Qwen2.5-VL, LLaVA-Video's prompt); and of metadata that hold chosen frames only, as those were chosen."""
+    asked = "all" if meta is None else meta.settings.get("frames")
+    if asked != "all":
+        policy: Policy = asked.get("policy", "uniform") if isinstance(asked, dict) else "uniform"
+        return policy
+    return "uniform" if adapter.even else "events"
 
 
 def _check_covered(meta: Metadata, rows: NDArray[np.int64], name: str) -> None:

@@ -74,6 +74,12 @@ class Adapter(ABC):
         """Layers of the decoder with attention, and keys and values in the cache; the others have a state."""
         return tuple(number for number, layer in enumerate(self.layers) if names.has(layer, "attention"))
 
+    @property
+    def even(self) -> bool:
+        """Whether pictures are taken to be equally far apart: by a model that knows one distance for a whole video, or
+        in what a prompt says."""
+        return names.takes(self.inner, "grid_seconds")
+
     @abstractmethod
     def layout(self, pictures: int, stream: Stream | None) -> Layout | None:
         """The token grid of a clip of so many sampled pictures, None where only the inputs tell. stream gives the size

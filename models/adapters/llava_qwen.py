@@ -81,6 +81,11 @@ class LlavaQwen(LlavaOnevision):
         """As the model pools its features: (n, channels, side, side) -> (n, channels, rows, columns)."""
         return pooled(square, self.pooling, self.stride)
 
+    @property
+    def even(self) -> bool:
+        """The sentence about times says "uniformly sampled"."""
+        return self.times
+
     def beside(self, times: Sequence[float] | None, duration: float | None) -> str:
         """What LLaVA-Video was trained to read behind a video (LLaVA-NeXT's `llava/train/train.py`), word for word:
         also where frames were not taken at even distances; their times are true. Raises ValueError without times."""

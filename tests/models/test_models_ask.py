@@ -11,12 +11,13 @@ import torch
 
 import codecmeta
 from codecmeta import models
-from codecmeta.compression import Metok, Metom, RandomKeep, apply
+from codecmeta.compression import Metok, Metom, RandomKeep, adapter_for, apply
 from codecmeta.decoding.pictures import read_pictures
 from codecmeta.errors import VideoError
 from codecmeta.models.small.scope import outside_training
 from codecmeta.models.small.tokenizer import build_tokenizer
 from codecmeta.models.small.world.questions import TEMPLATES
+from codecmeta.models.video_model import usual_policy
 from codecmeta.record.metadata import Frames
 from tests.support import tiny
 from tests.support.asking import QUESTION
@@ -25,7 +26,7 @@ from tests.support.clips import rotated_copy
 
 def test_asking_equals_the_stock_pipeline(model, clip):
     strategy = Metom(budget=0.4)
-    answer = model.ask(clip, QUESTION, strategy=strategy, max_new_tokens=6)
+    answer = model.ask(clip, QUESTION, strategy=strategy, choose="uniform", max_new_tokens=6)
     meta, rows, pictures = codecmeta.read(clip, 16)
     assert rows[0] == 0 and rows[-1] == 39
     small = np.stack([model.preprocessing.resize(picture) for picture in pictures])
@@ -71,12 +72,30 @@ def test_jobs_change_nothing_but_the_time(model, clip):
 def test_metadata_that_was_extracted_before_gives_the_same_answer(model, clip, tmp_path):
     everything = codecmeta.extract(clip)
     for strategy in ("metom", "metok", "none"):
-        one = model.ask(clip, QUESTION, strategy=strategy, max_new_tokens=4)
+        one = model.ask(clip, QUESTION, strategy=strategy, choose="uniform", max_new_tokens=4)
         for meta in (everything, codecmeta.extract(clip, frames=16)):
-            two = model.ask(clip, QUESTION, strategy=strategy, max_new_tokens=4, meta=meta, jobs=2)
+            asked = {"choose": "uniform", "max_new_tokens": 4, "meta": meta, "jobs": 2}
+            two = model.ask(clip, QUESTION, strategy=strategy, **asked)
             same = ("text", "frames", "tokens_kept", "tokens_llm_mean", "encoder_tokens", "kv_bytes")
             assert [getattr(two, name) for name in same] == [getattr(one, name) for name in same]
     assert set(two.seconds) == set(one.seconds)
+
+
+def test_frames_are_those_of_events_where_nobody_says_which(model, clip):
+    """And those of metadata that hold some frames only; of metadata of all frames, what they say has a voice."""
+    by_events = codecmeta.choose_frames(clip, 8)
+    assert model.clip(clip, 8).rows.tolist() == by_events.rows.tolist()
+    assert model.clip(clip, 8).choice.policy == "events"
+    for meta in (codecmeta.extract(clip, frames=8), codecmeta.extract(clip, frames=8, policy="cheap")):
+        assert model.clip(clip, 8, meta=meta).rows.tolist() == meta.residual.frame.tolist()
+    everything = codecmeta.extract(clip)
+    assert model.clip(clip, 8, meta=everything).rows.tolist() == codecmeta.choose_frames(everything, 8).rows.tolist()
+
+
+def test_frames_are_evenly_spread_for_a_model_that_takes_them_to_be():
+    """Qwen2.5-VL is told one distance for the whole video; Qwen3-VL writes a time for every position."""
+    assert usual_policy(adapter_for(tiny.qwen(windowed=True))) == "uniform"
+    assert [usual_policy(adapter_for(one)) for one in (tiny.qwen3(), tiny.smolvlm())] == ["events"] * 2
 
 
 @pytest.mark.parametrize("turn", [0, 90])
