@@ -7,42 +7,47 @@ from typing import Any
 from benchmarks.table import table
 from codecmeta.models.evaluation.report import row_name
 
-VARIANTS = ("rpm=", "density_source=", "weights=", "boundaries=")
+VARIANTS = ("density_source=", "weights=uniform", "weights=shuffled", "boundaries=")
 """Options that take a method apart; such rows stand in docs/comparison.md."""
 
 
-def methods_table(result: dict[str, Any]) -> str:
-    """Right answers at each budget, with the difference to all tokens, from benchmarks/methods.py."""
-    asked = f"{result['questions']:,} questions about {result['videos']} clips."
-    note = f"{result['note'][:1].upper()}{result['note'][1:]}."
-    return f"{_methods_table(result, variants=False)}\n\n{asked} {note}"
+INSIDE = (
+    "random layer",
+    "fastv",
+    "tome",
+    "sttm",
+    "dart",
+    "sparsevlm",
+    "metok",
+    "holitom",
+    "flashvid",
+    "prunevid",
+    "matm",
+)
+"""Methods that take tokens out within the language model, at whatever layer."""
 
 
-SHORT = ("random", "evs", "metom", "tome")
-"""Rows of the README's table: chance, one that looks at pixels, the codec's, one inside the model."""
+SHORT = ("random", "metom", "evs", "replenish", "replenish weights=features", "divprune")
+"""Rows of the README's table: chance, MeToM, one that looks at pixels, this project's own in two forms, a rival."""
 
 
 def in_short_table(result: dict[str, Any]) -> str:
-    """Right answers of a few methods at two budgets, and what 30 % loses on H.264, where the signals are exact."""
+    """Points that a few methods lose at three budgets, with what they keep, and in short events."""
     rows = []
     for label in SHORT:
         mine = {one["budget"]: one for one in result["methods"] if one["label"] == label}
-        exact = mine[0.3]["strata"]["codec: H.264"]["difference"][0]
-        rows.append([f"`{label}`", _right(mine[0.3]), f"{100 * exact:+.1f}", _right(mine[0.1])])
-    head = ["method", "30% of the tokens", "the same, H.264 alone", "10% of the tokens"]
-    return table(head, rows)
+        cells = [f"{_points(mine[budget]['difference'])}" for budget in (0.3, 0.2, 0.1)]
+        kept = ", ".join(f"{100 * mine[budget]['share_llm_mean']:.0f}" for budget in (0.3, 0.2, 0.1))
+        rows.append([f"`{label}`", *cells, kept])
+    return table(["method", "budget 30%", "20%", "10%", "tokens kept, %"], rows)
 
 
 def variants_table(result: dict[str, Any]) -> str:
-    """The same for MeToM and METok taken apart."""
-    return _methods_table(result, variants=True)
-
-
-def _methods_table(result: dict[str, Any], variants: bool) -> str:
-    budgets = sorted({one["budget"] for one in result["methods"] if one["budget"] is not None}, reverse=True)
+    """Right answers of MeToM and METok taken apart at each budget, with the difference to all tokens."""
+    budgets = sorted({one["budget"] for one in result["methods"] if one["budget"] not in (None, 1)}, reverse=True)
     rows = []
     for label in dict.fromkeys(one["label"] for one in result["methods"]):
-        if any(option in label for option in VARIANTS) != variants:
+        if not any(option in label for option in VARIANTS):
             continue
         mine = {one["budget"]: one for one in result["methods"] if one["label"] == label}
         cells = [_right(mine[budget]) if budget in mine else "" for budget in (*budgets, None)]
@@ -52,15 +57,27 @@ def _methods_table(result: dict[str, Any], variants: bool) -> str:
     return table(["method", *head, "no budget", "tokens per layer, %"], rows)
 
 
+def _points(values: list[float]) -> str:
+    """A difference in points, with its interval."""
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * one for one in values))
+
+
 def _right(one: dict[str, Any]) -> str:
-    """Per cent, and the difference to all tokens in points with its 95 % interval."""
-    difference = "{:+.1f}, {:+.1f} to {:+.1f}".format(*(100 * part for part in one["difference"]))
-    return f"{100 * one['accuracy'][0]:.1f} ({difference})"
+    """Per cent, and the difference to all tokens."""
+    return f"{100 * one['accuracy'][0]:.1f} ({_points(one['difference'])})"
 
 
 def strata_table(result: dict[str, Any]) -> str:
     """Points lost at 30 % by kind of clip, from benchmarks/methods.py."""
-    shown = ("random", "metom", "metom tau_tem=2 signal=bits_first", "evs", "dycoke", "tome", "fastv")
+    shown = (
+        "random",
+        "metom",
+        "metom tau_tem=2 rpm=false signal=bits_first",
+        "replenish",
+        "evs",
+        "divprune",
+        "flashvid",
+    )
     chosen = [one for one in result["methods"] if one["budget"] == 0.3 and one["label"] in shown]
     rows = [
         [name, part["questions"], f"{100 * part['accuracy'][0]:.1f}"]
@@ -78,22 +95,33 @@ def strata_table(result: dict[str, Any]) -> str:
     )
 
 
-def replenish_table(result: dict[str, Any]) -> str:
-    """Realised tokens, and points lost to all tokens and won over chance at equal tokens; from codecmeta eval."""
+def before_table(result: dict[str, Any]) -> str:
+    """Methods that take tokens out before the language model, by what they kept."""
+    return _by_tokens(result, inside=False)
+
+
+def inside_table(result: dict[str, Any]) -> str:
+    """Methods that take tokens out within the language model, by the mean over its layers."""
+    return _by_tokens(result, inside=True)
+
+
+def _by_tokens(result: dict[str, Any], inside: bool) -> str:
+    """Points lost to all tokens and won over chance at equal tokens, by the tokens that entered the layers."""
     rows = []
     for one in sorted(result["methods"][1:], key=lambda one: -one["share_llm_mean"]):
-        short = one["strata"]["event: a quarter or less"]
-        chance = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * part for part in one["against_chance"]))
-        lost = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * part for part in one["difference"]))
-        codecs = [
-            f"{100 * one['strata'][f'codec: {codec}']['difference'][0]:+.1f}" for codec in ("H.264", "HEVC", "VP9")
-        ]
-        event = f"{100 * short['difference'][0]:+.1f}"
-        rows.append([f"{100 * one['share_llm_mean']:.1f}", row_name(one, result), lost, chance, event, *codecs])
+        if any(name in one["label"] for name in INSIDE) != inside or any(name in one["label"] for name in VARIANTS):
+            continue
+        parts = ("event: a quarter or less", "codec: H.264", "codec: HEVC", "codec: VP9")
+        strata = [f"{100 * one['strata'][name]['difference'][0]:+.1f}" for name in parts]
+        rows.append(
+            [f"{100 * one['share_llm_mean']:.1f}", row_name(one, result), _points(one["difference"])]
+            + [_points(one["against_chance"]), *strata]
+        )
     head = ["tokens per layer, %", "method", "to all tokens", "to chance at equal tokens", "short events"]
     shown = result["methods"][0]["strata"]["event: a quarter or less"]["questions"]
-    note = f"{result['questions']:,} questions about {result['videos']} clips, {shown} of them about short events."
-    return f"{table([*head, 'H.264', 'HEVC', 'VP9'], rows)}\n\n{note} {result['note']}"
+    asked = f"{result['questions']:,} questions about {result['videos']} clips, {shown} of them about short events."
+    note = f"{result['note'][:1].upper()}{result['note'][1:]}."
+    return f"{table([*head, 'H.264', 'HEVC', 'VP9'], rows)}\n\n{asked} {note}"
 
 
 def text_image_table(result: dict[str, Any]) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.method_tables import (
+    before_table,
     in_short_table,
-    methods_table,
-    replenish_table,
+    inside_table,
     strata_table,
     text_image_table,
     variants_table,
@@ -302,6 +302,19 @@ def index_rare_table(result: dict[str, Any]) -> str:
     return table(["codec", "clips", "every packet's headers", "the index alone", "by default"], rows)
 
 
+def ordinary_table(result: dict[str, Any]) -> str:
+    """What each policy's frames lose on ordinary clips, from benchmarks/ordinary.py."""
+    parts = ("codec: H.264", "codec: HEVC", "codec: VP9", "event: a quarter or less", "seconds: 60 and more s")
+    rows = []
+    for name, one in result["policies"].items():
+        cells = ["{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * part for part in one["difference"]))]
+        cells += [f"{100 * one['strata'][part]['difference'][0]:+.1f}" for part in parts]
+        rows.append([f"`{name}`", f"{100 * one['right']:.1f}", *cells])
+    asked = f"{result['questions']:,} questions about {result['videos']} clips."
+    heads = ["H.264", "HEVC", "VP9", "short events", "a minute and more"]
+    return f"{table(['chosen by', 'right, %', 'to `uniform`, points', *heads], rows)}\n\n{asked}"
+
+
 def models_table(result: dict[str, Any]) -> str:
     """What published checkpoints cost by their configurations, a line each."""
     rows = [
@@ -325,9 +338,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "cache": ("extract.json", cache_table),
     "events": ("events.json", events_table),
     "small_model": ("small_model.json", small_model_table),
-    "methods": ("methods.json", methods_table),
-    "replenish": ("replenish.json", replenish_table),
-    "published": ("published.json", replenish_table),
+    "before": ("methods.json", before_table),
+    "inside": ("methods.json", inside_table),
     "text_image": ("text_image.json", text_image_table),
     "in_short": ("methods.json", in_short_table),
     "variants": ("methods.json", variants_table),
@@ -345,16 +357,27 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "index": ("index.json", index_table),
     "index_rare": ("index_rare.json", index_rare_table),
     "frames": ("frames.json", frames_table),
+    "ordinary": ("ordinary.json", ordinary_table),
     "remote": ("remote.json", remote_table),
 }
 PAGES = {
     "README.md": ("rare_in_short", "in_short"),
     "docs/methods.md": ("method_names", "model_names", "models"),
     "docs/numbers.md": ("extract", "cache", "events", "small_model"),
-    "docs/comparison.md": ("methods", "replenish", "published", "variants", "strata", "oracle", "signals"),
+    "docs/comparison.md": ("before", "inside", "variants", "strata", "oracle", "signals"),
     "models/small/text_image/MODEL_CARD.md": ("text_image",),
     "docs/savings.md": ("cost", "stages"),
-    "docs/frames.md": ("rare", "rare_strata", "choose_speed", "cuts", "frames", "index", "index_rare", "remote"),
+    "docs/frames.md": (
+        "rare",
+        "rare_strata",
+        "ordinary",
+        "choose_speed",
+        "cuts",
+        "frames",
+        "index",
+        "index_rare",
+        "remote",
+    ),
 }
 
 
