@@ -126,14 +126,10 @@ def test_pictures_come_with_the_residual_of_their_own_packets(written):
         np.testing.assert_array_equal(meta.residual.of(row), whole.residual.of(row))
 
 
-@pytest.mark.parametrize(
-    "kwargs, reason",
-    [(dict(options="x264-params=interlaced=1"), "macroblock-adaptive"), (dict(options="qp=0"), "lossless")],
-)
-def test_what_is_refused_is_served_by_ffmpeg_and_the_report_says_why(kwargs, reason, written):
-    meta = codecmeta.extract(written(**kwargs))
-    assert meta.capability["residual"]["level"] == "estimated" and reason in meta.capability["residual"]["why"]
-    assert meta.capability["bits"]["level"] == "none" and reason in meta.capability["bits"]["why"]
+def test_what_is_refused_is_served_by_ffmpeg_and_the_report_says_why(written):
+    meta = codecmeta.extract(written(options="qp=0"))
+    assert meta.capability["residual"]["level"] == "estimated" and "lossless" in meta.capability["residual"]["why"]
+    assert meta.capability["bits"]["level"] == "none" and "lossless" in meta.capability["bits"]["why"]
     assert meta.capability["motion"]["level"] == "exported" and len(meta.residual.frame) == 30
 
 

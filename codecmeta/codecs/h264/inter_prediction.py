@@ -12,6 +12,8 @@ from numba import types
 
 from codecmeta.codecs.h264.state import (
     COLOCATED_LONG_TERM,
+    DIAGONAL,
+    DIAGONAL_MASK,
     DIRECT_8X8_INFERENCE,
     DIRECT_REF_L0,
     DIRECT_SHAPE,
@@ -71,7 +73,7 @@ def neighbours(s, v, g, at, width):
     """refIdxA, B, C and mvA, B, C of 8.4.1.3.2; D stands in for C where C is not available; no vector counts as 0."""
     a, b, diagonal = at - 1, at - s[STRIDE], at - s[STRIDE] + width
     if g[diagonal] == -2:
-        diagonal = at - s[STRIDE] - 1
+        diagonal = at + s[DIAGONAL + (at & s[DIAGONAL_MASK])]
     refA, refB, refC = I64(g[a]), I64(g[b]), I64(g[diagonal])
     mvA = I64(v[a]) if refA >= 0 else I64(0)
     mvB = I64(v[b]) if refB >= 0 else I64(0)

@@ -96,27 +96,54 @@ def motion_rows(picture: Picture | FieldPair) -> np.ndarray:
     REF_IDX is -1 in the rows of a list that the block does not use (zero vectors that FFmpeg exports too).
     """
     if isinstance(picture, FieldPair):
-        return np.concatenate([_rows_in_the_frame(picture, parity) for parity in (0, 1)])
+        return np.concatenate([_rows_of_field(picture, parity) for parity in (0, 1)])
+    rows = picture_rows(picture)
+    return _rows_of_pairs(picture, rows) if picture.mbaff else rows
+
+
+def picture_rows(picture: Picture) -> np.ndarray:
+    """`motion_rows` of a field, in its own lines; of an MBAFF frame as if there were frame macroblocks alone."""
     flags = picture.flags
     rows = np.empty((count_rows(flags, picture.macroblocks), 9), np.int32)
     write_rows(flags, picture.macroblocks, picture.vectors, picture.references, rows)
     return rows
 
 
-def _rows_in_the_frame(pair: FieldPair, parity: int) -> np.ndarray:
-    """The rows of one field in lines of the frame: blocks twice as high, those of 16 lines as two; vectors from a place
-    in the frame to another one, which takes the parity of the reference. Where that is not known, as in random access,
-    even indices refer to fields of the same parity, as in lists that nobody modified (8.2.4.2.5)."""
+def _rows_of_pairs(frame: Picture, rows: np.ndarray) -> np.ndarray:
+    """The field macroblocks of an MBAFF frame refer to the fields of the lists by turns, from their own parity on
+    (8.4.2.1). REF_IDX becomes that of the frame."""
+    mb_y = rows[:, DST_Y] // 16
+    of_fields = frame.field_macroblocks[mb_y, rows[:, DST_X] // 16]
+    fields, parity = rows[of_fields], mb_y[of_fields] % 2
+    top = 16 * (mb_y[of_fields] - parity)
+    fields[:, DST_Y] -= top + 16 * parity
+    opposite = np.where(fields[:, REF_IDX] >= 0, fields[:, REF_IDX] & 1, 0)
+    fields[:, REF_IDX] >>= 1
+    fields, repeats = _in_the_frame(fields, opposite * (1 - 2 * parity))
+    fields[:, DST_Y] += top[repeats]
+    at = np.concatenate([np.flatnonzero(~of_fields), np.flatnonzero(of_fields)[repeats]])
+    return np.concatenate([rows[~of_fields], fields])[np.argsort(at, kind="stable")]
+
+
+def _rows_of_field(pair: FieldPair, parity: int) -> np.ndarray:
+    """The rows of one field in lines of the frame. Where it is not known which field a reference is, as in random
+    access, even indices refer to fields of the same parity, as in lists that nobody modified (8.2.4.2.5)."""
     field = pair.fields[parity]
-    rows = motion_rows(field)
-    used = rows[:, REF_IDX] >= 0
+    rows = picture_rows(field)
     of = np.tile(np.arange(33) % 2 ^ parity, (max(len(field.headers), 1), 2, 1))
     for number, lists in enumerate(field.parities):
         for list_, parities in enumerate(lists):
             of[number, list_, : len(parities)] = parities
     offset = of[rows[:, SLICE], (rows[:, SOURCE] > 0).astype(int), rows[:, REF_IDX]] - parity
-    rows[:, MOTION_Y] = np.where(used, 2 * rows[:, MOTION_Y] + 4 * offset, 0)
     rows[:, SLICE] += len(pair.fields[0].headers) * parity
+    return _in_the_frame(rows, offset)[0]
+
+
+def _in_the_frame(rows: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of fields in lines of the frame: blocks twice as high, those of 16 lines as two; vectors from a place in the
+    frame to another one, which takes the parity of the reference. offset: that parity less their own. Beside them: of
+    which row each is."""
+    rows[:, MOTION_Y] = np.where(rows[:, REF_IDX] >= 0, 2 * rows[:, MOTION_Y] + 4 * offset, 0)
     tall = rows[:, HEIGHT] == 16
     rows[:, DST_Y] *= 2
     rows[:, HEIGHT] = 16
@@ -124,7 +151,7 @@ def _rows_in_the_frame(pair: FieldPair, parity: int) -> np.ndarray:
     lower = np.diff(at, prepend=-1) == 0
     result = rows[at]
     result[:, DST_Y] += np.where(lower, 8, np.where(tall[at], -8, 0))
-    return result
+    return result, at
 
 
 def motion_vectors(picture: Picture | FieldPair, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codecmeta.codecs.h264.parameter_sets import SPS
 from codecmeta.codecs.h264.slice_header import B, SliceHeader
+from codecmeta.codecs.h264.state import M_FIELD
 
 
 @dataclass
@@ -29,6 +31,31 @@ class Picture:
     parity: int | None = None  # 0 a top field, 1 a bottom field, None a frame
     parities: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # of a field's `lists`
     vectors_exact: bool = True  # False: direct vectors, and what is predicted from them, are estimates
+
+    @property
+    def mbaff(self) -> bool:
+        """A frame of pairs of macroblocks (MbaffFrameFlag)."""
+        return self.sps.mb_adaptive_frame_field_flag and self.parity is None
+
+    def raster_of(self, first_mb_in_slice: int) -> int:
+        """Where the first macroblock of a slice stands in `macroblocks`."""
+        if not self.mbaff:
+            return first_mb_in_slice
+        y, x = divmod(first_mb_in_slice, self.columns)
+        return 2 * y * self.columns + x
+
+    def behind(self, first_mb_in_slice: int) -> NDArray[np.int64]:
+        """The macroblocks from the first one of a slice on, places in `macroblocks`."""
+        order = np.arange(self.rows * self.columns)
+        if self.mbaff:
+            order = order.reshape(-1, 2, self.columns).transpose(0, 2, 1).reshape(-1)
+            first_mb_in_slice *= 2
+        return order[first_mb_in_slice:]
+
+    @property
+    def field_macroblocks(self) -> NDArray[np.bool_]:
+        """bool (rows, columns): of an MBAFF frame; both of such a pair cover the lines of both."""
+        return (self.flags >> M_FIELD & 1).astype(bool)
 
     @property
     def rows(self) -> int:
@@ -53,12 +80,20 @@ class Picture:
 
     @property
     def bits(self) -> np.ndarray:
-        """int32 (rows, columns): bits of each macroblock, 0 where not parsed."""
-        return self.macroblocks[1].reshape(self.rows, self.columns)
+        """int32 (rows, columns): bits of each macroblock, 0 where not parsed. float32 in an MBAFF frame: a pair of
+        field macroblocks has half of their bits in each place."""
+        bits = self.macroblocks[1].reshape(self.rows, self.columns)
+        if not self.mbaff:
+            return bits
+        pairs = bits.reshape(-1, 2, self.columns)
+        of_fields = self.field_macroblocks.reshape(pairs.shape).any(1, keepdims=True)
+        halves = pairs.sum(1, keepdims=True) * np.float32(0.5)
+        return np.where(of_fields, halves, pairs).astype(np.float32).reshape(bits.shape)
 
     @property
     def qp(self) -> np.ndarray:
-        """int32 (rows, columns): QPY, -QpBdOffset for I_PCM."""
+        """int32 (rows, columns): QPY, -QpBdOffset for I_PCM. Of field macroblocks of an MBAFF frame that of the top
+        field stands in the upper row, as FFmpeg exports them: both cover both rows."""
         return self.macroblocks[2].reshape(self.rows, self.columns)
 
     @property
@@ -71,12 +106,11 @@ class Picture:
         """Every slice ended on its stop bit and every macroblock was read."""
         return not self.errors and bool((self.macroblocks[3] >= 0).all())
 
-    def forget(self, macroblocks: slice) -> None:
+    def forget(self, macroblocks: NDArray[np.int64]) -> None:
         """Turn these macroblocks (raster order) into ones that were not parsed: no flags, bits, QP or energy."""
         self.macroblocks[:3, macroblocks] = 0
         self.macroblocks[3, macroblocks] = -1
-        at = np.arange(self.rows * self.columns)[macroblocks]
-        y, x = np.divmod(at, self.columns)
+        y, x = np.divmod(macroblocks, self.columns)
         for plane in (self.luma_energy, *self.chroma_energy):
             down, across = plane.shape[0] // self.rows, plane.shape[1] // self.columns
             plane.reshape(self.rows, down, self.columns, across)[y, :, x] = 0

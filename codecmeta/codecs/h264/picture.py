@@ -14,6 +14,8 @@ import numpy as np
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.energy_weights import energy_weights
 from codecmeta.codecs.h264.fields import FieldPair, FirstField, frame_of, is_completed_by
+from codecmeta.codecs.h264.mbaff.slice_data import slice_data_of_pairs
+from codecmeta.codecs.h264.mbaff.work_areas import WorkAreas
 from codecmeta.codecs.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.codecs.h264.parsed_picture import Picture
@@ -35,12 +37,13 @@ class PictureParser:
         self.nal_length_size = None if annex_b else nal_length_size_of(extradata)
         self.s = np.zeros(state.S_SIZE, np.int64)
         self.c = np.zeros(1024, np.int64)
-        self.k = np.zeros(32 + 64, np.int32)
+        self.k = np.zeros(3 * 32 + 64, np.int32)
         self._first_field: FirstField | None = None  # of the packet before
         self._areas: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}
         self._size = (0, 0)
         self._weights: dict[ScalingLists, np.ndarray] = {}
         self._prepared: tuple[SPS, PPS] | None = None
+        self._pairs: WorkAreas | None = None  # of MBAFF frames
 
     def slices_of(self, packet: bytes) -> tuple[list[list[tuple[SliceHeader, bytes]]], list[str]]:
         """The primary coded slices of a packet, one list for each picture (a frame, or the fields of one in the order
@@ -132,9 +135,10 @@ class PictureParser:
         """slice_data() of one slice into `picture`; `colocated`: `colocated.Colocated` of RefPicList1[0], with `self.k`
         filled for temporal direct prediction."""
         s = self.s
-        if picture.macroblocks[3, header.first_mb_in_slice] >= 0:  # slices come in raster order: the one before ran on
+        first = picture.raster_of(header.first_mb_in_slice)
+        if picture.macroblocks[3, first] >= 0:  # slices come in raster order: the one before ran on
             picture.errors.append("a slice starts inside the one before it")
-            picture.forget(slice(header.first_mb_in_slice, None))
+            picture.forget(picture.behind(header.first_mb_in_slice))
         self._prepare(header)
         s[state.SLICE_NUMBER] = len(picture.headers)
         picture.headers.append(header)
@@ -146,32 +150,33 @@ class PictureParser:
         s[state.BIT_POSITION] = header.slice_data_bit
         s[state.HAVE_COLOCATED] = colocated is not None
         s[state.COLOCATED_LONG_TERM] = long_term
-        by = colocated or picture
-        vectors, references = picture.vectors.reshape(-1), picture.references.reshape(-1)
-        status = slice_data(
-            s,
-            self.c,
-            data,
-            self.n,
-            self.t,
-            self.w,
-            picture.macroblocks.reshape(-1),
-            picture.energy,
-            vectors,
-            self.g,
-            self.q,
-            references,
-            by.vectors.reshape(-1),
-            by.references.reshape(-1),
-            by.macroblocks.reshape(-1),
-            self.k,
-        )
+        status = (self._of_pairs if picture.mbaff else self._of_frame_or_field)(picture, data, colocated or picture)
         if status:
             what = ("", "bad syntax", "data ran out", "no stop bit where the slice ends")[status]
             picture.errors.append(f"{what} at macroblock {s[state.MB_ADDR]}")
             at = int(s[state.MB_ADDR])
-            if at < picture.macroblocks.shape[1] and picture.macroblocks[3, at] < 0:
-                picture.forget(slice(at, at + 1))
+            if not picture.mbaff and at < picture.macroblocks.shape[1] and picture.macroblocks[3, at] < 0:
+                picture.forget(np.array([at]))
+
+    def _of_frame_or_field(self, picture: Picture, data: np.ndarray, colocated: Any) -> int:
+        """`slice_data`, all prepared."""
+        macroblocks, vectors = picture.macroblocks.reshape(-1), picture.vectors.reshape(-1)
+        return slice_data(
+            *(self.s, self.c, data, self.n, self.t, self.w, macroblocks, picture.energy, vectors, self.g, self.q),
+            *(picture.references.reshape(-1), *_flat(colocated), self.k),
+        )
+
+    def _of_pairs(self, picture: Picture, data: np.ndarray, colocated: Any) -> int:
+        """`slice_data_of_pairs`, all prepared."""
+        self.s[state.COLOCATED_PARITY] = colocated.parity or 0
+        if self._pairs is None or self._pairs.macroblocks != picture.macroblocks.shape[1]:
+            self._pairs = WorkAreas(picture.macroblocks.shape[1])
+        areas, (pv, pr, pm) = self._pairs, _flat(picture)
+        slice_data_of_pairs(
+            *(self.s, self.c, data, self.w, *areas.of_one, pm, picture.energy, pv, pr, *areas.of_frame),
+            *(*_flat(colocated), self.k),
+        )
+        return int(self.s[state.STATUS])
 
     def _fit(self, width: int, height: int) -> None:
         """Work areas for this picture size, in macroblocks; those of frames and of fields are both kept."""
@@ -193,6 +198,7 @@ class PictureParser:
         s = self.s
         s[state.PIC_WIDTH], s[state.PIC_HEIGHT], s[state.PIC_MBS] = width, height, width * height
         s[state.STRIDE], s[state.LIST_STRIDE] = stride, list_stride
+        s[state.DIAGONAL_MASK], s[state.DIAGONAL] = 0, -stride - 1
 
     def _prepare(self, header: SliceHeader) -> None:
         """What the kernels ask of parameter sets and slice header."""
@@ -219,6 +225,11 @@ class PictureParser:
         s[state.DIRECT_SPATIAL] = header.direct_spatial_mv_pred_flag
         s[state.CABAC_INIT_IDC] = 1 + header.cabac_init_idc if header.slice_type != 2 else 0
         s[state.SLICE_QP] = header.slice_qp
+
+
+def _flat(picture: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors, references and macroblocks of a `Picture` or a `Colocated`."""
+    return picture.vectors.reshape(-1), picture.references.reshape(-1), picture.macroblocks.reshape(-1)
 
 
 __all__ = ["EndOfData", "Picture", "PictureParser"]

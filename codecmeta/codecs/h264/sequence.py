@@ -7,7 +7,7 @@ for packet in container.demux(stream):
 
 from __future__ import annotations
 
-from codecmeta.codecs.h264.colocated import colocated_of, temporal_direct
+from codecmeta.codecs.h264.colocated import colocated_of, temporal_direct, temporal_direct_of_pairs
 from codecmeta.codecs.h264.decoded_picture_buffer import DecodedPictureBuffer
 from codecmeta.codecs.h264.fields import FieldPair, FirstField, frame_of, is_completed_by
 from codecmeta.codecs.h264.picture import Picture, PictureParser
@@ -72,7 +72,10 @@ class PictureSequence:
             if found and (found[0].sps.width, found[0].sps.height) == (picture.sps.width, picture.sps.height):
                 colocated = colocated_of(picture, self.buffer.order, entry, found, reference.orders, temporal)
             if colocated is not None and temporal:
-                self.parser.k = temporal_direct(self.buffer.order, lists, colocated)
+                if picture.mbaff:
+                    self.parser.k = temporal_direct_of_pairs(self.buffer.current.orders, lists, colocated)
+                else:
+                    self.parser.k = temporal_direct(self.buffer.order, lists, colocated)
         if header.slice_type == B:
             missing = self.buffer.lost or lists[0][0] is None or colocated is None or not colocated.sound
             picture.vectors_exact &= not missing

@@ -86,8 +86,6 @@ class SliceHeader:
 
 def refusal_of(sps: SPS, pps: PPS | None = None) -> str | None:
     """Why streams with these parameter sets are not parsed; None: they are."""
-    if sps.mb_adaptive_frame_field_flag:
-        return "interlaced H.264 with macroblock-adaptive frame/field coding"
     if sps.chroma_format_idc == 3:
         return "H.264 4:4:4 chroma"
     if max(sps.bit_depth_luma, sps.bit_depth_chroma) > 10:
@@ -135,7 +133,8 @@ def _slice_header(unit: bytes, r: BitReader, sets: ParameterSets) -> SliceHeader
     frame_num = r.u(sps.log2_max_frame_num)
     field = not sps.frame_mbs_only_flag and r.flag()
     bottom_field = field and r.flag()
-    if first_mb_in_slice >= sps.pic_width_in_mbs * sps.frame_height_in_mbs >> field:
+    of_two = field or sps.mb_adaptive_frame_field_flag  # the fields of a frame, the macroblocks of a pair
+    if first_mb_in_slice >= sps.pic_width_in_mbs * sps.frame_height_in_mbs >> of_two:
         raise EndOfData(f"first_mb_in_slice {first_mb_in_slice} lies outside the picture")
     idr_pic_id = _at_most(65535, r.ue(), "idr_pic_id") if idr else 0
     lsb = bottom = delta0 = delta1 = 0

@@ -65,7 +65,31 @@ PIC_WIDTH, PIC_HEIGHT, PIC_MBS, STRIDE, LIST_STRIDE, CHROMA = range(8, 14)  # ma
     MBS_PARSED,
     DIRECT_UNIFORM,
 ) = range(40, 57)
-S_SIZE = 64
+# where neighbour D stands, relative to a block `at`: s[DIAGONAL + (at & s[DIAGONAL_MASK])]; one entry, but in MBAFF
+DIAGONAL_MASK, DIAGONAL = 57, 80
+# MBAFF frames (mbaff/): the frame, the pair, and what Table 6-4 finds for the macroblock
+(
+    FRAME_WIDTH,
+    FRAME_HEIGHT,
+    FRAME_STRIDE,
+    FRAME_LIST_STRIDE,
+    FRAME_REFS_L0,
+    FRAME_REFS_L1,
+    PAIR,  # the upper macroblock of the pair, in raster order
+    PAIR_X,
+    PAIR_Y,
+    BOTTOM,
+    MB_A,  # the upper macroblock of the pair to the left, -1: not available
+    MB_B,
+    MB_C,
+    MB_D,
+    EDGE_D,  # which of its edge blocks
+    FIELD_A,
+    COLOCATED_PARITY,  # of the co-located field macroblock that a frame macroblock sees
+    SKIP_RUN,
+    BEGIN,  # position where the macroblock starts
+) = range(58, 77)
+S_SIZE = DIAGONAL + 64
 
 # STATUS
 OK, BAD_SYNTAX, OVERRUN, NO_STOP_BIT = range(4)
@@ -98,6 +122,7 @@ M_I_NXN, M_I_16X16, M_I_PCM, M_SKIP, M_DIRECT = 1, 2, 4, 8, 16
 M_SHAPE = 5  # bits 5, 6: 0 16x16, 1 16x8, 2 8x16, 3 8x8
 M_L0, M_L1, M_T8X8, M_SUB_DIRECT = 128, 256, 512, 1024
 M_CBP = 11  # bits 11..16: coded_block_pattern
+M_FIELD = 17  # bit 17: a field macroblock of an MBAFF frame
 M_INTRA = M_I_NXN | M_I_16X16 | M_I_PCM
 
 # k: MapColToList0 [slice of the co-located picture][list][refIdxCol], after 32 DistScaleFactors by refIdxL0

@@ -91,9 +91,15 @@ class _Build:
         if not hasattr(cache_file, "_source_stamp") or not hasattr(cache, "load_overload"):
             dispatcher._cache = uncached
             return self._without_cache()
-        self.stamp = self.stamp or _stamp(Path(__file__).parent, self.folder)
+        self.stamp = self.stamp or _stamp(*(build.folder for build in self._from()))
         cache_file._source_stamp = self.stamp
         return cache.load_overload(signature, dispatcher.targetctx) is not None
+
+    def _from(self) -> list[_Build]:
+        """Where its kernels come from: what is written beside this file is everybody's, and a folder inside another
+        parser's folder has that parser's."""
+        outer = [build for folder, build in _builds.items() if folder in self.folder.parents]
+        return [_build_of(Path(__file__).parent), *outer, self]
 
     def _without_cache(self) -> bool:
         """Compile in every process: a cache that watches one file in place of all might hold an old parser."""
@@ -117,7 +123,7 @@ class _Build:
                 flush=True,
             )
         with _linked_only():
-            for build in (_build_of(Path(__file__).parent), self):  # what is written beside this file is everybody's
+            for build in self._from():
                 for dispatcher, signature in build.waiting:
                     dispatcher.compile(signature)
                     dispatcher.disable_compile()

@@ -63,7 +63,6 @@ def test_the_type_of_each_slice_is_the_picture_type_of_ffmpeg(container):
 @pytest.mark.parametrize(
     "options, pixel_format, reason",
     [
-        ("x264-params=interlaced=1", "yuv420p", "macroblock-adaptive"),
         ("", "yuv444p", "4:4:4"),
         ("qp=0", "yuv420p", "lossless"),
     ],
