@@ -17,9 +17,11 @@ from typing import Any
 
 from benchmarks.fuzzing import Stream, damaged, fuzz
 from codecmeta.codecs.h264.fields import FieldPair
+from codecmeta.codecs.h264.mbaff.slice_data import slice_data_of_pairs
 from codecmeta.codecs.h264.motion_vectors import motion_rows
 from codecmeta.codecs.h264.picture import Picture
 from codecmeta.codecs.h264.sequence import PictureSequence
+from codecmeta.codecs.h264.stream import ENTRY_KERNELS
 from tests.support import h264_writer as written
 from tests.support.h264_encodes import encode, ffmpeg
 
@@ -36,6 +38,11 @@ ENCODES = [
     dict(options="x264-params=bframes=2", pixel_format="gray", **SMALL),
     dict(options="x264-params=bframes=2", pixel_format="yuv422p", **SMALL),
     dict(options="qp=4 x264-params=bframes=2:cabac=0", pixel_format="yuv422p10le", **SMALL),
+    dict(options="x264-params=interlaced=1:bframes=3:b-adapt=0:ref=4", woven=True, **SMALL),
+    dict(options="x264-params=interlaced=1:bframes=2:b-adapt=0:cabac=0:slice-max-mbs=6", woven=True, **SMALL),
+    dict(options="x264-params=interlaced=1:bframes=2:direct=temporal:b-adapt=0:slices=3", woven=True, **SMALL),
+    dict(options="qp=1 x264-params=interlaced=1:bframes=2:psy=0:cabac=0", woven=True, noise=True, **SMALL),
+    dict(options="qp=4 x264-params=interlaced=1:bframes=2", pixel_format="yuv422p", woven=True, **SMALL),
 ]
 
 
@@ -44,10 +51,10 @@ def _stream(**kwargs: Any) -> Stream:
     return Stream(packets, lambda random: PictureSequence(extradata))
 
 
-def _fields(temporal: bool, cabac: bool = False) -> Stream:
+def _fields(temporal: bool, cabac: bool = False, mbaff: bool = False) -> Stream:
     """Field pictures and frames by turns, written: no encoder makes them. Packets of start codes, parameter sets in the
     first one."""
-    writer = written.Stream(width=6, height=6, interlaced=True, cabac=cabac)
+    writer = written.Stream(width=6, height=6, interlaced=True, cabac=cabac, mbaff=mbaff)
     first, second = (written.I, written.I if cabac else written.P)
     packets = [writer.parameter_sets() + _pair(writer, (first, second), 0, 0, idr=True)]
     for number in range(1, 8 if cabac else 2):
@@ -80,6 +87,9 @@ def run(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict
     """`cases` damaged packets, each behind its predecessors; the counts and the longest time of one."""
     streams = [_stream(**kwargs) for kwargs in ENCODES]
     streams += [_fields(temporal=False), _fields(temporal=True), _fields(temporal=False, cabac=True)]
+    streams += [_fields(temporal, mbaff=True) for temporal in (False, True)]
+    for kernel in (*ENTRY_KERNELS, slice_data_of_pairs):  # compiling is none of the time of a packet
+        kernel.prepare()
     outcome = fuzz(
         streams, lambda packet, _, random: damaged(packet, random, header=5), _state, cases, seed, digest, say=say
     )

@@ -39,6 +39,19 @@ def pictures(
     return result
 
 
+def weave(luma: np.ndarray, seed: int, slow: bool) -> np.ndarray:
+    """Every other picture, half of it, in squares that change, with lines of the next one: fields of two times.
+
+    slow: those lines are darker instead, so that the fields are two pictures, but nothing moves.
+    """
+    random = np.random.default_rng(seed)
+    frames, (height, width) = len(luma) // 2, luma.shape[1:]
+    squares = random.random((frames // 3 + 1, height // 40 + 1, width // 24 + 1)) < 0.5
+    of_two = squares.repeat(3, 0).repeat(40, 1).repeat(24, 2)[:frames, :height, :width]
+    of_two[:, ::2] = False
+    return np.where(of_two, luma[::2] // 2 if slow else luma[1::2], luma[::2])
+
+
 @cache
 def encode(
     options: str = "",
@@ -52,10 +65,14 @@ def encode(
     seed: int = 0,
     noise: bool = False,
     slow: bool = False,
+    woven: bool = False,
 ) -> bytes:
-    """A clip by PyAV's own encoder; `options` as "key=value key=value"."""
+    """A clip by PyAV's own encoder; `options` as "key=value key=value". `woven`: see `weave`."""
     width, height = size
-    luma = pictures(frames, width, height, depth=depth_of(pixel_format), seed=seed, noise=noise, slow=slow)
+    kind = dict(depth=depth_of(pixel_format), seed=seed, noise=noise, slow=slow)
+    luma = pictures(frames * (1 + woven), width, height, **kind)
+    if woven:
+        luma = weave(luma, seed, bool(slow))
     settings = dict(option.split("=", 1) for option in options.split())
     settings.setdefault("mbtree", "0")  # x264's macroblock tree is not the same in every run on such small pictures
     return encoded(codec, luma, pixel_format, container, settings, gop)

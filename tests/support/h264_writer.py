@@ -35,6 +35,7 @@ class Stream:
     direct_8x8_inference: bool = False
     transform_8x8_mode: bool = True
     interlaced: bool = False  # pictures may be fields; `height` macroblocks of a frame, an even number
+    mbaff: bool = False  # and frames have pairs of macroblocks (of CAVLC)
     cabac: bool = False
     seed: int = 0
     random: np.random.Generator = field(init=False)
@@ -56,7 +57,7 @@ class Stream:
         sps.ue((self.height >> self.interlaced) - 1)
         sps.flag(not self.interlaced)  # frame_mbs_only_flag
         if self.interlaced:
-            sps.flag(0)  # no macroblock-adaptive frame/field coding
+            sps.flag(self.mbaff)
         for flag in (self.direct_8x8_inference or self.interlaced, 0, 1):  # no cropping
             sps.flag(flag)
         sps.u(8, 0)  # VUI: nothing,
@@ -141,18 +142,27 @@ class Stream:
             field = parity is not None
             data = IntraSlice(self.random, self.width, self.height >> field, field).e.data()
             return unit(header, int(digits, 2).to_bytes(len(digits) // 8, "big") + data)
-        self._macroblocks(bits, slice_type, active, pcm, self.width * self.height >> (parity is not None))
+        pairs = self.mbaff and parity is None
+        self._macroblocks(bits, slice_type, active, pcm, self.width * self.height >> (parity is not None), pairs)
         return unit(header, bits.rbsp())
 
-    def _macroblocks(self, bits: Bits, slice_type: int, active: tuple[int, int], pcm: float, count: int) -> None:
-        skipped = 0
-        for _ in range(count):
+    def _macroblocks(
+        self, bits: Bits, slice_type: int, frame_active: tuple[int, int], pcm: float, count: int, pairs: bool
+    ) -> None:
+        skipped, active, said = 0, frame_active, False
+        for number in range(count):
+            if pairs and number % 2 == 0:
+                field, said = int(self.random.integers(2)), False
+                active = frame_active[0] << field, frame_active[1] << field
             if slice_type != I and self.random.random() < 0.3:
                 skipped += 1
                 continue
             if slice_type != I:
                 bits.ue(skipped)
                 skipped = 0
+            if pairs and not said:
+                bits.u(1, field)  # mb_field_decoding_flag
+                said = True
             if slice_type == I or self.random.random() < pcm:
                 bits.ue((5, 23, 0)[slice_type] + 25)
                 bits.align()

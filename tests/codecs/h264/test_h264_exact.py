@@ -97,7 +97,7 @@ def check_against_ffmpeg(source):
 def check_bits(picture, packet, nal_length_size):
     """The bits of a slice's macroblocks are the slice data: what stands between its header and its stop bit."""
     slices = [rbsp_of(unit).rstrip(b"\0") for unit in nal_units(packet, nal_length_size) if unit[0] & 31 in (1, 5)]
-    bits, number = picture.bits.ravel(), picture.macroblocks[3]
+    bits, number = picture.macroblocks[1], picture.macroblocks[3]
     for i, (header, rbsp) in enumerate(zip(picture.headers, slices, strict=True)):
         total = int(bits[number == i].sum())
         if header.pps.entropy_coding_mode_flag:  # from a byte boundary to somewhere in the last byte
