@@ -410,7 +410,7 @@ def test_a_damaged_pair_leaves_those_before_it():
 
 
 def test_a_slice_that_starts_inside_the_one_before_it_takes_its_place():
-    extradata, packets, _ = made("slices")
+    extradata, packets, _ = made("slices ending mid-row, CAVLC")
     whole, again = PictureParser(extradata), PictureParser(extradata)
     for packet in packets[1:8]:
         units = [bytes(unit) for unit in nal_units(packet, 4)]
