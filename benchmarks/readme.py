@@ -333,6 +333,36 @@ def models_table(result: dict[str, Any]) -> str:
     )
 
 
+def vllm_table(result: dict[str, Any]) -> str:
+    """What of vLLM's prompts and answers is as transformers and `apply` have it, a line per case."""
+    rows = []
+    for name, case in result["cases"].items():
+        asked = case["asked"]
+        rows.append(
+            [
+                name,
+                f"{sum(one['kept'] for one in asked):,} of {sum(one['tokens'] for one in asked):,}",
+                f"{sum(one['same_prompt'] for one in asked)} of {len(asked)}",
+                f"{sum(one['same_answer'] for one in asked)} of {len(asked)}",
+                f"{sum(one['from_prefix_cache'] > 0 for one in asked)}",
+                f"{max(one['logprobs_differ'] for one in asked):.0e}",
+            ]
+        )
+    head = ["case", "tokens kept", "same prompt", "same answer", "from the prefix cache"]
+    return table([*head, "log probabilities differ by at most"], rows)
+
+
+def vllm_positions_table(result: dict[str, Any]) -> str:
+    """Where vLLM's own recomputation puts the tokens of a pruned video."""
+    found = result["vllm's own positions"]
+    rows = []
+    for name, one in found.items():
+        if isinstance(one, dict):
+            wrong = f"{one.get('tokens_of_the_video_misplaced')} of {found['kept']} tokens of the video misplaced"
+            rows.append([name, one["raises"].split(":")[0] if "raises" in one else wrong])
+    return table(["prompt", "positions"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "extract": ("extract.json", extract_table),
     "cache": ("extract.json", cache_table),
@@ -345,6 +375,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "variants": ("methods.json", variants_table),
     "strata": ("methods.json", strata_table),
     "oracle": ("oracle.json", oracle_table),
+    "vllm": ("vllm.json", vllm_table),
+    "vllm_positions": ("vllm.json", vllm_positions_table),
     "signals": ("signals.json", signals_table),
     "cost": ("cost.json", cost_table),
     "stages": ("stages_cpu.json", stages_table),
@@ -367,6 +399,7 @@ PAGES = {
     "docs/comparison.md": ("before", "inside", "variants", "strata", "oracle", "signals"),
     "models/small/text_image/MODEL_CARD.md": ("text_image",),
     "docs/savings.md": ("cost", "stages"),
+    "docs/vllm.md": ("vllm", "vllm_positions"),
     "docs/frames.md": (
         "rare",
         "rare_strata",
