@@ -89,7 +89,7 @@ def test_times_are_those_that_were_written_where_frames_do_not_come_evenly(tmp_p
 
 def test_whole_milliseconds_are_whole_for_models_that_cut():
     """Nemotron and GLM 5 take int(index), Nemotron int(1000 / fps) milliseconds for a frame."""
-    facts = said(np.arange(3000) * 0.001, np.arange(3000))
+    facts = said(np.arange(3000) / 1000, np.arange(3000))
     assert [int(one) for one in facts["frames_indices"]] == list(range(3000))
     assert int(1000 / facts["fps"]) == 1
 
