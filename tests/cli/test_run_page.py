@@ -126,7 +126,8 @@ def test_facts_are_the_same_in_text_json_and_page(folder, clip, tmp_path):  # no
         assert parsed.texts("p", "answer")[index] == f"{one['method']} {one['answer']}"
     times = codecmeta.probe(clip).frames.time
     wanted = (
-        f"Looked at 16 of {len(times)} frames, {min(row['times']):.2f} s to {max(row['times']):.2f} s, evenly spread. "
+        f"Looked at 16 of {len(times)} frames, {min(row['times']):.2f} s to {max(row['times']):.2f} s, chosen by "
+        "events. "
     )
     assert set(row["times"]) <= set(times.round(3).tolist()) and row["frames_of_video"] == len(times)
     assert lines[2].startswith(wanted) and parsed.texts("p", "small")[0] == lines[2]
