@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import av
 import cv2
@@ -180,7 +180,7 @@ def decord(threads: int) -> Way:
     return read
 
 
-def torchcodec(threads: int, seek_mode: str) -> Way:
+def torchcodec(threads: int, seek_mode: Literal["exact", "approximate"]) -> Way:
     """get_frames_at; approximate seeking does not read the whole file first."""
     from torchcodec.decoders import VideoDecoder
 
@@ -258,10 +258,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--numbers", type=int, nargs="+", default=list(NUMBERS))
+    parser.add_argument("--without", nargs="+", default=[], help="ways left out: those whose names hold one of these")
     parser.add_argument("--codecs", nargs="+", choices=list(CODECS), default=list(CODECS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     every, absent = ways()
+    every = {name: way for name, way in every.items() if not any(text in name for text in options.without)}
     results = []
     for codec in options.codecs:
         for gop in GOPS:
@@ -276,9 +278,11 @@ def main() -> None:
                     results.append({"codec": codec, "gop": gop, "frames": number, **row})
                     seconds = "failed" if row["seconds"] is None else f"{row['seconds']:8.3f} s"
                     print(f"{codec:6} GoP {gop:3} {number:4}  {row['way']:36} {seconds}", file=sys.stderr)
-    made = f"python -m benchmarks.frames --clips FOLDER --minutes {options.minutes:g} --rounds {options.rounds}"
-    if options.numbers != list(NUMBERS):
-        made += f" --numbers {' '.join(map(str, options.numbers))}"
+    made = " ".join(["python -m benchmarks.frames", *sys.argv[1:]])
+    for path in (options.clips, options.json):
+        made = made.replace(
+            str(path), "FOLDER" if path == options.clips else f"benchmarks/results/{path and path.name}"
+        )
     result = {
         "command": made,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -138,6 +138,8 @@ def evaluate(
     try:
         if bool(match_tokens) != bool(calibrate_on) or (match_tokens and budgets):
             raise click.UsageError("--match-tokens goes with --calibrate-on, and takes the place of --budget")
+        if calibrate_on is not None and calibrate_on.resolve() == dataset.resolve():
+            raise click.UsageError("--calibrate-on wants another dataset than the one that is evaluated")
         if note and not (out or as_json):
             raise ValueError("option note has no effect (it needs --output or --json)")
         if choose == "query" and text_model is None:

@@ -111,6 +111,8 @@ def run(
     try:
         with doing("importing torch and transformers"):
             compression, models = libraries()
+        if choose == "query" and text_model is None:
+            raise click.UsageError("--choose query needs --text-model")
         strategy = compression.make(method, budget=budget, options=option_pairs(options))
         check_usage(question, method, compare, text_model, option_pairs(options))
         if text_model is not None and choose != "query":

@@ -13,13 +13,13 @@ Effects = Mapping[str, tuple[str, Callable[[Any], object]]]
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """ "; did you mean X?" where a known name is like the given one, else "".
+    """ " (did you mean X?)" where a known name is like the given one, else "".
 
     >>> did_you_mean("metmo", ["metom", "metok"])
-    "; did you mean 'metom'?"
+    " (did you mean 'metom'?)"
     """
     close = get_close_matches(given.lower(), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def without_effect(strategy: Any, names: Iterable[str]) -> dict[str, str]:

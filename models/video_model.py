@@ -184,7 +184,8 @@ class VideoModel:
             choice = choice and choice.among(known.frames)
             rows = sample_rows(known.frames.time, count) if choice is None else choice.rows
             if covered:
-                _check_covered(known, rows, "the metadata" if isinstance(meta, Metadata) else fspath(meta or ""))
+                name = "the metadata" if isinstance(meta, Metadata) else fspath(meta or "")
+                _check_covered(known, rows, name, choice.policy if choice else choose)
             seconds["metadata"] = loading
             pictures = read_pictures(video, known, rows, transform=resize, jobs=jobs, seconds=seconds)
         if spare := -len(rows) % self.adapter.pictures:  # an incomplete last group is filled up with its last picture
@@ -227,7 +228,11 @@ class VideoModel:
     ) -> dict[str, Tensor]:
         """What the stock model's generate() takes: uint8 (T, height, width, 3) and a question -> tensors. times:
         seconds, when each picture is shown, for models whose prompts say so. seconds: between two pictures, for models
-        that place them in time (Qwen2.5-VL). duration: of the whole video, seconds, for models whose prompts say so."""
+        that place them in time (Qwen2.5-VL). duration: of the whole video, seconds, for models whose prompts say so.
+        Pictures of another size than the model's only one are resized."""
+        own = self.preprocessing
+        if own.height and pictures.shape[1:3] != (own.height, own.width):
+            pictures = np.stack([own.resize(one) for one in pictures])
         video, placeholders = self.adapter.inputs(self.preprocessing.normalise(pictures))
         placeholder = self.adapter.mark or self.tokenizer.convert_ids_to_tokens(self.adapter.video_token)
         prompt = self.prompt(question)
@@ -310,15 +315,19 @@ def usual_policy(adapter: Adapter, meta: Metadata | None = None) -> Policy:
     return "uniform" if adapter.even else "events"
 
 
-def _check_covered(meta: Metadata, rows: NDArray[np.int64], name: str) -> None:
+def _check_covered(meta: Metadata, rows: NDArray[np.int64], name: str, policy: Policy) -> None:
     """Raise CacheError where signals are stored for other frames than the ones that will be shown."""
     stored = [maps.frame for maps in (meta.residual, meta.bits) if maps is not None]
     if not stored:
         return
     lacking = np.setdiff1d(rows, np.concatenate(stored))
     if len(lacking):
+        asked = meta.settings.get("frames")
+        number, how = (
+            (asked["frames"], asked["policy"]) if isinstance(asked, dict) and "policy" in asked else (asked, "uniform")
+        )
         raise CacheError(
-            f"{name}: made with frames={meta.settings.get('frames')!r}, but {len(rows)} frames are to be shown and "
-            f"{len(lacking)} of them are not in it (the first is row {lacking[0]}); ask for as many frames as it was "
-            'made with, or extract it again with frames="all"'
+            f"{name}: made with frames={number!r} ({how}), but {len(rows)} frames ({policy}) are to be shown and "
+            f"{len(lacking)} of them are not in it (the first is row {lacking[0]}); ask for as many frames, chosen the "
+            'same way, as it was made with, or extract it again with frames="all" (--frames all)'
         )

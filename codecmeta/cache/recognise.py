@@ -129,7 +129,8 @@ def _check_source(summary: Summary, cache: str | Path, video: str | Medium) -> N
     )
     if not same:
         raise CacheError(
-            f"{cache}: made from another version of {video} ({summary.source_bytes} bytes, now {size}); overwrite it"
+            f"{cache}: made from another video than {video}, or from another version of it "
+            f"({summary.source_bytes} bytes, this one has {size}); pass the one that it is of, or overwrite it"
         )
 
 

@@ -85,7 +85,7 @@ def test_the_video_is_decoded_once_whatever_is_compared(call, monkeypatch):
     "arguments, reason",
     [
         (["--method", "magic"], "no method 'magic'; there are: none, uniform, random, replenish, metom, metok"),
-        (["--method", "metmo"], "no method 'metmo'; did you mean 'metom'?; there are"),
+        (["--method", "metmo"], "no method 'metmo' (did you mean 'metom'?); there are"),
         (
             ["--method", "metom", "--set", "tau=2"],
             "method 'metom': option tau has no effect (it needs rpm=true and tau_mode=fixed)",
@@ -106,6 +106,11 @@ def test_failures_are_one_clear_line_and_exit_code_1(call, arguments, reason):
     result = call(*arguments)
     assert result.exit_code == 1 and result.stdout == ""
     assert reason in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_choosing_by_the_question_needs_a_text_model(call):  # noqa: F811
+    result = call("--choose", "query")
+    assert result.exit_code == 2 and "--choose query needs --text-model" in result.stderr
 
 
 def test_an_empty_question_is_no_question(call, model, clip):  # noqa: F811
@@ -158,14 +163,14 @@ def test_a_cache_that_does_not_fit_is_refused_and_both_sides_are_named(call, cli
     extract_to_file(clip, cache, frames=5)
     result = call("--cache", str(cache))
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "clip.codecmeta.h5: made with frames=5, but 16 frames are to be shown" in result.stderr
+    assert "clip.codecmeta.h5: made with frames=5 (uniform), but 16 frames (uniform) are to be shown" in result.stderr
     five, shown = (set(codecmeta.extract(clip, frames=count).residual.frame.tolist()) for count in (5, 16))
     assert f"{len(shown - five)} of them are not in it (the first is row {min(shown - five)})" in result.stderr
     assert call("--cache", str(cache), "--frames", "5").exit_code == 0
     assert call("--cache", str(cache), "--method", "uniform").exit_code == 0, "it plans without metadata"
     other.write_bytes(clip.read_bytes() + b"more")
     result = call("--cache", str(cache), video=other)
-    assert result.exit_code == 1 and "made from another version of" in result.stderr
+    assert result.exit_code == 1 and "made from another video than" in result.stderr
     assert "no such cache file" in call("--cache", str(tmp_path / "missing.h5")).stderr
     assert "not a readable HDF5 file" in call("--cache", str(clip)).stderr
 

@@ -402,7 +402,7 @@ def test_strategies_from_text():
     )
     assert made == Metom(budget=0.3, tau_mode="target", keep_ids=True, share=0.1)
     for options, reason in [
-        ({"speed": "1"}, "no option 'speed'; did you mean 'seed'"),
+        ({"speed": "1"}, r"no option 'speed' \(did you mean 'seed'"),
         ({"tau_mode": "x"}, "quantile or target or fixed"),
         ({"q": "x"}, "a number"),
         ({"connectivity": "6"}, "4 or 8"),

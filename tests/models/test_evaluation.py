@@ -1,6 +1,8 @@
 """`codecmeta eval`: rows, statistics against slow ones, answers against `ask`, resuming."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,7 +253,10 @@ def test_the_json_says_everything_and_the_table_is_drawn(call, tmp_path):
 
 def test_matched_budgets_and_chance_from_the_command(call, dataset, tmp_path):
     """merging over time leaves less than the budget: matched, metom keeps what it is asked to, on average"""
-    arguments = ("--method", "metom rpm=false", "--match-tokens", "0.2", "--calibrate-on", dataset)
+    tuning = Path(shutil.copy(dataset, dataset.with_name("tuning.jsonl")))
+    arguments = ("--method", "metom rpm=false", "--match-tokens", "0.2", "--calibrate-on", tuning)
+    same = call(*arguments[:-1], dataset)
+    assert same.exit_code == 2 and "wants another dataset than the one that is evaluated" in same.output
     done = call(*arguments, "--reference", "random", "--seed", "5", "--out", tmp_path / "r.json")
     assert done.exit_code == 0, done.output
     result = json.loads((tmp_path / "r.json").read_text())

@@ -283,7 +283,7 @@ def test_what_it_cannot_serve_is_refused(harness, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"budgets": 0.3}, "--model_args has no 'budgets'; did you mean 'budget'?"),
+        ({"budgets": 0.3}, r"--model_args has no 'budgets' \(did you mean 'budget'"),
         ({"method": "metmo"}, "did you mean 'metom'"),
         ({"method": "none", "budget": 0.3}, "option budget has no effect"),
         ({"method": "metom", "set_taus": 1}, "has no option 'taus'"),

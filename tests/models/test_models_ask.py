@@ -228,3 +228,12 @@ def test_every_wording_of_the_training_is_inside_and_other_questions_are_not():
                 assert outside_training(text.format(name, name)) is None
     assert "'barking', 'dog'" in outside_training("Why is the dog barking?")
     assert "wording" in outside_training("Is the red object there?")
+
+
+def test_pictures_of_any_size_become_what_the_model_takes(model, clip):
+    """Those that `codecmeta.read` gives, without a transform."""
+    pictures = codecmeta.read(clip, 16)[2]
+    small = np.stack([model.preprocessing.resize(one) for one in pictures])
+    whole, ready = (model.inputs(one, QUESTION) for one in (pictures, small))
+    assert pictures.shape != small.shape and set(whole) == set(ready)
+    assert all(torch.equal(whole[name], ready[name]) for name in ready)
