@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codecmeta.compression import Layout, Plain, Plan, Strategy, adapter_for, make
+from codecmeta.compression import Layout, Metok, Plain, Plan, Strategy, adapter_for, make
 from codecmeta.compression.engine.adapter import Adapter
 from codecmeta.compression.engine.proof import check_place, check_watched
 from codecmeta.compression.engine.transformers_sizes import shares_keys
@@ -235,6 +235,8 @@ def _decoding(choice: Choice) -> dict[str, Any]:
 def _planned(strategy: Strategy, layout: Layout, known: Probe, rows: NDArray[np.int64]) -> Plan:
     """The method's own plan, over signals that are the same everywhere: its counts follow from packets and sizes, or
     `counts_from_content` says that they do not."""
+    if isinstance(strategy, Metok):  # change scores of the codec look at signals, too, which only reading gives
+        strategy = replace(strategy, boundaries="features")
     if strategy.counts_from_content:
         return Plan(layout, np.full(layout.frames, layout.tokens_per_frame, np.int64), exact=False)
     if strategy.needs_pictures:

@@ -67,9 +67,9 @@ class Metok(Strategy):
     frame_scores: how well each frame fits the question, one number per temporal position, from a text-image model, as
     published; `VideoModel.ask(..., text_model=...)` fills them in. Without them the packet sizes around each frame
     decide, which does not look at the question (`query_agnostic`). With codec boundaries the number of tokens is known
-    before any feature exists. For a text model: use_full_prompt shows it the question with the chat template around it,
-    as METok's code does, in place of the question alone; combine says how features of the parts of a text that is too
-    long for it become one.
+    before any feature exists, but not before the codec's signals are read. For a text model: use_full_prompt shows it
+    the question with the chat template around it, as METok's code does, in place of the question alone; combine says
+    how features of the parts of a text that is too long for it become one.
 
     n_events: parts that the clip is cut into. alpha: share of the events that are key events. key_frames: frames of an
     event that are key frames. beta: their share, in the place of a number. key_strides, other_strides: two each, for

@@ -16,6 +16,7 @@ from codecmeta.compression.engine import transformers_names as names
 from codecmeta.compression.measure.cost import TextModel, prefill_flops
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.models.quoting import Paper, _hollow
+from codecmeta.models.video_model import usual_policy
 from tests.support import published, tiny
 from tests.support.tiny_gemma import gemma4
 
@@ -64,7 +65,7 @@ def case(request):
     model = build()
     adapter = adapter_for(model)
     sized = preprocessing.of_clip(FRAMES, adapter.pixel_limits)
-    meta, rows, pictures = codecmeta.read(CLIP, FRAMES, transform=sized.resize)
+    meta, rows, pictures = codecmeta.read(CLIP, FRAMES, policy=usual_policy(adapter), transform=sized.resize)
     video, count = adapter.inputs(preprocessing.normalise(np.stack(pictures)))
     steps = len(rows) // adapter.pictures
     each = [1, 2, 92, *[tiny.VIDEO] * (count // steps), 93]
