@@ -28,6 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch.nn import functional
 
@@ -112,7 +113,8 @@ def _decode_all(path: Path) -> tuple[list[Any], NDArray[np.float32]]:
         video.codec_context.thread_type = "NONE"
         pictures = list(container.decode(video))
     width, height = THUMBNAIL
-    small = [one.reformat(width, height, "gray", interpolation="AREA").to_ndarray().ravel() for one in pictures]
+    scaled = partial(VideoReformatter().reformat, width=width, height=height, format="gray", interpolation="AREA")
+    small = [scaled(one).to_ndarray().ravel() for one in pictures]  # a scaler for each would be a thread for each
     return pictures, np.stack(small).astype(np.float32)
 
 
