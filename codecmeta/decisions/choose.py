@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -197,16 +199,21 @@ def _further(cost: DecodeCost, rows: NDArray[np.int64], reached: dict[int, int])
 def _fill(reasons: Reasons, video: Candidates, frames: int, name: str) -> None:
     """Add frames in the middle of the longest gaps until there are enough."""
     time = video.frames.time
-    while len(reasons) < frames:
-        rows = np.array(sorted(reasons))
-        bounds = np.concatenate(([-1], rows, [len(time)]))
-        free = np.diff(bounds) > 1
-        starts = time[np.maximum(bounds[:-1], 0)]
-        stops = time[np.minimum(bounds[1:], len(time) - 1)]
-        gap = int(np.argmax(np.where(free, stops - starts, -1.0)))
-        low, high = bounds[gap] + 1, bounds[gap + 1]
-        middle = (starts[gap] + stops[gap]) / 2
-        reasons[int(low + np.abs(time[low:high] - middle).argmin())] = (name, 0.0)
+    gaps: list[tuple[float, int, int]] = []  # the longest first, of equal ones the earliest
+
+    def gap(before: int, behind: int) -> None:
+        if behind - before > 1:
+            heappush(gaps, (float(time[max(before, 0)] - time[min(behind, len(time) - 1)]), before, behind))
+
+    for before, behind in pairwise([-1, *sorted(reasons), len(time)]):
+        gap(before, behind)
+    while len(reasons) < frames and gaps:
+        _, before, behind = heappop(gaps)
+        middle = (time[max(before, 0)] + time[min(behind, len(time) - 1)]) / 2
+        row = before + 1 + int(np.abs(time[before + 1 : behind] - middle).argmin())
+        reasons[row] = (name, 0.0)
+        gap(before, row)
+        gap(row, behind)
 
 
 def _by_events(video: Candidates, frames: int, tolerance: float) -> Reasons:

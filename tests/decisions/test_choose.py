@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -16,7 +18,7 @@ from codecmeta import CacheError, extract, extract_to_file, load, probe, read
 from codecmeta.cli import main
 from codecmeta.container.decode_cost import decode_cost
 from codecmeta.container.probe import probe_with_packets
-from codecmeta.decisions.choose import Candidates
+from codecmeta.decisions.choose import Candidates, Reasons, _fill
 from codecmeta.decisions.packet_events import running_median
 from codecmeta.extraction.choose import cheapest_rows, choose_frames, packet_events
 from codecmeta.record.selection import POLICIES, sample_rows
@@ -371,3 +373,20 @@ def test_the_picture_of_an_event_is_its_cheapest() -> None:
     for event, row in zip(found, rows.tolist(), strict=True):
         assert event.first <= row <= event.last
         assert cost.alone[row] == cost.alone[event.first : event.last + 1].min()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gaps_are_halved_from_the_longest_on(seed: int) -> None:
+    """As a plain search for the longest gap finds them, times that repeat and equal gaps among them."""
+    rng = np.random.default_rng(seed)
+    time = np.cumsum(rng.integers(0, 3, 60)) / 10.0
+    reasons: Reasons = {int(row): ("keyframe", 0.0) for row in rng.permutation(60)[: rng.integers(1, 6)]}
+    want = set(reasons)
+    while len(want) < 25:
+        bounds = [-1, *sorted(want), 60]
+        spans = [(a, b, time[min(b, 59)] - time[max(a, 0)]) for a, b in pairwise(bounds) if b - a > 1]
+        low, high, _ = max(spans, key=lambda one: one[2])  # the first of equal ones
+        middle = (time[max(low, 0)] + time[min(high, 59)]) / 2
+        want.add(min(range(low + 1, high), key=lambda row: abs(time[row] - middle)))
+    _fill(reasons, SimpleNamespace(frames=SimpleNamespace(time=time)), 25, "gap")  # type: ignore[arg-type]
+    assert sorted(reasons) == sorted(want)
