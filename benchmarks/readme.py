@@ -383,6 +383,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "rare": ("rare.json", rare_table),
     "rare_in_short": ("rare.json", rare_in_short_table),
     "rare_strata": ("rare.json", rare_strata_table),
+    "rare_long": ("rare_long.json", rare_table),
     "choose_speed": ("choose_speed.json", choose_speed_table),
     "cuts": ("cuts.json", cuts_table),
     "models": ("models.json", models_table),
@@ -403,6 +404,7 @@ PAGES = {
     "docs/frames.md": (
         "rare",
         "rare_strata",
+        "rare_long",
         "ordinary",
         "choose_speed",
         "cuts",
