@@ -38,6 +38,9 @@ def extract_table(result: dict[str, Any]) -> str:
         "vectors_qp_residual": "vectors + QP + residual",
         "motion-vector-extractor": "motion-vector-extractor (two threads)",
     }
+    names = {
+        name: said for name, said in names.items() if any(name in one["frames_per_second"] for one in result["speed"])
+    }
     rows = [
         [one["clip"], f"{one['size'][0]}x{one['size'][1]}", one["frames"]]
         + [f"{one['frames_per_second'][name]:,.0f}" if one["frames_per_second"].get(name) else "" for name in names]
