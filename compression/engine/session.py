@@ -43,6 +43,7 @@ from codecmeta.compression.engine.shortened import (
     put_beside,
     put_in_place,
     realised,
+    tokens_at,
 )
 from codecmeta.compression.inside import Inside
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
@@ -325,8 +326,7 @@ class Session:
         if plan.slots is None:
             return self._pass_whole(where, own, call)
         whole = contiguous(where)  # then the grid is a view, and what comes out can be written over it
-        grid = embeddings[0, where[0] : where[-1] + 1] if whole else embeddings[0, where]
-        grid = grid.unflatten(0, (plan.layout.frames, -1))
+        grid = tokens_at(embeddings, where).unflatten(0, (plan.layout.frames, -1))
         # where the model does not pool, its tokens are the finest there is
         patches = grid if plan.layout.patches == plan.layout.tokens else self._patches
         if self.strategy.needs_vision_attention and self._attention is None:
@@ -350,7 +350,7 @@ class Session:
         else:
             embeddings = embeddings[:, keep].index_copy(1, index, reduced.tokens[None].to(embeddings.dtype))
         if self._inside is not None:
-            reduced = replace(reduced, tokens=embeddings[0, index])
+            reduced = replace(reduced, tokens=tokens_at(embeddings, visual))
         positions = call.get("positions")
         positions = torch.arange(length, device=keep.device)[None] if positions is None else positions
         self.newlines_kept = int(left.sum())
@@ -367,7 +367,7 @@ class Session:
         every = torch.arange(length, device=embeddings.device)
         positions = call.get("positions")
         positions = every[None] if positions is None else positions
-        whole = Reduced(embeddings[0, where], np.arange(len(where), dtype=np.int64))
+        whole = Reduced(tokens_at(embeddings, where), np.arange(len(where), dtype=np.int64))
         prompt = self._enter(whole, where, length, own, np.arange(len(own)))
         self._shortened = compressed(every, length, positions, self.keep_ids, self._block, prompt)
         return call.put(positions=positions)

@@ -141,6 +141,12 @@ def contiguous(places: NDArray[np.int64]) -> bool:
     return int(places[-1] - places[0]) + 1 == len(places)
 
 
+def tokens_at(embeddings: Tensor, places: NDArray[np.int64]) -> Tensor:
+    """(n, width): the tokens of a prompt (1, length, width) at ascending places; a view where these have no gaps, since
+    the model holds on to its prompt while the layers run, and a copy would be memory that it does not need."""
+    return embeddings[0, places[0] : places[-1] + 1] if contiguous(places) else embeddings[0, places]
+
+
 def kept_places(
     length: int, where: NDArray[np.int64], slots: NDArray[np.int64], gone: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

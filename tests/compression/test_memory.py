@@ -113,7 +113,7 @@ WHOLE = {"rpm": False, "btm": False, "matm": True, "matm_layer": 2}
 )
 def test_the_prompt_takes_no_more_memory_than_the_plain_models(model, plain, strategy):
     needed, session = peak(model, strategy)
-    assert needed <= 1.08 * plain, "with bfloat16 arithmetic in the processor, 6 % are scratch space of its kernels"
+    assert needed <= 1.05 * plain
     assert HEADS * LENGTH**2 * 4 > 5 * plain, "the full matrix would show"
     assert session.layer_tokens[0] >= 0.4 * FRAMES * 64
 
