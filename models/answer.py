@@ -156,12 +156,14 @@ class Clip:
 class Said:
     """text: the answer to one prompt. session: what its strategy did; that of the first prompt where several went
     together. first_token_at: `time.perf_counter()` when its first token was there. alone: seconds from the beginning of
-    its block until then, None where the prompt shared work with another one."""
+    its block until then, None where the prompt shared work with another one. soft: the probability that the model gave
+    to the first token of the right answer, where that was told."""
 
     text: str
     session: Session
     first_token_at: float
     alone: float | None
+    soft: float | None = None
 
 
 class Memory:
@@ -192,35 +194,47 @@ def answer_all(
     memory: Memory | None = None,
     timed: bool = True,
     max_new_tokens: int = 16,
+    wanted: Sequence[int] | None = None,
 ) -> list[Said]:
     """Answer every prompt about one clip with the likeliest tokens.
 
-    prompts: inputs of the stock model. memory: of this clip. timed: let the first prompt share nothing, so that its
-    seconds are those of a question asked alone; without it nothing has seconds. A model whose generation follows other
-    rules than the likeliest token, or whose positions are no plain numbers, answers by its own `generate`, every prompt
-    alone.
+    prompts: inputs of the stock model. wanted: the first token of the right answer to each. memory: of this clip.
+    timed: let the first prompt share nothing, so that its seconds are those of a question asked alone; without it
+    nothing has seconds. A model whose generation follows other rules than the likeliest token, or whose positions are
+    no plain numbers, answers by its own `generate`, every prompt alone.
     """
     adapter = adapter_for(model)
     greedy = _is_greedy(model, adapter)
     shared = _shared_length(adapter, prompts, strategy) if greedy else 0
     said: list[Said] = []
-    for inputs in prompts:
+    for number, inputs in enumerate(prompts):
         alone = not greedy or (timed and not said)
         start = perf_counter()
         with torch.inference_mode(), apply(model, strategy, clip.meta, frames=clip.rows) as session:
             if not greedy:
-                ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+                ids, scores = names.generated(model, inputs, max_new_tokens)
                 text = tokenizer.decode(ids[0, inputs[names.IDS].shape[1] :], skip_special_tokens=True).strip()
             else:
                 given = inputs if alone or memory is None else memory.recall(session, inputs)
                 output = names.ask(model, given, caching=True, last_scores=1)
+                scores = names.scores_of(output)[:, -1]
                 text = "" if shared else _continue(model, tokenizer, inputs, output, max_new_tokens)
         at = session.first_token_at or start
-        said.append(Said(text, session, at, at - start if alone else None))
+        since = at - start if alone else None
         if shared:
-            texts = _follow(model, tokenizer, adapter, prompts, output, shared, session, max_new_tokens)
-            return [Said(texts[0], session, at, said[0].alone), *(Said(one, session, at, None) for one in texts[1:])]
+            texts, scores = _follow(model, tokenizer, adapter, prompts, output, shared, session, max_new_tokens)
+            soft = _soft(scores, wanted)
+            return [Said(one, session, at, None if n else since, soft[n]) for n, one in enumerate(texts)]
+        said.append(Said(text, session, at, since, _soft(scores, wanted and wanted[number : number + 1])[0]))
     return said
+
+
+def _soft(scores: Tensor, wanted: Sequence[int] | None) -> list[float | None]:
+    """The probability of the wanted token of each row: scores (n, vocabulary), wanted (n,)."""
+    if wanted is None:
+        return [None] * len(scores)
+    chances = scores.float().softmax(dim=-1)[range(len(wanted)), list(wanted)]
+    return [round(chance, 6) for chance in chances.tolist()]
 
 
 def _is_greedy(model: Any, adapter: Adapter) -> bool:
@@ -262,8 +276,8 @@ def _follow(
     shared: int,
     session: Session,
     longest: int,
-) -> list[str]:
-    """Answer all prompts in one batch, after the video that they share.
+) -> tuple[list[str], Tensor]:
+    """Answer all prompts in one batch, after the video that they share; also the scores of the first tokens.
 
     output: of the first prompt, in whose cache the first `shared` tokens of all prompts were shortened.
     """
@@ -280,7 +294,7 @@ def _follow(
     positions = begin + torch.arange(ids.shape[1], device=ids.device).expand(len(texts), -1)
     output = names.ask(model, ids=ids, mask=mask, positions=positions, cache=cache, caching=True)
     scores = names.scores_of(output)[torch.arange(len(texts)), lengths - 1]
-    return _spell(model, tokenizer, scores, cache, mask, begin + lengths, longest)
+    return _spell(model, tokenizer, scores, cache, mask, begin + lengths, longest), scores
 
 
 def _spell(

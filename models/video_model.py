@@ -204,6 +204,11 @@ class VideoModel:
             add_generation_prompt=True,
         )
 
+    def first_token(self, answer: str) -> int:
+        """The number of the token that an answer begins with, right behind the prompt."""
+        ids: list[int] = self.tokenizer(answer, add_special_tokens=False)[names.IDS]
+        return ids[0]
+
     def scored(self, strategy: Strategy, clip: Clip, question: str, text_model: TextImage) -> Metok:
         """METok with a text-image model's scores of a clip that was read for it.
 

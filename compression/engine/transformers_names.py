@@ -228,6 +228,16 @@ def ask(model: nn.Module, inputs: Mapping[str, Any] | None = None, **values: Any
     return model(**(inputs or {}), **named)
 
 
+def generated(model: nn.Module, inputs: Mapping[str, Any], longest: int) -> tuple[Tensor, Tensor]:
+    """What the model's own generate() makes of a prompt with the likeliest tokens: ids of prompt and answer, (1,
+    tokens), and the scores of the answer's first token as the model gave them, (1, vocabulary)."""
+    made: Any = model
+    output = made.generate(
+        **inputs, max_new_tokens=longest, do_sample=False, return_dict_in_generate=True, output_logits=True
+    )
+    return output.sequences, output.logits[0]
+
+
 def decoder(model: nn.Module) -> nn.Module:
     """The language model inside."""
     found: Any = model

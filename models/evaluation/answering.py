@@ -17,7 +17,8 @@ from codecmeta.models.video_model import VideoModel
 @dataclass(frozen=True)
 class Reply:
     """An answer, the tokens that it took (see `codecmeta.models.answer.Answer`), and for questions that shared nothing
-    with others the seconds of every stage."""
+    with others the seconds of every stage. soft: the probability that the model gave to the first token of the right
+    answer; None in files of answers that are older."""
 
     text: str
     tokens_full: int
@@ -27,13 +28,18 @@ class Reply:
     encoder_tokens: int
     kv_bytes: int
     seconds: dict[str, float] | None = None
+    soft: float | None = None
 
 
 class Asked:
-    """Some prompts about one clip, ready for a model. seconds: what preparing one took."""
+    """Some prompts about one clip, ready for a model. seconds: what preparing one took. answers: the right ones, as the
+    dataset writes them."""
 
-    def __init__(self, model: VideoModel, clip: Clip, prompts: Sequence[str]) -> None:
+    def __init__(
+        self, model: VideoModel, clip: Clip, prompts: Sequence[str], answers: Sequence[str] | None = None
+    ) -> None:
         self.clip = clip
+        self.wanted = None if answers is None else [model.first_token(answer) for answer in answers]
         self.memory = Memory()
         start = perf_counter()
         self.inputs = [
@@ -67,6 +73,7 @@ def replies_to(
         memory=asked.memory,
         timed=timed,
         max_new_tokens=max_new_tokens,
+        wanted=asked.wanted if only is None or asked.wanted is None else [asked.wanted[only]],
     )
     return [_reply(one, asked) for one in said]
 
@@ -119,4 +126,5 @@ def _reply(said: Said, asked: Asked) -> Reply:
         encoder_tokens=session.encoder_tokens,
         kv_bytes=session.kv_bytes,
         seconds=seconds,
+        soft=said.soft,
     )

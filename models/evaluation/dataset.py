@@ -25,7 +25,8 @@ from codecmeta.cache.writer import fingerprint
 @dataclass(frozen=True)
 class DatasetRow:
     """One question. line: its line in the file, from 1. answer: as compared, see `normal`; a letter for questions with
-    options. video_sha256: of the video's size, beginning and end, see `codecmeta.cache.writer.fingerprint`.
+    options. video_sha256: of the video's size, beginning and end, see `codecmeta.cache.writer.fingerprint`. written:
+    the answer as a model would write it: as it stands in the file, or the letter.
     """
 
     line: int
@@ -36,6 +37,7 @@ class DatasetRow:
     type: str = ""
     strata: dict[str, str] = field(default_factory=dict)
     video_sha256: str = ""
+    written: str = ""
 
     @property
     def id(self) -> str:
@@ -161,4 +163,5 @@ def _row(line: int, values: Any, folder: Path, known: dict[Path, str]) -> Datase
     answer = row.parse(values["answer"])
     if not answer:
         raise ValueError(f"'answer' must be one of the options or its letter; got {values['answer']!r}")
-    return DatasetRow(**{**row.__dict__, "answer": answer})
+    written = answer if options else values["answer"].strip()
+    return DatasetRow(**{**row.__dict__, "answer": answer, "written": written})

@@ -19,7 +19,8 @@ from codecmeta.version import __version__
 
 
 class Marks:
-    """What came of the answers of one strategy: float (questions,) each."""
+    """What came of the answers of one strategy: float (questions,) each. soft: the probability of the right answer's
+    first token, None where one is not known."""
 
     def __init__(self, rows: Sequence[DatasetRow], replies: Sequence[Reply]) -> None:
         self.said = [row.parse(reply.text) for row, reply in zip(rows, replies, strict=True)]
@@ -32,6 +33,8 @@ class Marks:
             ],
             float,
         )
+        soft = [reply.soft for reply in replies]
+        self.soft = None if None in soft else np.array(soft, float)
 
     def agrees(self, other: Marks) -> NDArray[np.float64]:
         """Same answer, right or wrong."""
@@ -113,6 +116,7 @@ def _method(
         "seeds": setting.seeds,
         **part(np.ones(len(rows), bool)),
         "accuracy_by_seed": [round(float(one.right.mean()), 4) for one in marks],
+        **_soft_lines(marks, plain, bootstrap),
         "agreement": _rounded(bootstrap.interval(agree)),
         "unparsable": round(float(np.mean([one.unparsable for one in marks])), 4),
         "tokens_full": round(full / len(every), 2),
@@ -136,6 +140,19 @@ def _method(
     }
 
 
+def _soft_lines(marks: Sequence[Marks], plain: Marks, bootstrap: Bootstrap) -> dict[str, list[float]]:
+    """The mean probability of the right answer's first token, and its difference to the plain model's; nothing where
+    answers come from a file that is older than this."""
+    known = [one.soft for one in marks if one.soft is not None]
+    if plain.soft is None or len(known) < len(marks):
+        return {}
+    soft = np.mean(known, axis=0)
+    return {
+        "soft": _rounded(bootstrap.interval(soft)),
+        "soft_difference": _rounded(bootstrap.interval(soft - plain.soft)),
+    }
+
+
 def _rounded(values: tuple[float, float, float]) -> list[float]:
     return [round(value, 4) for value in values]
 
@@ -144,8 +161,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     """One line per method and budget."""
     head = [
         "method", "budget", "tokens", "tokens, layer mean", "encoder tokens", "right", "difference to none",
-        "difference to chance at equal tokens", "same answer as none", "unparsable", "KV cache, KB",
-        "seconds after decoding",
+        "difference to chance at equal tokens", "probability of the right answer, difference", "same answer as none",
+        "unparsable", "KV cache, KB", "seconds after decoding",
     ]  # fmt: skip
     lines = [head, ["---"] * len(head)]
     for one in result["methods"]:
@@ -159,6 +176,7 @@ def markdown(result: Mapping[str, Any]) -> str:
                 percent(one["accuracy"]),
                 points(one["difference"]),
                 points(one["against_chance"]) if "against_chance" in one else "",
+                points(one["soft_difference"]) if "soft_difference" in one else "",
                 f"{one['agreement'][0]:.1%}",
                 f"{one['unparsable']:.1%}",
                 f"{one['kv_bytes'] / 1000:.0f}",

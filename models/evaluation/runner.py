@@ -196,7 +196,7 @@ def _read(
 ) -> Asked:
     """Questions about one video, with the frames that all of them are shown."""
     clip = model.clip(together[0].video, frames, choose=choose, question=together[0].question, text_model=text_model)
-    return Asked(model, clip, [row.prompt for row in together])
+    return Asked(model, clip, [row.prompt for row in together], [row.written for row in together])
 
 
 def _chance_left(

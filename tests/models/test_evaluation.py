@@ -94,6 +94,29 @@ def test_models_with_rules_of_their_own_generate_every_answer_alone(talkative, c
     assert [one.text for one in replies_to(talkative, asked, strategy, max_new_tokens=6)] == alone != before
 
 
+@pytest.mark.parametrize("rules", [False, True], ids=["the likeliest token", "generate of its own"])
+def test_the_right_answers_probability_is_the_stock_models(clip, monkeypatch, rules):  # noqa: F811
+    """together, the first alone, one alone, and otherwise where most tokens are gone"""
+    model, answers = models.load(), ["square", "two", "green"]
+    asked = Asked(model, model.clip(clip), TEXTS, answers)
+    first = [model.tokenizer(answer, add_special_tokens=False)["input_ids"][0] for answer in answers]
+    with torch.inference_mode():
+        scores = [model.model(**inputs).logits[0, -1].double().softmax(-1) for inputs in asked.inputs]
+    expected = [float(one[token]) for one, token in zip(scores, first, strict=True)]
+    assert len(set(np.round(expected, 4))) == 3
+    if rules:
+        monkeypatch.setattr(model.model.generation_config, "repetition_penalty", 1.0001)
+    for timed in (True, False):
+        replies = replies_to(model, asked, make("none"), timed=timed, max_new_tokens=2)
+        assert [reply.soft for reply in replies] == pytest.approx(expected, abs=1e-4)
+    alone = replies_to(model, asked, make("none"), only=1, max_new_tokens=2)
+    assert [one.soft for one in alone] == pytest.approx(expected[1:2], abs=1e-4)
+    fewer = replies_to(model, asked, make("random", budget=0.1), max_new_tokens=2)
+    assert [one.soft for one in fewer] != pytest.approx(expected, abs=1e-4)
+    untold = replies_to(model, Asked(model, asked.clip, TEXTS), make("none"), max_new_tokens=2)
+    assert [one.soft for one in untold] == [None] * 3
+
+
 def test_the_encoder_runs_once_for_methods_that_leave_it_alone(model, clip):  # noqa: F811
     runs = []
     tower = model.adapter.vision[0]
@@ -239,6 +262,7 @@ def test_the_json_says_everything_and_the_table_is_drawn(call, tmp_path):
     assert {"torch", "transformers", "codecmeta"} <= set(found["versions"])
     none, random, metok, metom = found["methods"]
     assert (none["share_kept"], none["agreement"][0], none["difference"]) == (1.0, 1.0, [0, 0, 0])
+    assert 0 < none["soft"][0] < 1 and none["soft_difference"] == [0, 0, 0] and len(random["soft_difference"]) == 3
     assert random["seeds"] == [0, 1, 2] and len(random["accuracy_by_seed"]) == 3
     assert random["share_kept"] == pytest.approx(76 / 256, abs=1e-4) and metok["budget"] is None
     assert metom["options"]["tau_tem"] == 2 and metom["options"]["q"] == 0.2 and metom["share_encoder"] < 1

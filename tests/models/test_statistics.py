@@ -1,5 +1,7 @@
 """Statistics of answers against slow ones, chance at equal tokens, and budgets that leave a share."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,14 @@ def test_a_summary_counts_what_can_be_counted_by_hand(tmp_path):
     assert (random["share_kept"], random["tokens_llm_mean"], random["kv_bytes"]) == (0.5, 5.0, 100)
     assert random["strata"]["half: 0"]["accuracy"][0] == round(2 / 3, 4)
     assert random["strata"]["half: 1"]["difference"] == [0, 0, 0]
+    assert "soft" not in random  # answers of files that do not know it
+    softly = {
+        key: replace(reply, soft=0.9 if key[0] == settings[0].keys[0] else n / 10)
+        for n, (key, reply) in enumerate(replies.items(), -6)
+    }
+    none, random = summarise_replies(rows, settings, softly)["methods"]
+    assert (none["soft"], random["soft"][0]) == ([0.9, 0.9, 0.9], 0.25)  # the mean of 0, 0.1, ... 0.5
+    assert random["soft_difference"] == pytest.approx([-0.65, -0.8, -0.5])  # by video: 0.1 and 0.4
 
 
 def test_chance_stands_beside_a_method_at_as_many_tokens(tmp_path):
