@@ -18,7 +18,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -346,9 +346,9 @@ def rows_of(clip: Clip) -> list[dict[str, Any]]:
     ]
 
 
-def write_one(split: int, folder: Path, number: int) -> int:
+def write_one(make: Callable[[int, int], Clip], split: int, folder: Path, number: int) -> int:
     """Write the file of one clip, unless it is there."""
-    clip = make_clip(split, number)
+    clip = make(split, number)
     final = folder / clip.name
     if not final.exists():
         partial_folder = folder / f"unfinished-{os.getpid()}"
@@ -358,9 +358,13 @@ def write_one(split: int, folder: Path, number: int) -> int:
     return clip.frames
 
 
-def main() -> None:
+def main(
+    description: str = __doc__,
+    make: Callable[[int, int], Clip] = make_clip,
+    rows: Callable[[Clip], list[dict[str, Any]]] = rows_of,
+) -> None:
     """Write clips and dataset.jsonl; what is there already is kept."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--clips", type=int, default=500)
     parser.add_argument("--seed", type=int, default=TEST, help=f"{TUNING}: tuning split; {TEST}: test split")
@@ -370,14 +374,14 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     frames = 0
     with ProcessPoolExecutor(options.jobs) as pool:
-        for done, count in enumerate(pool.map(partial(write_one, options.seed, folder), range(options.clips)), 1):
+        writing = pool.map(partial(write_one, make, options.seed, folder), range(options.clips))
+        for done, count in enumerate(writing, 1):
             frames += count
             if done % 25 == 0:
                 print(f"{done} of {options.clips} clips, {frames} frames", file=sys.stderr, flush=True)
-    rows = [row for number in range(options.clips) for row in rows_of(make_clip(options.seed, number))]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (options.out / "dataset.jsonl").write_text(text)
-    print(f"{len(rows)} questions about {options.clips} clips in {options.out / 'dataset.jsonl'}")
+    asked = [row for number in range(options.clips) for row in rows(make(options.seed, number))]
+    (options.out / "dataset.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    print(f"{len(asked)} questions about {options.clips} clips in {options.out / 'dataset.jsonl'}")
 
 
 if __name__ == "__main__":

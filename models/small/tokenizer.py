@@ -3,6 +3,7 @@
 Bytes are its smallest pieces, so it can spell any question; the words that the generator uses are one token each.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -30,8 +31,12 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Train the tokenizer (well under a second, always the same result)."""
+def build_tokenizer(
+    wordings: Mapping[str, Sequence[str]] = TEMPLATES, answers: Sequence[str] = NUMBERS
+) -> PreTrainedTokenizerFast:
+    """Train the tokenizer (well under a second, always the same result).
+
+    wordings: of every type of question. answers: words beside colours, shapes and directions."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -41,7 +46,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus(), trainer)
+    tokenizer.train_from_iterator(_corpus(wordings, answers), trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -53,8 +58,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _corpus() -> list[str]:
+def _corpus(wordings: Mapping[str, Sequence[str]], answers: Sequence[str]) -> list[str]:
     """Every wording with every word in it, and every answer with and without a leading space."""
-    words = (*COLOURS, *SHAPES, *DIRECTIONS, *NUMBERS, "colour", "shape", "object", "objects", "before", "after")
-    lines = [text.format(word, word) for texts, word in product(TEMPLATES.values(), words) for text in texts]
+    words = (*COLOURS, *SHAPES, *DIRECTIONS, *answers, "colour", "shape", "object", "objects", "before", "after")
+    lines = [text.format(word, word) for texts, word in product(wordings.values(), words) for text in texts]
     return [*lines, *words, *(f" {word}" for word in words), "user \nassistant\n"]

@@ -149,8 +149,10 @@ def _language_model(
     batch: dict[str, Tensor],
     prefix: Tensor,
     gone: dict[int, Tensor],
+    whole: int = VISUAL_TOKENS,
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
     """Run the decoder layers. gone: by layer, which visual tokens nobody sees from there on, bool (clips, visual).
+    whole: visual tokens of a clip of which nothing was left out.
 
     Returns: the final hidden states of the blocks (clips, questions, length, size), the visual tokens' hidden states
     before `SEEING_LAYER` (clips, visual, size), the naming words' log attention (named, heads, visual), and the log
@@ -166,7 +168,7 @@ def _language_model(
         decoder.embed_tokens(batch["text"].flatten(1)),
     )
     hidden = torch.cat([part.to(visual.dtype) for part in parts], dim=1)
-    positions = _positions(places, contiguous, clips, count, length, len(prefix))
+    positions = _positions(places, contiguous, clips, count, length, len(prefix), whole)
     rotary = decoder.rotary_emb(hidden, positions)
     mask = _mask(seen, count, length, hidden.dtype)
     seeing, naming, tracking = hidden, (hidden, hidden), hidden
@@ -184,10 +186,12 @@ def _language_model(
     return decoder.norm(hidden[:, seen:]).unflatten(1, (count, length)), seeing, naming, tracking
 
 
-def _positions(places: Tensor, contiguous: bool, clips: int, count: int, length: int, prefix: int) -> Tensor:
+def _positions(
+    places: Tensor, contiguous: bool, clips: int, count: int, length: int, prefix: int, whole: int
+) -> Tensor:
     """int64 (clips, sequence): kept tokens keep their place in the full clip, or close ranks if `contiguous`."""
     tokens = places.shape[1]
-    newline = tokens if contiguous else VISUAL_TOKENS
+    newline = tokens if contiguous else whole
     visual = torch.arange(tokens).expand(clips, -1) if contiguous else places
     block = (newline + 1 + torch.arange(length)).repeat(count)
     tail = torch.cat([torch.tensor([newline]), block]).expand(clips, -1)
