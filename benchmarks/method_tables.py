@@ -105,20 +105,37 @@ def inside_table(result: dict[str, Any]) -> str:
     return _by_tokens(result, inside=True)
 
 
-def _by_tokens(result: dict[str, Any], inside: bool) -> str:
-    """Points lost to all tokens and won over chance at equal tokens, by the tokens that entered the layers."""
+SHORT_EVENTS = ("event: a quarter or less", "event: 10 s or less")
+"""Strata of what is there for a short time: of benchmarks/heldout.py and of benchmarks/fine_clips.py."""
+
+
+def fine_table(result: dict[str, Any]) -> str:
+    """The fine model on harder clips: what it answers from all tokens by type, then every method."""
+    none = result["methods"][0]
+    kinds = ", ".join(f"{kind.replace('_', ' ')} {100 * one['accuracy'][0]:.0f}" for kind, one in none["types"].items())
+    whole = f"From all tokens {100 * none['accuracy'][0]:.1f} % are right ({kinds})."
+    return f"{_by_tokens(result, inside=None, soft=True)} {whole}"
+
+
+def _by_tokens(result: dict[str, Any], inside: bool | None, soft: bool = False) -> str:
+    """Points lost to all tokens and won over chance at equal tokens, by the tokens that entered the layers. inside: of
+    methods within the language model, or before it; None for all. soft: with the probability of the right answer."""
     rows = []
+    short = next(name for name in SHORT_EVENTS if name in result["methods"][0]["strata"])
     for one in sorted(result["methods"][1:], key=lambda one: -one["share_llm_mean"]):
-        if any(name in one["label"] for name in INSIDE) != inside or any(name in one["label"] for name in VARIANTS):
+        if any(name in one["label"] for name in VARIANTS):
             continue
-        parts = ("event: a quarter or less", "codec: H.264", "codec: HEVC", "codec: VP9")
+        if inside is not None and any(name in one["label"] for name in INSIDE) != inside:
+            continue
+        parts = (short, "codec: H.264", "codec: HEVC", "codec: VP9")
         strata = [f"{100 * one['strata'][name]['difference'][0]:+.1f}" for name in parts]
         rows.append(
             [f"{100 * one['share_llm_mean']:.1f}", row_name(one, result), _points(one["difference"])]
-            + [_points(one["against_chance"]), *strata]
+            + [_points(one["against_chance"]), *([_points(one["soft_difference"])] if soft else []), *strata]
         )
-    head = ["tokens per layer, %", "method", "to all tokens", "to chance at equal tokens", "short events"]
-    shown = result["methods"][0]["strata"]["event: a quarter or less"]["questions"]
+    head = ["tokens per layer, %", "method", "to all tokens", "to chance at equal tokens"]
+    head += [*(["probability of the right answer"] if soft else []), "short events"]
+    shown = result["methods"][0]["strata"][short]["questions"]
     asked = f"{result['questions']:,} questions about {result['videos']} clips, {shown} of them about short events."
     note = f"{result['note'][:1].upper()}{result['note'][1:]}."
     return f"{table([*head, 'H.264', 'HEVC', 'VP9'], rows)}\n\n{asked} {note}"
