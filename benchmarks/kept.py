@@ -116,8 +116,7 @@ def choices(folder: Path, seed: int, clips: int, methods: list[str], budgets: li
         for setting in settings:
             strategy = for_video(setting.strategies[0], folder / clip.name)
             with torch.inference_mode(), apply(model.model, strategy, read.meta, frames=read.rows) as session:
-                with asked.vision.remembering(session):
-                    model.model(**asked.inputs[0], use_cache=True)
+                model.model(**asked.memory.recall(session, asked.inputs[0]), use_cache=True)
             assert session.kept is not None
             yield setting.keys[0], number, float(session.kept.mean()), seen(session.kept, truth)
         if number % 20 == 19:

@@ -3,10 +3,11 @@
     python -m benchmarks.methods --clips-in heldout                 # makes missing clips first
     python -m benchmarks.methods --clips-in heldout --clips 200     # a part, for a quick look
     python -m benchmarks.methods --clips-in harder --clips 150 --world fine    # harder clips, the model for them
+    python -m benchmarks.methods --clips-in heldout --world regions            # what merges before the encoder
 
-Writes benchmarks/results/methods.json and docs/methods.png; of the harder world methods_fine.json alone. Answers are
-kept in the folder of the clips: stopped, the same command goes on where it was. Answers of the built-in model are one
-word, and one word is one token, so one token is asked for; `--words 16` also counts answers that do not stop, as
+Writes benchmarks/results/methods.json and docs/methods.png; of the others methods_fine.json and regions.json. Answers
+are kept in the folder of the clips: stopped, the same command goes on where it was. Answers of the built-in model are
+one word, and one word is one token, so one token is asked for; `--words 16` also counts answers that do not stop, as
 unparsable ones.
 
 Options were chosen on the tuning split (`--seed 1`); what is reported is the test split (`--seed 2`).
@@ -95,8 +96,21 @@ FINE = (
 )
 """Methods on the harder clips, where a question costs eight times as much."""
 
+REGIONS = (
+    "metom budget=1",
+    "metom budget=1 proportional=true",
+    "metom budget=1 tau_mode=target",
+    "metom budget=1 tau_mode=target proportional=true",
+    "metom budget=1 tau_mode=target signal=bits_first",
+    "metom budget=1 tau_mode=target density_source=pixels",
+    "metom budget=1 tau_mode=target density_source=noise",
+    "metom budget=1 tau_mode=target density_source=noise proportional=true",
+)
+"""Merging before the vision encoder alone, at 14 % of the patches, beside regions drawn by chance."""
+
 WORLDS = {
     "plain": ("small", "benchmarks.heldout", METHODS, BUDGETS, ("--text-model", "small"), "methods"),
+    "regions": ("small", "benchmarks.heldout", REGIONS, (), (), "regions"),
     "fine": ("fine", "benchmarks.fine_clips", FINE, BUDGETS[1:], (), "methods_fine"),
 }
 """Model, script that makes the clips, methods, budgets, what else is asked, and the name of the result."""

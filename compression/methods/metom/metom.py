@@ -14,7 +14,7 @@ from codecmeta.compression.inside import Inside
 from codecmeta.compression.methods.metom.btm import choose_core, fold, merge_over_time
 from codecmeta.compression.methods.metom.matm import Matm
 from codecmeta.compression.methods.metom.ragged import RaggedPlan, plan_ragged, token_places
-from codecmeta.compression.methods.metom.twins import curvature_weights, frame_difference
+from codecmeta.compression.methods.metom.twins import curvature_weights, frame_difference, smooth_noise
 from codecmeta.compression.options import Effects
 from codecmeta.compression.plan import Context, Layout, Plan, Reduced
 from codecmeta.compression.strategy import Strategy, budget_tokens, require
@@ -69,10 +69,11 @@ class Metom(Strategy):
     outside the core are absorbed, see `codecmeta.compression.methods.metom.btm.fold`.
 
     density_source, weights, seed: twins that show what the codec adds. density_source "pixels" feeds RPM and BTM's
-    choice of tokens with differences of sampled frames (`twins.frame_difference`; with
-    tau_mode="fixed" and tau=0.1 it is RLT's rule) in place of residual energy. weights "uniform" gives every frame the
-    same budget, "shuffled" those of the packets in another order, drawn by `seed`, and "curvature" V-CAST's shares from
-    features (`twins.curvature_weights`), for which only the total is known beforehand.
+    choice of tokens with differences of sampled frames (`twins.frame_difference`; with tau_mode="fixed" and tau=0.1 it
+    is RLT's rule) in place of residual energy, "noise" with smooth random fields drawn by `seed`
+    (`twins.smooth_noise`): the control for regions, as random tokens are for tokens. weights "uniform" gives every
+    frame the same budget, "shuffled" those of the packets in another order, drawn by `seed`, and "curvature" V-CAST's
+    shares from features (`twins.curvature_weights`), for which only the total is known beforehand.
 
     percent: R, visual tokens in 100 that MATM merges away. matm_layer: at the entry of which layer, default 8 of 28 in
     proportion. matm_watch: layers whose attention counts, default the four before. matm_queries: how many of the last
@@ -97,7 +98,10 @@ class Metom(Strategy):
             "btm=true and weights=packets or shuffled",
             lambda own: own.btm and own.weights in ("packets", "shuffled"),
         ),
-        "seed": ("btm=true and weights=shuffled", lambda own: own.btm and own.weights == "shuffled"),
+        "seed": (
+            "btm=true and weights=shuffled, or density_source=noise",
+            lambda own: (own.btm and own.weights == "shuffled") or own.density_source == "noise",
+        ),
         **dict.fromkeys(
             ("window_density", "robust", "signal"),
             (
@@ -140,7 +144,7 @@ class Metom(Strategy):
     chain: bool = False
     fold: Literal["half", "sequential", "size_weighted", "drop"] = "half"
 
-    density_source: Literal["residual", "pixels"] = "residual"
+    density_source: Literal["residual", "pixels", "noise"] = "residual"
     weights: Literal["packets", "uniform", "shuffled", "curvature"] = "packets"
     seed: int = 0
 
@@ -212,6 +216,8 @@ class Metom(Strategy):
             raise ValueError("density_source='pixels' plans from pictures: use plan_with")
         if self.needs_metadata:
             meta, rows = require(meta, rows, self)
+        if self.density_source == "noise":
+            return self._plan(layout, meta, rows, lambda grid: smooth_noise(layout.frames, grid, self.seed))
         return self._plan(layout, meta, rows, lambda grid: self._density(layout, grid, *require(meta, rows, self)))
 
     def _plan(

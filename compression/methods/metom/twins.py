@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,17 @@ def frame_difference(pictures: Tensor, grid: tuple[int, int], per_frame: int = 1
         difference = (before - after).abs().mean(dim=0, keepdim=True)
         change[t] = adaptive_avg_pool2d(difference, grid)[0].cpu().numpy()
     return change
+
+
+def smooth_noise(frames: int, grid: tuple[int, int], seed: int) -> NDArray[np.float32]:
+    """What a choice of regions is worth that knows nothing: random fields as smooth as densities are.
+
+    Uniform numbers, four times as coarse as a grid of (rows, columns), with cubic interpolation between them; drawn
+    anew for every frame. Returns float32 (T, rows, columns).
+    """
+    rng = np.random.default_rng(seed)
+    coarse = rng.random((frames, *(-(-side // 4) + 1 for side in grid)), dtype=np.float32)
+    return np.stack([cv2.resize(one, grid[::-1], interpolation=cv2.INTER_CUBIC) for one in coarse])
 
 
 def curvature_weights(tokens: Tensor, temperature: float = 0.7) -> NDArray[np.float64]:
