@@ -140,7 +140,7 @@ class Reader:
         row_of: dict[int, int] = {}
         next_row = segment.rows.start
         readable = False
-        for index, picture in self._parsed(parser, segment):
+        for index, picture in self._parsed(parser, segment, wanted):
             rows = self._rows_of(index)
             if parser.lost and self._shown is None:
                 raise Damage
@@ -157,12 +157,14 @@ class Reader:
         if next_row < segment.rows.stop:
             raise Refused(_NOT_FOUND)
 
-    def _parsed(self, parser: Parser, segment: Segment) -> Iterator[tuple[int, Picture | None]]:
+    def _parsed(
+        self, parser: Parser, segment: Segment, wanted: NDArray[np.bool_]
+    ) -> Iterator[tuple[int, Picture | None]]:
         """The packets of a segment and their pictures; a frame whose fields come in packets of their own with the first
         of them, when both were read."""
         half: tuple[int, Picture] | None = None
-        for index, data in self._source.of_segment(segment):
-            picture = parser.parse(data)
+        packets = self._source.of_segment(segment)
+        for index, picture in parser.pictures(packets, *self._of_packets(wanted)):
             if half is not None:
                 (first, field), half = half, None
                 if picture is not None and picture.second:
@@ -175,6 +177,15 @@ class Reader:
                 yield index, picture
         if half is not None:
             yield half
+
+    def _of_packets(self, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """By packet, what `Parser.pictures` asks: the first row that shows it, -1 for none, and whether any such row is
+        wanted, bool (frames,)."""
+        rows, asked = np.full(len(self.packets), -1, np.int64), np.zeros(len(self.packets), bool)
+        shown = self._first_of[:-1] < self._first_of[1:]
+        rows[shown] = self._by_packet[self._first_of[:-1][shown]]
+        asked[self.order[wanted]] = True
+        return rows, asked
 
     def _rows_of(self, index: int) -> list[int]:
         """The rows that show a packet: several where a decoder repeats a damaged picture, none if it is not shown."""

@@ -28,7 +28,8 @@ from codecmeta.compiling import in_turn
 
 ARRAYS = os.environ.get("CODECMETA_H264_ARRAYS", "") not in ("", "0")
 
-I64, F64, VOID = types.int64, types.float64, types.void
+I8, I16, I32, I64, VOID = types.int8, types.int16, types.int32, types.int64, types.void
+F32, F64 = types.float32, types.float64
 
 
 def _memory(dtype: Any) -> Any:
@@ -65,6 +66,16 @@ def leading_zeros(typingctx: Any, value: Any) -> Any:
         return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.int64), generate
+
+
+@intrinsic
+def bits_of_float(typingctx: Any, value: Any) -> Any:
+    """The bits of a float32 as an int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
 
 
 @dataclass
