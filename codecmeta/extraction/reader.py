@@ -9,18 +9,20 @@ marked corrupt; so is a packet that says nothing at all. Which damaged packets a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.codecs.look import DISCARDED
-from codecmeta.codecs.protocol import NOT_PARSED_QP, Lost, Parser, Picture, Refused, open_stream
+from codecmeta.codecs.protocol import NOT_PARSED_QP, Coded, Lost, Parser, Picture, Refused, open_stream
 from codecmeta.container.fetch import NotFound, PacketSource
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.segments import Damage, Segment, linear_segment, runs
 from codecmeta.container.source import Medium
 from codecmeta.decoding.estimate import rounded_rms
 from codecmeta.extraction.placing import Placing
+from codecmeta.record.display import Display
 from codecmeta.record.metadata import SOURCES, VECTOR, Stream
 from codecmeta.record.parts import FrameSignals
 
@@ -49,6 +51,7 @@ class Reader:
         self._stream = open_stream(facts.codec, packets.extradata)
         self._source = PacketSource(path, facts.stream_index, packets, self._stream.is_whole)
         self.placing = Placing.of_parsed(facts, self._stream.block)
+        self._shown_as: tuple[Coded | None, Display] = None, self.placing.display  # of the picture before
         self.order = self._order() if shown is None else shown
         self._by_packet = np.argsort(self.order, kind="stable")
         self._first_of = np.searchsorted(self.order[self._by_packet], np.arange(len(packets) + 1))
@@ -206,13 +209,16 @@ class Reader:
         return frame
 
     def _fill(self, frame: FrameSignals, picture: Picture, row_of: dict[int, int]) -> None:
-        display = self.placing.display_of(picture.coded, self._stream.coded)
+        coded, display = self._shown_as
+        if picture.coded != coded:
+            display = self.placing.display_of(picture.coded, self._stream.coded)
+            self._shown_as = picture.coded, display
         vectors, distance = picture.vectors(frame.row, row_of)
         frame.vectors = self.placing.vectors(vectors, display)
         frame.vectors_exact = picture.vectors_exact
         luma, chroma = picture.rms()
         if not self.details:
-            luma = rounded_rms(luma, _ROUGH_STEPS)
+            luma = _rough()[luma.view(np.uint16)]
         frame.residual = self.placing.residual_map(luma, display)
         frame.residual_source = _SOURCE
         qp = picture.qp()
@@ -236,6 +242,13 @@ class Reader:
             frame.distance = np.zeros(0, np.int16)
             frame.chroma = np.zeros(residual, np.float16)
             frame.bits = np.zeros(blocks, np.float32)
+
+
+@cache
+def _rough() -> NDArray[np.float16]:
+    """float16 (31744,): by the bits of every number there is, what is kept of a luma residual without details."""
+    finite = np.arange(np.float16(np.inf).view(np.uint16), dtype=np.uint16)
+    return rounded_rms(finite.view(np.float16), _ROUGH_STEPS)
 
 
 def _remembered(row_of: dict[int, int], parser: Parser) -> dict[int, int]:
