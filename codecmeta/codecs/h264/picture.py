@@ -30,11 +30,11 @@ PADDING = bytes(16)
 _BYTES, _WORDS, _SHORTS, _SIGNED, _LONG = (np.zeros(1, one) for one in ("uint8", "int32", "int16", "int8", "int64"))
 NO_PICTURE = (_WORDS, _WORDS, _SIGNED, _WORDS, _SIGNED, _WORDS)
 """In `run_kernel.parse`: of packets there is no picture to write one slice to."""
-_MAP = np.zeros((1, 1, 1), np.uint16)
+_MAP = np.zeros((1, 1), np.uint16)
 _NO_PACKETS = (
     *(_BYTES, _LONG, _LONG, _LONG, np.zeros((0, F_SIZE), np.int64), _SHORTS),
     *(_WORDS[None], _SIGNED[None], _WORDS[None], _WORDS[None]),
-    *(0.0, _MAP, _MAP, _MAP.view(np.int16), np.zeros((1, 1, 1), np.float32), _WORDS, _SHORTS),
+    *(0.0, _MAP, _MAP, _MAP.view(np.int16), np.zeros((1, 1), np.float32), _WORDS, _SHORTS),
 )
 
 

@@ -53,14 +53,7 @@ from codecmeta.codecs.h264.run_state import (
     ROW,
     SLOT,
 )
-from codecmeta.codecs.h264.signals import (
-    F32M,
-    I16A,
-    I32A,
-    write_qp_and_bits,
-    write_rms,
-    write_signal_vectors,
-)
+from codecmeta.codecs.h264.signals import write_qp_and_bits, write_rms, write_signal_vectors
 from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.codecs.h264.slice_header import B, I
 from codecmeta.codecs.h264.state import (
@@ -92,7 +85,11 @@ from codecmeta.codecs.syntax.jit import (
     I8,
     I8A,
     I8P,
+    I16,
+    I16A,
+    I16P,
     I32,
+    I32A,
     I32P,
     I64,
     I64A,
@@ -107,8 +104,8 @@ from codecmeta.codecs.syntax.jit import (
     pointer,
 )
 
-I8M, I32M, I64M = I8[:, ::1], I32[:, ::1], I64[:, ::1]
-U16T, I16T, F32T = types.uint16[:, :, ::1], types.int16[:, :, ::1], F32[:, :, ::1]
+I8M, I16M, U16M = I8[:, ::1], I16[:, ::1], types.uint16[:, ::1]
+I32M, I64M, F32M = I32[:, ::1], I64[:, ::1], F32[:, ::1]
 
 PADDING = 16  # zero bytes behind a payload
 SEI = 6  # nal_unit_type
@@ -184,7 +181,7 @@ def prepare_slice(s, b, y, h, own):
         reference_lists(b, h)
 
 
-@kernel(VOID(I64P, I64P, I32P, I16A, I64))
+@kernel(VOID(I64P, I64P, I32P, I16P, I64))
 def name_references(b, h, names, distances, number):
     """What the lists of slice `number` refer to: identities, which later pictures ask for, and by refIdx + 1 how many
     displayed frames later each reference is, 0 unknown."""
@@ -241,7 +238,7 @@ def colocated(s, b, h, names, k):
 
 @kernel(
     I64(
-        *(I64P, I64P, U8P, U8P, I32P, F32P, I8P, U16P, I32P, F32M, U8P, I64P, I64P, I64P, I16A),
+        *(I64P, I64P, U8P, U8P, I32P, F32P, I8P, U16P, I32P, F32M, U8P, I64P, I64P, I64P, I16P),
         *(I32M, I8M, I32M, I32M, I64, I64),
     )
 )
@@ -304,7 +301,7 @@ def parse_picture(s, c, d, n, t, e, g, q, k, w, p, b, y, h, distances, pv, pr, p
         *(I64A, I64A, U8A, U8A, I32A, F32A, I8A, U16A, I32A),
         *(I32A, I32A, I8A, I32A, I8A, I32A),
         *(F32M, U8A, I64A, I64A, I64A, I64M, I16A, I32M, I8M, I32M, I32M),
-        *(F64, U16T, U16T, I16T, F32T, I32A, I16A),
+        *(F64, U16M, U16M, I16M, F32M, I32A, I16A),
     ),
     entry=True,
 )
@@ -319,11 +316,12 @@ def parse(
 
     One kernel for both, as it takes most of the time to compile the macroblocks. Arrays, which the caller keeps alive,
     become pointers here. m, v, r: of the picture of the one slice; pm, pv, pr, names: of all pictures that may still
-    be referred to, a row each. luma, chroma, qp, bits: maps (pictures, rows, columns) of those that are wanted, rms as
+    be referred to, a row each. luma, chroma, qp, bits: maps of those that are wanted, a row each, rms as
     the bits of float16; vectors, int32 words of `record.metadata.VECTOR`, and distance of them all, one behind another.
     """
     s, c, d, n, t, e = pointer(s), pointer(c), pointer(d), pointer(n), pointer(t), pointer(e)
     g, q, k, p, b, y, h = pointer(g), pointer(q), pointer(k), pointer(p), pointer(b), pointer(y), pointer(h)
+    distances, vectors, distance = pointer(distances), pointer(vectors), pointer(distance)
     if f.shape[0] == 0:
         m, v, r, kv, kr, km = pointer(m), pointer(v), pointer(r), pointer(kv), pointer(kr), pointer(km)
         return slice_data(s, c, d, n, t, pointer(w[0]), m, e, v, g, q, r, kv, kr, km, k)
@@ -337,9 +335,9 @@ def parse(
             return I64(i)
         f[i, F_TYPE], f[i, F_EXACT], f[i, F_IDENTITY], f[i, F_OUT] = abs(kind), kind > 0, b[IDENTITY], -1
         picture = pointer(pm[b[SLOT]])
-        write_rms(s, picture, e, largest, luma[out], chroma[out])
+        write_rms(s, picture, e, largest, pointer(luma[out]), pointer(chroma[out]))
         if f[i, F_WANTED]:
-            write_qp_and_bits(s, picture, qp[out], bits[out])
+            write_qp_and_bits(s, picture, pointer(qp[out]), pointer(bits[out]))
             f[i, F_OUT], f[i, F_VECTORS] = out, count
             count += write_signal_vectors(
                 s, picture, pointer(pv[b[SLOT]]), pointer(pr[b[SLOT]]), distances, vectors, distance, count

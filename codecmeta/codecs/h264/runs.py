@@ -194,8 +194,8 @@ class _Words:
             self.d = np.zeros(len(given.data) + PADDING, np.uint8)
         parser, (width, height) = self.sequence.parser, (self.sps.pic_width_in_mbs, self.sps.frame_height_in_mbs)
         maps = min(int(asked[:, w.F_WANTED].sum()) + 1, len(asked))  # what is not wanted goes to the next free one
-        luma, chroma = np.empty((2, maps, 2 * height, 2 * width), np.uint16)
-        qp, bits = np.empty((maps, height, width), np.int16), np.empty((maps, height, width), np.float32)
+        luma, chroma = np.empty((2, maps, 4 * self.mbs), np.uint16)
+        qp, bits = np.empty((maps, self.mbs), np.int16), np.empty((maps, self.mbs), np.float32)
         done = parse(
             *(parser.s, parser.c, self.d, parser.n, parser.t, self.e, parser.g, parser.q, self.k),
             *NO_PICTURE,
@@ -206,10 +206,10 @@ class _Words:
         ends = asked[:done, w.F_VECTORS] + asked[:done, w.F_COUNT]
         count = int(ends.max(initial=0))
         batch = Batch(
-            luma.view(np.float16),
-            chroma.view(np.float16),
-            qp,
-            bits,
+            luma.view(np.float16).reshape(maps, 2 * height, 2 * width),
+            chroma.view(np.float16).reshape(maps, 2 * height, 2 * width),
+            qp.reshape(maps, height, width),
+            bits.reshape(maps, height, width),
             self.vectors[: count * VECTOR.itemsize // 4].copy().view(VECTOR),
             self.distance[:count].copy(),
         )

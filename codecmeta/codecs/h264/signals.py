@@ -10,7 +10,6 @@ import math
 import sys
 
 import numpy as np
-from numba import types
 
 from codecmeta.codecs.h264.inter_prediction import mv_x, mv_y
 from codecmeta.codecs.h264.state import (
@@ -35,11 +34,11 @@ from codecmeta.codecs.syntax.jit import (
     F32P,
     F64,
     I8P,
-    I16,
-    I32,
+    I16P,
     I32P,
     I64,
     I64P,
+    U16P,
     VOID,
     bits_of_float,
     constant,
@@ -54,8 +53,6 @@ if sys.byteorder != "little":
 
 KIND = constant([3, 1, 2, 0], "int64")
 """Of a partition of 16x16, 16x8, 8x16 and 8x8: its height above 8 in bit 1, its width above 8 in bit 0."""
-
-I16A, I32A, U16M, I16M, F32M = I16[::1], I32[::1], types.uint16[:, ::1], I16[:, ::1], F32[:, ::1]
 
 
 @kernel(I64(F64), inline=True)
@@ -86,50 +83,55 @@ def taken_chroma(e, at, stride, tall):
     return value
 
 
-@kernel(VOID(I64P, I32P, F32P, F64, U16M, U16M))
+@kernel(VOID(I64P, I32P, F32P, F64, U16P, U16P))
 def write_rms(s, m, e, largest, luma, chroma):
     """Root mean squares per 8x8 luma block as float16, see `rms_of_blocks`; `e` is zero behind it, for the next one."""
-    width, height, tall = s[PIC_WIDTH], s[PIC_HEIGHT], I64(s[CHROMA] == 2)
+    width, height, mbs, tall = s[PIC_WIDTH], s[PIC_HEIGHT], s[PIC_MBS], I64(s[CHROMA] == 2)
     luma_scale, chroma_scale = F64(1 << (s[BIT_DEPTH] - 8)), F64(1 << (s[BIT_DEPTH_C] - 8))
-    blue = 16 * s[PIC_MBS]
-    plane = (8 if tall else 4) * s[PIC_MBS]
+    blue = 16 * mbs
+    plane = (8 if tall else 4) * mbs
     for y in range(height):
         for x in range(width):
             flags = I64(m[y * width + x])
-            coded = I64(flags >> M_CBP & 63 != 0 or flags & M_I_16X16 != 0)
+            first = 4 * y * width + 2 * x
+            if flags >> M_CBP & 63 == 0 and flags & M_I_16X16 == 0:
+                for row in range(2):
+                    to = first + 2 * width * row
+                    luma[to], luma[to + 1] = 0, 0
+                    chroma[to], chroma[to + 1] = 0, 0
+                continue
             for i in range(4):
                 row, column = 2 * y + (i >> 1), 2 * x + (i & 1)
                 value, both = I64(0), I64(0)
-                if coded:
-                    total = taken(e, 8 * row * width + 2 * column, 4 * width)
-                    if total > 0:
-                        value = half_precision(min(math.sqrt(total / 64) / luma_scale, largest))
-                    at = blue + 2 * (row << tall) * width + column
-                    total = taken_chroma(e, at, 2 * width, tall) + taken_chroma(e, at + plane, 2 * width, tall)
-                    if total > 0:
-                        both = half_precision(min(math.sqrt(total / 32) / chroma_scale, largest))
-                luma[row, column], chroma[row, column] = value, both
+                total = taken(e, 8 * row * width + 2 * column, 4 * width)
+                if total > 0:
+                    value = half_precision(min(math.sqrt(total / 64) / luma_scale, largest))
+                at = blue + 2 * (row << tall) * width + column
+                total = taken_chroma(e, at, 2 * width, tall) + taken_chroma(e, at + plane, 2 * width, tall)
+                if total > 0:
+                    both = half_precision(min(math.sqrt(total / 32) / chroma_scale, largest))
+                to = first + 2 * width * (i >> 1) + (i & 1)
+                luma[to], chroma[to] = value, both
 
 
-@kernel(VOID(I64P, I32P, I16M, F32M))
+@kernel(VOID(I64P, I32P, I16P, F32P))
 def write_qp_and_bits(s, m, qp, bits):
     """QP'Y, as FFmpeg exports it, and bits per macroblock."""
-    width = s[PIC_WIDTH]
-    for y in range(s[PIC_HEIGHT]):
-        for x in range(width):
-            at = y * width + x
-            qp[y, x] = m[2 * s[PIC_MBS] + at] + s[QP_BD_OFFSET]
-            bits[y, x] = m[s[PIC_MBS] + at]
+    mbs, offset = s[PIC_MBS], s[QP_BD_OFFSET]
+    for mb in range(mbs):
+        qp[mb] = m[2 * mbs + mb] + offset
+        bits[mb] = m[mbs + mb]
 
 
-@kernel(I64(I64P, I32P, I32P, I8P, I16A, I32A, I16A, I64))
+@kernel(I64(I64P, I32P, I32P, I8P, I16P, I32P, I16P, I64))
 def write_signal_vectors(s, m, v, r, distances, vectors, distance, first):
     """The vectors of a frame in the order of `metadata.vector_order` from `first` on -> how many. distances: what is
     written beside each, [slice][list][refIdx + 1].
 
     The order has eight kinds: past and future, heights 8 and 16, widths 8 and 16; a counting sort keeps it stable.
     """
-    width, mbs = s[PIC_WIDTH], s[PIC_MBS]
+    width, mbs, stride, list_stride = s[PIC_WIDTH], s[PIC_MBS], s[STRIDE], s[LIST_STRIDE]
+    height = s[PIC_HEIGHT]
     starts = np.zeros(9, np.int64)
     for mb in range(mbs):
         flags = I64(m[mb])
@@ -142,7 +144,7 @@ def write_signal_vectors(s, m, v, r, distances, vectors, distance, first):
     for kind in range(8):
         starts[kind + 1] += starts[kind]
     end = starts[8]
-    for y in range(s[PIC_HEIGHT]):
+    for y in range(height):
         for x in range(width):
             mb = y * width + x
             flags = I64(m[mb])
@@ -157,10 +159,10 @@ def write_signal_vectors(s, m, v, r, distances, vectors, distance, first):
                 at = starts[4 * list_ + KIND[shape]]
                 starts[4 * list_ + KIND[shape]] += across * down
                 names = 33 * (2 * I64(m[3 * mbs + mb]) + list_) + 1
-                block = list_ * s[LIST_STRIDE] + (4 * y + 1) * s[STRIDE] + 4 * x + 1
+                block = list_ * list_stride + (4 * y + 1) * stride + 4 * x + 1
                 for i in range(down):
                     for j in range(across):
-                        packed = I64(v[block + 2 * i * s[STRIDE] + 2 * j])
+                        packed = I64(v[block + 2 * i * stride + 2 * j])
                         to_x, to_y = 16 * x + j * w + (w >> 1), 16 * y + i * h + (h >> 1)
                         motion_x, motion_y = mv_x(packed), mv_y(packed)
                         word = VECTOR_WORDS * at

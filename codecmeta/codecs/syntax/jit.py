@@ -36,9 +36,9 @@ def _memory(dtype: Any) -> Any:
     return dtype[::1] if ARRAYS else types.CPointer(dtype)
 
 
-I8P, U8P, U16P = _memory(types.int8), _memory(types.uint8), _memory(types.uint16)
+I8P, U8P, I16P, U16P = (_memory(one) for one in (types.int8, types.uint8, types.int16, types.uint16))
 I32P, I64P, F32P = _memory(types.int32), _memory(types.int64), _memory(types.float32)
-I8A, U8A, U16A = types.int8[::1], types.uint8[::1], types.uint16[::1]
+I8A, U8A, I16A, U16A = types.int8[::1], types.uint8[::1], types.int16[::1], types.uint16[::1]
 I32A, I64A, F32A = types.int32[::1], types.int64[::1], types.float32[::1]
 
 
