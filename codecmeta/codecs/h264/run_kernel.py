@@ -262,7 +262,7 @@ def parse_picture(s, c, d, n, t, e, g, q, k, w, p, b, y, h, distances, pv, pr, p
             return I64(0)
         take_payload(s, d, p, first, stop)
         own = slice_header(s, d, b, y, h, I64(p[first]))
-        if own < 0 or h[H_FIRST_MB] != covered or number == MOST_SLICES:
+        if own < 0 or h[H_FIRST_MB] != covered or covered >= s[PIC_MBS] or number == MOST_SLICES:
             return I64(0)
         if number == 0:
             if not begin_picture(b, h, pv.shape[0]):

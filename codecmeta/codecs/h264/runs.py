@@ -94,11 +94,12 @@ class PictureRuns:
                 self._words = words = self._words or self._taken_over(spare)
                 if words is not None:
                     spare = words
-                    for frame in words.run(given, done):
+                    until = min(done + words.packets, len(batch))
+                    for frame in words.run(given, done, until):
                         yield batch[done][0], frame
                         done += 1
-                    if done == len(batch):
-                        break
+                    if done == until:
+                        continue
                     self._hand_back(words)
                 index, data = batch[done]
                 picture = self.sequence.parse(data)
@@ -187,9 +188,9 @@ class _Words:
             *(sps.pic_width_in_mbs, sps.frame_height_in_mbs, sps.chroma_array_type, sps.max_num_ref_frames),
         )
 
-    def run(self, given: _Given, first: int) -> list[FrameOfBatch]:
-        """The frames of as many of the packets as are for a run, from `first` on."""
-        asked = given.asked[first:]
+    def run(self, given: _Given, first: int, until: int) -> list[FrameOfBatch]:
+        """The frames of as many of the packets [first, until) as are for a run, `packets` at most."""
+        asked = given.asked[first:until]
         if len(self.d) < (asked[:, w.F_END] - asked[:, w.F_BEGIN]).max() + PADDING:
             self.d = np.zeros(len(given.data) + PADDING, np.uint8)
         parser, (width, height) = self.sequence.parser, (self.sps.pic_width_in_mbs, self.sps.frame_height_in_mbs)
