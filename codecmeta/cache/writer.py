@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ FORMAT_VERSION = 1
 _CHUNK_BYTES = 1 << 16
 _VECTORS_PER_CHUNK = 1 << 15
 _FRAMES_AT_ONCE = 64
-_COMPRESSION = {"compression": "gzip", "compression_opts": 6, "shuffle": True}
+_COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 6, "shuffle": True}
+_RUN_LENGTHS = {"residual/luma_rms", "qp/map", "bits/map"}
+"""Where zlib is to look for repeated bytes alone (Z_RLE), as they are mostly zeros and neighbours alike: a fifth of the
+time, and a tenth smaller but for bits. It would take up to a third more for chroma, and twice as much for vectors."""
 _PLAIN_BYTES = 512  # a smaller table is cheaper without chunks
 _VP9_OFFSET = 128  # int8 holds QPs up to 127 as they are; the 0..255 of VP9 are stored this much lower
 _MAPS = {"residual": ("luma_rms", np.float16), "qp": ("map", np.int8), "bits": ("map", np.float32)}
@@ -337,7 +341,8 @@ class _Rows:
         elif rest.size * self.dtype.itemsize <= _PLAIN_BYTES:
             self.file.create_dataset(self.name, data=self._stored(rest))
         else:
-            self.file.create_dataset(self.name, data=self._stored(rest), chunks=rest.shape, **_COMPRESSION)
+            dataset = self.file.create_dataset(self.name, rest.shape, self.dtype, chunks=rest.shape, **_COMPRESSION)
+            self._fill(dataset, 0, self._stored(rest))
 
     def _write(self, values: NDArray[Any]) -> None:
         if not self._written:
@@ -345,8 +350,22 @@ class _Rows:
             self.file.create_dataset(self.name, (0, *self.shape), self.dtype, **growing)
         dataset = self.file[self.name]
         dataset.resize(self._written + len(values), axis=0)
-        dataset[self._written :] = self._stored(values)
+        self._fill(dataset, self._written, self._stored(values))
         self._written += len(values)
+
+    def _fill(self, dataset: h5py.Dataset, first: int, values: NDArray[Any]) -> None:
+        """Rows from the first one of a chunk on."""
+        if self.name not in _RUN_LENGTHS:
+            dataset[first:] = values
+            return
+        rows = dataset.chunks[0]
+        for start in range(0, len(values), rows):
+            chunk = np.zeros(dataset.chunks, self.dtype)  # its last rows may lie behind the last one there is
+            chunk[: len(values) - start] = values[start : start + rows]
+            planes = np.ascontiguousarray(chunk.view(np.uint8).reshape(-1, self.dtype.itemsize).T)  # HDF5's shuffle
+            packer = zlib.compressobj(_COMPRESSION["compression_opts"], strategy=zlib.Z_RLE)
+            data = packer.compress(planes.data) + packer.flush()
+            dataset.id.write_direct_chunk((first + start, *(0 for _ in self.shape)), data)
 
     def _stored(self, values: NDArray[Any]) -> NDArray[Any]:
         return (values - self.offset if self.offset else values).astype(self.dtype)

@@ -5,7 +5,7 @@ A parser reads packets, not pixels. Its pictures are in coded coordinates; who s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
@@ -80,6 +80,13 @@ class Parser(Protocol):
 
     def parse(self, packet: bytes) -> Picture | None:
         """The picture of the next packet; None: it has none that can be read. Raises Refused."""
+
+    def pictures(
+        self, packets: Iterable[tuple[int, bytes]], rows: NDArray[np.int64], wanted: NDArray[np.bool_]
+    ) -> Iterator[tuple[int, Picture | None]]:
+        """`parse` of packets with their indices, many of which may be read and parsed at a time. rows, wanted: by
+        index, the row of the frame table that shows a packet first, -1 for none, and whether signals are asked for of
+        its picture; `Picture.vectors` is told no other rows of those that it refers to. Raises Refused."""
 
     def parse_behind(self, packets: Sequence[bytes]) -> Picture | None:
         """The picture of the last of these packets, which are all from its keyframe on in decoding order: with exact

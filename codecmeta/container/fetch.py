@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,24 @@ class PacketSource:
     is_whole: Callable[[bytes], bool]
 
     def of_segment(self, segment: Segment) -> Iterator[tuple[int, bytes]]:
-        """The packets of a segment with their indices."""
+        """The packets of a segment with their indices: right from a file where they lie there as they are, which takes
+        a tenth of the time, from the first other one on from the container."""
+        done = segment.first
+        if isinstance(self.path, Path) and not self.packets.changes:
+            with opened_for_ranges(self.path) as read:
+                while done < segment.stop and (data := self._read(read, done)) is not None:
+                    yield done, data
+                    done += 1
+        if done == segment.stop:
+            return
         if segment.first:
             prefetch(self.path, self.packets, segment)
         with open_video(self.path, self.stream_index) as (container, video):
             codec = video.codec_context.codec.canonical_name
             for index, packet in segment_packets(container, video, self.packets, segment):
-                change = self.packets.changes.get(index)
-                yield index, with_configuration(codec, bytes(packet), self.packets.extradata, change)
+                if index >= done:
+                    change = self.packets.changes.get(index)
+                    yield index, with_configuration(codec, bytes(packet), self.packets.extradata, change)
 
     def at(self, indices: Sequence[int], with_keyframes: bool) -> Iterator[tuple[int, bytes, bytes | None]]:
         """(index, packet, keyframe packet before it if they are asked for) of ascending indices. Raises NotFound.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class Placing:
 
     def vectors(self, vectors: NDArray[np.void], display: Display) -> NDArray[np.void]:
         """Vectors of a coded picture in displayed pixels."""
+        if display is self.display and self._stays:
+            return vectors
         vectors = cropped_vectors(vectors, display)
         if display.rotation or display.mirrored or display.rotated_size != (display.shown_width, display.shown_height):
             return displayed_vectors(vectors, display)  # a copy, field by field, that costs as much as the vectors
@@ -64,18 +67,43 @@ class Placing:
 
     def residual_map(self, values: NDArray[Any], display: Display) -> NDArray[Any]:
         """A residual map over all blocks of a coded picture."""
+        if display is self.display and self._upright:
+            return values[self._residual_blocks]
         own = _residual_grid(display)
         top, left = display.crop_top // RESIDUAL_BLOCK, display.crop_left // RESIDUAL_BLOCK
         return self._fitted(_cut(values, display, own, top, left), display, own, self.residual)
 
     def block_map(self, values: NDArray[Any], display: Display) -> NDArray[Any]:
         """A map of quantisers or bits over all blocks of a coded picture."""
+        if display is self.display and self._upright:
+            return values[self._shown_blocks]
         own = _block_grid(display, self.blocks.block)
         return self._fitted(_cut(values, display, own, 0, 0), display, own, self.blocks)
 
     def decoded_map(self, values: NDArray[Any], display: Display) -> NDArray[Any]:
         """A residual map over a decoded picture."""
         return self._fitted(values, display, displayed_grid(display, RESIDUAL_BLOCK), self.residual)
+
+    @cached_property
+    def _upright(self) -> bool:
+        """Whether a picture of the size that the stream names is shown as it is coded, cropped at most."""
+        display = self.display
+        shown = display.shown_width, display.shown_height
+        return not display.mirrored and not display.rotation and display.rotated_size == shown
+
+    @cached_property
+    def _stays(self) -> bool:
+        """Whether its pixels are called the same."""
+        return self._upright and not self.display.crop_left and not self.display.crop_top
+
+    @cached_property
+    def _residual_blocks(self) -> tuple[slice, slice]:
+        top, left = self.display.crop_top // RESIDUAL_BLOCK, self.display.crop_left // RESIDUAL_BLOCK
+        return slice(top, top + self.residual.rows), slice(left, left + self.residual.columns)
+
+    @cached_property
+    def _shown_blocks(self) -> tuple[slice, slice]:
+        return slice(self.blocks.rows), slice(self.blocks.columns)
 
     def _fitted(self, values: NDArray[Any], display: Display, own: BlockGrid, to: BlockGrid) -> NDArray[Any]:
         size = self.facts.width, self.facts.height

@@ -9,18 +9,20 @@ marked corrupt; so is a packet that says nothing at all. Which damaged packets a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codecmeta.codecs.look import DISCARDED
-from codecmeta.codecs.protocol import NOT_PARSED_QP, Lost, Parser, Picture, Refused, open_stream
+from codecmeta.codecs.protocol import NOT_PARSED_QP, Coded, Lost, Parser, Picture, Refused, open_stream
 from codecmeta.container.fetch import NotFound, PacketSource
 from codecmeta.container.packets import PacketTable
 from codecmeta.container.segments import Damage, Segment, linear_segment, runs
 from codecmeta.container.source import Medium
 from codecmeta.decoding.estimate import rounded_rms
 from codecmeta.extraction.placing import Placing
+from codecmeta.record.display import Display
 from codecmeta.record.metadata import SOURCES, VECTOR, Stream
 from codecmeta.record.parts import FrameSignals
 
@@ -49,6 +51,7 @@ class Reader:
         self._stream = open_stream(facts.codec, packets.extradata)
         self._source = PacketSource(path, facts.stream_index, packets, self._stream.is_whole)
         self.placing = Placing.of_parsed(facts, self._stream.block)
+        self._shown_as: tuple[Coded | None, Display] = None, self.placing.display  # of the picture before
         self.order = self._order() if shown is None else shown
         self._by_packet = np.argsort(self.order, kind="stable")
         self._first_of = np.searchsorted(self.order[self._by_packet], np.arange(len(packets) + 1))
@@ -140,7 +143,7 @@ class Reader:
         row_of: dict[int, int] = {}
         next_row = segment.rows.start
         readable = False
-        for index, picture in self._parsed(parser, segment):
+        for index, picture in self._parsed(parser, segment, wanted):
             rows = self._rows_of(index)
             if parser.lost and self._shown is None:
                 raise Damage
@@ -157,12 +160,14 @@ class Reader:
         if next_row < segment.rows.stop:
             raise Refused(_NOT_FOUND)
 
-    def _parsed(self, parser: Parser, segment: Segment) -> Iterator[tuple[int, Picture | None]]:
+    def _parsed(
+        self, parser: Parser, segment: Segment, wanted: NDArray[np.bool_]
+    ) -> Iterator[tuple[int, Picture | None]]:
         """The packets of a segment and their pictures; a frame whose fields come in packets of their own with the first
         of them, when both were read."""
         half: tuple[int, Picture] | None = None
-        for index, data in self._source.of_segment(segment):
-            picture = parser.parse(data)
+        packets = self._source.of_segment(segment)
+        for index, picture in parser.pictures(packets, *self._of_packets(wanted)):
             if half is not None:
                 (first, field), half = half, None
                 if picture is not None and picture.second:
@@ -175,6 +180,15 @@ class Reader:
                 yield index, picture
         if half is not None:
             yield half
+
+    def _of_packets(self, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """By packet, what `Parser.pictures` asks: the first row that shows it, -1 for none, and whether any such row is
+        wanted, bool (frames,)."""
+        rows, asked = np.full(len(self.packets), -1, np.int64), np.zeros(len(self.packets), bool)
+        shown = self._first_of[:-1] < self._first_of[1:]
+        rows[shown] = self._by_packet[self._first_of[:-1][shown]]
+        asked[self.order[wanted]] = True
+        return rows, asked
 
     def _rows_of(self, index: int) -> list[int]:
         """The rows that show a packet: several where a decoder repeats a damaged picture, none if it is not shown."""
@@ -195,13 +209,16 @@ class Reader:
         return frame
 
     def _fill(self, frame: FrameSignals, picture: Picture, row_of: dict[int, int]) -> None:
-        display = self.placing.display_of(picture.coded, self._stream.coded)
+        coded, display = self._shown_as
+        if picture.coded != coded:
+            display = self.placing.display_of(picture.coded, self._stream.coded)
+            self._shown_as = picture.coded, display
         vectors, distance = picture.vectors(frame.row, row_of)
         frame.vectors = self.placing.vectors(vectors, display)
         frame.vectors_exact = picture.vectors_exact
         luma, chroma = picture.rms()
         if not self.details:
-            luma = rounded_rms(luma, _ROUGH_STEPS)
+            luma = _rough()[luma.view(np.uint16)]
         frame.residual = self.placing.residual_map(luma, display)
         frame.residual_source = _SOURCE
         qp = picture.qp()
@@ -225,6 +242,13 @@ class Reader:
             frame.distance = np.zeros(0, np.int16)
             frame.chroma = np.zeros(residual, np.float16)
             frame.bits = np.zeros(blocks, np.float32)
+
+
+@cache
+def _rough() -> NDArray[np.float16]:
+    """float16 (31744,): by the bits of every number there is, what is kept of a luma residual without details."""
+    finite = np.arange(np.float16(np.inf).view(np.uint16), dtype=np.uint16)
+    return rounded_rms(finite.view(np.float16), _ROUGH_STEPS)
 
 
 def _remembered(row_of: dict[int, int], parser: Parser) -> dict[int, int]:

@@ -68,9 +68,11 @@ def test_vectors_and_qp_of_real_clips_are_those_of_the_ffmpeg_path(name, by_ffmp
 def test_no_picture_is_decoded_and_no_other_packet_parsed(frames, written, monkeypatch):
     path = written("closed GoPs")
     parsed = []
-    original = stream.H264Parser.parse
+    original, several = stream.H264Parser.parse, stream.H264Parser.pictures
     counting = lambda parser, data: parsed.append(len(data)) or original(parser, data)  # noqa: E731
+    counted = lambda packets: (parsed.append(len(one[1])) or one for one in packets)  # noqa: E731
     monkeypatch.setattr(stream.H264Parser, "parse", counting)
+    monkeypatch.setattr(stream.H264Parser, "pictures", lambda parser, some, *how: several(parser, counted(some), *how))
     monkeypatch.setattr(by_parser, "decode_segment", None)
     meta = codecmeta.extract(path, frames=frames)
     assert len(parsed) == {"all": 30, "keyframes": 5, 5: 5}[frames] == len(meta.residual.frame)

@@ -20,7 +20,7 @@ class DecodedPictureBuffer:
         self.references: list[Reference] = []
         self.identity = -1
         self.lost = False  # frames were lost on the way: until the next IDR picture the lists may be other ones
-        self._previous: SliceHeader | None = None  # of the previous picture
+        self.previous: SliceHeader | None = None  # of a picture before, the last one that `begin` was told of
         self._previous_operation_5 = False
         self._previous_order_msb = self._previous_order_lsb = 0
         self._previous_frame_num_offset = self._previous_frame_num = 0
@@ -29,6 +29,25 @@ class DecodedPictureBuffer:
         self.current = Reference(-1, 0, 0, [0, 0])
         self.order = 0  # PicOrderCnt(CurrPic)
         self._second = False
+
+    @property
+    def counters(self) -> tuple[int, ...]:
+        """What the next picture needs of those before it, the references apart: prevPicOrderCntMsb, prevPicOrderCntLsb,
+        prevFrameNumOffset, prevFrameNum, PrevRefFrameNum (8.2.1, 8.2.5.2)."""
+        return (
+            self._previous_order_msb,
+            self._previous_order_lsb,
+            self._previous_frame_num_offset,
+            self._previous_frame_num,
+            self._previous_reference_frame_num,
+        )
+
+    @counters.setter
+    def counters(self, values: Sequence[int]) -> None:
+        self._previous_operation_5 = False
+        self._previous_order_msb, self._previous_order_lsb = values[:2]
+        self._previous_frame_num_offset, self._previous_frame_num = values[2:4]
+        self._previous_reference_frame_num = values[4]
 
     def begin(self, header: SliceHeader, second: bool = False) -> Reference:
         """8.2.1 and 8.2.5.2 for the picture whose first slice has this header."""
@@ -40,7 +59,7 @@ class DecodedPictureBuffer:
         if header.idr:
             self.lost = False
             self.references = []
-        elif self._previous is not None:
+        elif self.previous is not None:
             self._gaps(header)
         elif header.slice_type != I:  # an I picture opens a GoP: what stands before it is not referred to
             self.lost = True
@@ -117,7 +136,7 @@ class DecodedPictureBuffer:
             self._end_field(header, int(header.bottom_field_flag))
             return
         current, sps = self.current, header.sps
-        self._previous = header
+        self.previous = header
         self._previous_operation_5 = False
         if header.nal_ref_idc:
             self._previous_reference_frame_num = header.frame_num
@@ -140,7 +159,7 @@ class DecodedPictureBuffer:
         second = self._second
         if not second:
             current.short = current.long = 0
-        self._previous = header
+        self.previous = header
         self._previous_operation_5 = False
         if header.nal_ref_idc:
             self._previous_reference_frame_num = header.frame_num

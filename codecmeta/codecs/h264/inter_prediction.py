@@ -313,12 +313,17 @@ def assign_direct(s, v, g, t, list_, i8):
 def direct_macroblock(s, v, g, t, r, kv, kr, km, k):
     """A whole direct macroblock (B_Skip, B_Direct_16x16): derived, assigned, its references kept for later pictures."""
     direct(s, v, g, t, kv, kr, km, k, 1)
-    for list_ in range(2):
-        refIdx = I64(t[T_DIRECT_REF + 4 * list_])
-        if s[DIRECT_UNIFORM]:
+    of_macroblock, of_list = 4 * s[MB_ADDR], 4 * s[PIC_MBS]
+    if s[DIRECT_UNIFORM]:
+        at, list_stride = origin_of(s), s[LIST_STRIDE]
+        for list_ in range(2):
+            refIdx = I64(t[T_DIRECT_REF + 4 * list_])
             mv = I64(t[T_DIRECT + 16 * list_]) if refIdx >= 0 else I64(0)
-            assign_macroblock(s, v, g, origin_of(s) + list_ * s[LIST_STRIDE], mv, refIdx)
+            assign_macroblock(s, v, g, at + list_ * list_stride, mv, refIdx)
+            to = of_macroblock + of_list * list_
+            r[to], r[to + 1], r[to + 2], r[to + 3] = refIdx, refIdx, refIdx, refIdx
+        return
+    for list_ in range(2):
         for i8 in range(4):
-            if not s[DIRECT_UNIFORM]:
-                assign_direct(s, v, g, t, list_, i8)
-            r[4 * (list_ * s[PIC_MBS] + s[MB_ADDR]) + i8] = t[T_DIRECT_REF + 4 * list_ + i8]
+            assign_direct(s, v, g, t, list_, i8)
+            r[of_macroblock + of_list * list_ + i8] = t[T_DIRECT_REF + 4 * list_ + i8]

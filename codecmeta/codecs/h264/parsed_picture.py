@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from codecmeta.codecs.h264.parameter_sets import SPS
 from codecmeta.codecs.h264.slice_header import B, SliceHeader
 from codecmeta.codecs.h264.state import M_FIELD
+from codecmeta.codecs.protocol import Coded
 
 
 @dataclass
@@ -146,3 +147,8 @@ class Picture:
         )
         nothing.macroblocks[3] = -1
         return nothing
+
+
+def coded_of(sps: SPS) -> Coded:
+    """Size and crop of the pictures of a sequence parameter set."""
+    return Coded(sps.width, sps.height, sps.crop_left, sps.crop_top, sps.crop_right, sps.crop_bottom)

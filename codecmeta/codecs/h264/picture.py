@@ -19,13 +19,23 @@ from codecmeta.codecs.h264.mbaff.work_areas import WorkAreas
 from codecmeta.codecs.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
 from codecmeta.codecs.h264.parameter_sets import PPS, SPS, ScalingLists, parameter_sets_of
 from codecmeta.codecs.h264.parsed_picture import Picture
-from codecmeta.codecs.h264.slice_data import slice_data
+from codecmeta.codecs.h264.run_kernel import parse as parse_pictures
+from codecmeta.codecs.h264.run_state import F_SIZE
 from codecmeta.codecs.h264.slice_header import B, I, SliceHeader, parse_slice_header
 from codecmeta.codecs.syntax.arithmetic import BYTE_END
 from codecmeta.codecs.syntax.bits import EndOfData
 from codecmeta.codecs.syntax.nal import has_wrong_lengths
 
 PADDING = bytes(16)
+_BYTES, _WORDS, _SHORTS, _SIGNED, _LONG = (np.zeros(1, one) for one in ("uint8", "int32", "int16", "int8", "int64"))
+NO_PICTURE = (_WORDS, _WORDS, _SIGNED, _WORDS, _SIGNED, _WORDS)
+"""In `run_kernel.parse`: of packets there is no picture to write one slice to."""
+_MAP = np.zeros((1, 1), np.uint16)
+_NO_PACKETS = (
+    *(_BYTES, _LONG, _LONG, _LONG, np.zeros((0, F_SIZE), np.int64), _SHORTS),
+    *(_WORDS[None], _SIGNED[None], _WORDS[None], _WORDS[None]),
+    *(0.0, _MAP, _MAP, _MAP.view(np.int16), np.zeros((1, 1), np.float32), _WORDS, _SHORTS),
+)
 
 
 class PictureParser:
@@ -87,7 +97,7 @@ class PictureParser:
         """An empty picture: nothing parsed, no energy, no references."""
         sps = header.sps
         rows = sps.frame_height_in_mbs >> header.field_pic_flag
-        self._fit(sps.pic_width_in_mbs, rows)
+        self.fit(sps.pic_width_in_mbs, rows)
         mbs = sps.pic_width_in_mbs * rows
         macroblocks = np.zeros((4, mbs), np.int32)
         macroblocks[3] = -1
@@ -160,11 +170,13 @@ class PictureParser:
 
     def _of_frame_or_field(self, picture: Picture, data: np.ndarray, colocated: Any) -> int:
         """`slice_data`, all prepared."""
-        macroblocks, vectors = picture.macroblocks.reshape(-1), picture.vectors.reshape(-1)
-        return slice_data(
-            *(self.s, self.c, data, self.n, self.t, self.w, macroblocks, picture.energy, vectors, self.g, self.q),
-            *(picture.references.reshape(-1), *_flat(colocated), self.k),
+        vectors, references, macroblocks = _flat(picture)
+        status: int = parse_pictures(
+            *(self.s, self.c, data, self.n, self.t, picture.energy, self.g, self.q, self.k),
+            *(macroblocks, vectors, references, *_flat(colocated)),
+            *(self.w[None], *_NO_PACKETS),
         )
+        return status
 
     def _of_pairs(self, picture: Picture, data: np.ndarray, colocated: Any) -> int:
         """`slice_data_of_pairs`, all prepared."""
@@ -178,7 +190,7 @@ class PictureParser:
         )
         return int(self.s[state.STATUS])
 
-    def _fit(self, width: int, height: int) -> None:
+    def fit(self, width: int, height: int) -> None:
         """Work areas for this picture size, in macroblocks; those of frames and of fields are both kept."""
         if (width, height) == self._size:
             return
@@ -203,21 +215,9 @@ class PictureParser:
     def _prepare(self, header: SliceHeader) -> None:
         """What the kernels ask of parameter sets and slice header."""
         s, sps, pps = self.s, header.sps, header.pps
-        self._fit(sps.pic_width_in_mbs, sps.frame_height_in_mbs >> header.field_pic_flag)
+        self.fit(sps.pic_width_in_mbs, sps.frame_height_in_mbs >> header.field_pic_flag)
         if self._prepared is None or self._prepared[0] is not sps or self._prepared[1] is not pps:
-            self._prepared = sps, pps
-            if pps.scaling_lists not in self._weights:
-                self._weights[pps.scaling_lists] = energy_weights(pps.scaling_lists)
-            self.w = self._weights[pps.scaling_lists]
-            s[state.CHROMA] = sps.chroma_array_type
-            s[state.CABAC] = pps.entropy_coding_mode_flag
-            s[state.DIRECT_8X8_INFERENCE] = sps.direct_8x8_inference_flag
-            s[state.TRANSFORM_8X8_MODE] = pps.transform_8x8_mode_flag
-            s[state.BIT_DEPTH], s[state.BIT_DEPTH_C] = sps.bit_depth_luma, sps.bit_depth_chroma
-            s[state.QP_BD_OFFSET] = 6 * (sps.bit_depth_luma - 8)
-            s[state.QP_BD_OFFSET_C] = 6 * (sps.bit_depth_chroma - 8)
-            s[state.CB_OFFSET] = pps.chroma_qp_index_offset
-            s[state.CR_OFFSET] = pps.second_chroma_qp_index_offset
+            self.prepare_sets(sps, pps)
         s[state.FIELD] = header.field_pic_flag
         s[state.SLICE_TYPE] = header.slice_type
         s[state.FIRST_MB] = header.first_mb_in_slice
@@ -225,6 +225,31 @@ class PictureParser:
         s[state.DIRECT_SPATIAL] = header.direct_spatial_mv_pred_flag
         s[state.CABAC_INIT_IDC] = 1 + header.cabac_init_idc if header.slice_type != 2 else 0
         s[state.SLICE_QP] = header.slice_qp
+
+    def prepare_sets(self, sps: SPS, pps: PPS) -> None:
+        """What the kernels ask of parameter sets."""
+        s = self.s
+        self._prepared = sps, pps
+        self.w = self.weights_of(pps)
+        s[state.CHROMA] = sps.chroma_array_type
+        s[state.CABAC] = pps.entropy_coding_mode_flag
+        s[state.DIRECT_8X8_INFERENCE] = sps.direct_8x8_inference_flag
+        s[state.TRANSFORM_8X8_MODE] = pps.transform_8x8_mode_flag
+        s[state.BIT_DEPTH], s[state.BIT_DEPTH_C] = sps.bit_depth_luma, sps.bit_depth_chroma
+        s[state.QP_BD_OFFSET] = 6 * (sps.bit_depth_luma - 8)
+        s[state.QP_BD_OFFSET_C] = 6 * (sps.bit_depth_chroma - 8)
+        s[state.CB_OFFSET] = pps.chroma_qp_index_offset
+        s[state.CR_OFFSET] = pps.second_chroma_qp_index_offset
+
+    def forget_sets(self) -> None:
+        """Another one has prepared something else."""
+        self._prepared = None
+
+    def weights_of(self, pps: PPS) -> np.ndarray:
+        """`energy_weights` of its scaling lists."""
+        if pps.scaling_lists not in self._weights:
+            self._weights[pps.scaling_lists] = energy_weights(pps.scaling_lists)
+        return self._weights[pps.scaling_lists]
 
 
 def _flat(picture: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

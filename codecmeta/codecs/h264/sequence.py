@@ -23,7 +23,12 @@ class PictureSequence:
         self.parser = PictureParser(extradata, annex_b=annex_b)
         self.buffer = DecodedPictureBuffer()
         self._first_field: FirstField | None = None  # of the packet before
-        self._pictures: dict[int, list[Picture]] = {}  # by identity, frames or fields, those still used for reference
+        self.pictures: dict[int, list[Picture]] = {}  # by identity, frames or fields, those still used for reference
+
+    @property
+    def waits_for_a_field(self) -> bool:
+        """The packet before had one field of a frame."""
+        return self._first_field is not None
 
     def parse(self, packet: bytes) -> Picture | FieldPair | None:
         """The frame of the next packet; None: it has no slice that can be read. Raises as `PictureParser.parse`."""
@@ -52,9 +57,9 @@ class PictureSequence:
     def _keep(self, current: Reference, parsed: list[Picture]) -> None:
         """Those that are still used for reference."""
         used = {reference.identity for reference in self.buffer.references}
-        self._pictures = {i: p for i, p in self._pictures.items() if i in used}
+        self.pictures = {i: p for i, p in self.pictures.items() if i in used}
         if current.identity in used:
-            self._pictures[current.identity] = parsed
+            self.pictures[current.identity] = parsed
 
     def _parse_slice(self, picture: Picture, header: SliceHeader, rbsp: bytes) -> None:
         lists = self.buffer.lists(header)
@@ -66,7 +71,7 @@ class PictureSequence:
         colocated, long_term = None, False
         if header.slice_type == B and lists[1] and lists[1][0] is not None:
             entry, temporal = lists[1][0], not header.direct_spatial_mv_pred_flag
-            found = self._pictures.get(entry.identity, [])
+            found = self.pictures.get(entry.identity, [])
             reference = entry if isinstance(entry, Reference) else entry.frame
             long_term = entry.long_term
             if found and (found[0].sps.width, found[0].sps.height) == (picture.sps.width, picture.sps.height):

@@ -51,23 +51,7 @@ from codecmeta.codecs.h264.state import (
     W_SKIP,
 )
 from codecmeta.codecs.syntax.arithmetic import BYTE_POSITION, decision, initialise_decoding_engine, terminate
-from codecmeta.codecs.syntax.jit import (
-    F32A,
-    I8A,
-    I8P,
-    I32A,
-    I32P,
-    I64,
-    I64A,
-    I64P,
-    U8A,
-    U8P,
-    U16A,
-    U16P,
-    VOID,
-    kernel,
-    pointer,
-)
+from codecmeta.codecs.syntax.jit import F32P, I8P, I32P, I64, I64P, U8P, U16P, VOID, kernel
 
 FLUSHED_BITS = 8
 """How many bits an encoder may have left behind the bit that ends a CABAC slice: x264 fills the byte with ones and
@@ -149,17 +133,13 @@ def skip_macroblock(s, n, t, m, v, g, r, kv, kr, km, k):
     return I64(W_AVAILABLE | W_SKIP | W_DIRECT)
 
 
-@kernel(I64(I64A, I64A, U8A, U8A, I32A, F32A, I32A, F32A, I32A, I8A, U16A, I8A, I32A, I8A, I32A, I32A), entry=True)
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I32P, F32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P))
 def slice_data(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
     """Parse a slice from BIT_POSITION -> STATUS; MBS_PARSED macroblocks are complete, whatever the status.
 
     In `m` the bits of a macroblock include its mb_skip_flag and the end_of_slice_flag behind it; those of an
     mb_skip_run count for the first macroblock of the run. They sum up to the slice data, stop bit not included.
-    Here the arrays, which the caller keeps alive, become pointers.
     """
-    s, c, d, n, t, w = pointer(s), pointer(c), pointer(d), pointer(n), pointer(t), pointer(w)
-    m, e, v, g, q, r = pointer(m), pointer(e), pointer(v), pointer(g), pointer(q), pointer(r)
-    kv, kr, km, k = pointer(kv), pointer(kr), pointer(km), pointer(k)
     s[STATUS] = 0
     s[MBS_PARSED] = 0
     s[QP] = s[SLICE_QP]

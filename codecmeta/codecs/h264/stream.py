@@ -26,9 +26,11 @@ from codecmeta.codecs.h264.nal import (
     units_of_extradata,
 )
 from codecmeta.codecs.h264.parameter_sets import SPS, parameter_sets_of
-from codecmeta.codecs.h264.picture import Picture, PictureParser
+from codecmeta.codecs.h264.parsed_picture import Picture, coded_of
+from codecmeta.codecs.h264.picture import PictureParser
+from codecmeta.codecs.h264.run_kernel import parse
+from codecmeta.codecs.h264.runs import FrameOfBatch, PictureRuns
 from codecmeta.codecs.h264.sequence import PictureSequence
-from codecmeta.codecs.h264.slice_data import slice_data
 from codecmeta.codecs.h264.slice_header import SliceHeader, parse_slice_header, refusal_of, type_in_first_byte
 from codecmeta.codecs.look import Look
 from codecmeta.codecs.protocol import NOT_PARSED_QP, Coded, Lost, Refused
@@ -36,7 +38,7 @@ from codecmeta.codecs.syntax.bits import BitReader, EndOfData
 from codecmeta.codecs.syntax.nal import SLICE, WANTED, behind, first_slice, has_wrong_lengths
 from codecmeta.record.metadata import UNKNOWN, B, I, P
 
-ENTRY_KERNELS = (slice_data, block_rms, count_rows, write_rows, write_vectors)
+ENTRY_KERNELS = (parse, block_rms, count_rows, write_rows, write_vectors)
 
 _SEI = 6  # nal_unit_type
 _HEADER_BYTES = 26  # the elements up to pic_order_cnt_lsb: 128 bits, and emulation prevention bytes
@@ -272,6 +274,15 @@ class H264Parser:
         picture = self._parser.parse(packet)
         return H264Picture(picture) if picture is not None else None
 
+    def pictures(
+        self, packets: Iterable[tuple[int, bytes]], rows: NDArray[np.int64], wanted: NDArray[np.bool_]
+    ) -> Iterator[tuple[int, H264Picture | FrameOfBatch | None]]:
+        if isinstance(self._parser, PictureParser):
+            yield from ((index, self.parse(packet)) for index, packet in packets)
+            return
+        for index, picture in PictureRuns(self._parser).pictures(packets, rows, wanted):
+            yield index, picture if picture is None or isinstance(picture, FrameOfBatch) else H264Picture(picture)
+
     def parse_behind(self, packets: Sequence[bytes]) -> H264Picture | None:
         return self.parse(packets[-1])
 
@@ -296,7 +307,7 @@ class H264Picture:
         self.half = isinstance(picture, FieldPair) and picture.half
         self.second = isinstance(picture, FieldPair) and picture.second
         self.vectors_exact = picture.vectors_exact
-        self.coded = _coded(picture.sps)
+        self.coded = coded_of(picture.sps)
 
     def vectors(self, row: int, row_of: Mapping[int, int]) -> tuple[NDArray[np.void], NDArray[np.int16]]:
         picture = self._picture
@@ -333,8 +344,4 @@ class H264Picture:
 
 def _first_coded(extradata: bytes | None) -> Coded | None:
     sps = next(iter(parameter_sets_of(extradata).sps.values()), None)
-    return _coded(sps) if sps is not None else None
-
-
-def _coded(sps: SPS) -> Coded:
-    return Coded(sps.width, sps.height, sps.crop_left, sps.crop_top, sps.crop_right, sps.crop_bottom)
+    return coded_of(sps) if sps is not None else None

@@ -6,7 +6,7 @@ NOT_PARSED_QP. Other pictures stay exact, but for vectors whose co-located pictu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,6 +215,11 @@ class HevcParser:
     def parse(self, packet: bytes) -> HevcPicture | None:
         picture = self._parser.parse(packet)
         return HevcPicture(picture) if picture is not None else None
+
+    def pictures(
+        self, packets: Iterable[tuple[int, bytes]], rows: NDArray[np.int64], wanted: NDArray[np.bool_]
+    ) -> Iterator[tuple[int, HevcPicture | None]]:
+        return ((index, self.parse(packet)) for index, packet in packets)
 
     def parse_behind(self, packets: Sequence[bytes]) -> HevcPicture | None:
         """With exact vectors where the chain of co-located pictures has no more than 32: only they are parsed, and of

@@ -28,16 +28,17 @@ from codecmeta.compiling import in_turn
 
 ARRAYS = os.environ.get("CODECMETA_H264_ARRAYS", "") not in ("", "0")
 
-I64, F64, VOID = types.int64, types.float64, types.void
+I8, I16, I32, I64, VOID = types.int8, types.int16, types.int32, types.int64, types.void
+F32, F64 = types.float32, types.float64
 
 
 def _memory(dtype: Any) -> Any:
     return dtype[::1] if ARRAYS else types.CPointer(dtype)
 
 
-I8P, U8P, U16P = _memory(types.int8), _memory(types.uint8), _memory(types.uint16)
+I8P, U8P, I16P, U16P = (_memory(one) for one in (types.int8, types.uint8, types.int16, types.uint16))
 I32P, I64P, F32P = _memory(types.int32), _memory(types.int64), _memory(types.float32)
-I8A, U8A, U16A = types.int8[::1], types.uint8[::1], types.uint16[::1]
+I8A, U8A, I16A, U16A = types.int8[::1], types.uint8[::1], types.int16[::1], types.uint16[::1]
 I32A, I64A, F32A = types.int32[::1], types.int64[::1], types.float32[::1]
 
 
@@ -65,6 +66,16 @@ def leading_zeros(typingctx: Any, value: Any) -> Any:
         return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.int64), generate
+
+
+@intrinsic
+def bits_of_float(typingctx: Any, value: Any) -> Any:
+    """The bits of a float32 as an int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
 
 
 @dataclass

@@ -17,7 +17,7 @@ from codecmeta.codecs.h264.sequence import PictureSequence
 from tests.support.bits import escaped
 from tests.support.h264_encodes import Exported, _exported, encode, ffmpeg
 from tests.support.h264_energy import TOLERANCE, inter_differences
-from tests.support.h264_writer import B, I, P, Stream
+from tests.support.h264_writer import B, I, P, Stream, memory_management
 
 
 def decode(extradata: bytes | None, packets: list[bytes]) -> dict[int, Exported]:
@@ -129,32 +129,7 @@ def _without_inference(unit: bytes) -> bytes:
 
 def test_memory_management_control_operations_1_to_6_lead_to_the_right_pictures():
     """Every picture brings content of its own (I_PCM), so that a wrong entry in a list would be wrong samples."""
-    stream = Stream(num_ref_frames=4, seed=5)
-    kept = dict(pcm=0.3)
-    packets = [
-        stream.parameter_sets() + stream.picture(I, 0, 0, idr=True),
-        stream.picture(P, 1, 2, **kept),
-        stream.picture(P, 2, 4, active=(2, 0), operations=((4, 3), (3, 1, 0)), **kept),  # picture 0 is long-term 0
-        stream.picture(P, 3, 6, active=(3, 0), operations=((6, 2),), **kept),  # this one is long-term 2
-        stream.picture(P, 4, 8, active=(4, 0), modification=((2, 2), (0, 1)), **kept),
-        stream.picture(P, 5, 10, active=(4, 0), operations=((2, 0),), **kept),  # long-term 0 is no more
-        stream.picture(P, 6, 12, active=(4, 0), operations=((1, 0),), **kept),  # nor is short-term 5
-        stream.picture(P, 7, 14, active=(3, 0), modification=((2, 2),), **kept),
-        stream.picture(P, 8, 16, active=(4, 0), operations=((3, 0, 2),), **kept),  # 7 takes the place of long-term 2
-        stream.picture(P, 9, 18, active=(3, 0), **kept),
-        stream.picture(P, 10, 20, active=(4, 0), operations=((4, 0),), **kept),  # no long-term pictures any more
-        stream.picture(P, 11, 22, active=(3, 0), **kept),
-        stream.picture(P, 12, 24, active=(3, 0), operations=((5,),), **kept),  # counts anew: frame_num 0, order 0
-        # FFmpeg leaves the order count of picture 12 where it was, so no B picture before it has gone
-        *(stream.picture(P, 1 + i, 4 + 2 * i, active=(min(1 + i, 4), 0), **kept) for i in range(4)),
-        # what a co-located picture refers to has to be in the lists of the one that uses it: hence two, and three
-        stream.picture(P, 5, 20, active=(2, 0), **kept),
-        stream.picture(B, 6, 16, active=(2, 2), spatial=False, operations=((4, 1), (1, 3), (6, 0)), **kept),
-        stream.picture(P, 7, 28, active=(3, 0), modification=((2, 0),), **kept),
-        stream.picture(B, 8, 24, active=(4, 2), reference=False, spatial=False, **kept),
-        stream.picture(B, 8, 26, active=(3, 3), reference=False, **kept),
-    ]
-    pictures, planes = check(None, packets)
+    pictures, planes = check(None, memory_management())
     check_references(pictures, planes, 300)
     done = {one[0] for picture in pictures for one in picture.headers[0].memory_management_control_operations or ()}
     assert done == {1, 2, 3, 4, 5, 6}
