@@ -161,12 +161,22 @@ class PictureParser:
 
     def _of_frame_or_field(self, picture: Picture, data: np.ndarray, colocated: Any) -> int:
         """`slice_data`, all prepared, or its sibling for 4:4:4 and lossless coding."""
-        high_444 = self.s[state.PLANES] == 3 or self.s[state.LOSSLESS]
         macroblocks, vectors = picture.macroblocks.reshape(-1), picture.vectors.reshape(-1)
-        return (slice_data_of_high_444 if high_444 else slice_data)(
+        arguments = (
             *(self.s, self.c, data, self.n, self.t, self.w, macroblocks, picture.energy, vectors, self.g, self.q),
             *(picture.references.reshape(-1), *_flat(colocated), self.k),
         )
+        if self.s[state.PLANES] == 1 and not self.s[state.LOSSLESS]:
+            return slice_data(*arguments)
+        self.s[state.OLD_X264] = 0
+        status = slice_data_of_high_444(*arguments)
+        if status and self.s[state.PLANES] == 3 and self.s[state.CABAC] and self.s[state.TRANSFORM_8X8_MODE]:
+            for old in (1, 0):  # by the rule of an old x264; where that does not end on the stop bit either, as before
+                picture.forget(picture.behind(int(self.s[state.FIRST_MB])))
+                self.s[state.OLD_X264] = old
+                if not (status := slice_data_of_high_444(*arguments)):
+                    break
+        return status
 
     def _of_pairs(self, picture: Picture, data: np.ndarray, colocated: Any) -> int:
         """`slice_data_of_pairs`, all prepared."""

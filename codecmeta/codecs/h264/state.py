@@ -47,7 +47,8 @@ PLANES = 14  # that are coded as luma is: 3 in 4:4:4, else 1
     LOSSLESS,  # qpprime_y_zero_transform_bypass_flag
     FIELD,  # 1 in field pictures
     CONSTRAINED_INTRA,
-) = range(16, 37)
+    OLD_X264,  # high444/: see `load_plane`
+) = range(16, 38)
 # the macroblock
 (
     STATUS,

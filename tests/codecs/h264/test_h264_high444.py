@@ -19,7 +19,9 @@ from codecmeta.codecs.h264.sequence import PictureSequence
 from codecmeta.codecs.h264.stream import H264Picture
 from tests.codecs.h264.test_h264_energy import check_intra_16x16, check_intra_chroma, check_intra_nxn
 from tests.codecs.h264.test_h264_exact import check_against_ffmpeg
+from tests.codecs.h264.test_h264_fields import I, Stream, check, pair
 from tests.support.encodes import depth_of
+from tests.support.h264_cabac import Coding
 from tests.support.h264_encodes import encode, ffmpeg, pictures
 from tests.support.h264_energy import TOLERANCE, inter_differences
 
@@ -188,6 +190,54 @@ def test_lossless_intra_energy_is_exactly_the_squared_difference_to_one_of_the_p
         check(*of_plane(found, plane) if pixel_format == "yuv444p" else found, EXACTLY)
     if pixel_format == "yuv420p":
         check_intra_chroma(*found, EXACTLY)
+
+
+def written(coding, fields):
+    """Random intra pictures -> frames or fields, and their planes."""
+    stream, packets = Stream(width=6, height=8, interlaced=True, cabac=True, seed=3, coding=coding), []
+    for number in range(2):
+        more = dict(idr=number == 0)
+        data = pair(stream, (I, I), number, 0, **more) if fields else stream.picture(I, number, 2 * number, **more)
+        packets.append((stream.parameter_sets() if number == 0 else b"") + data)
+    frames, planes = check(packets)
+    alone = [one for frame in frames for one in (frame.fields if fields else [frame])]
+    return alone, [[plane[at :: 1 + fields] for plane in of] for of in planes for at in range(1 + fields)]
+
+
+def those_at(found, qp, above=False):
+    """With nothing but the macroblocks whose QPY is this one, or above it."""
+    alone = []
+    for picture in found[0]:
+        macroblocks = picture.macroblocks.copy()
+        macroblocks[0, (macroblocks[2] > qp) != above] = 0
+        alone.append(replace(picture, macroblocks=macroblocks))
+    return alone, found[1]
+
+
+@pytest.mark.parametrize("fields", [False, True], ids=["frames", "fields"])
+@pytest.mark.parametrize("chroma_444", [False, True], ids=["4:2:0", "4:4:4"])
+@pytest.mark.parametrize("lossless", [False, True], ids=["lossy", "lossless and lossy"])
+def test_written_residuals_have_the_energy_of_ffmpegs_pixels(chroma_444, lossless, fields):
+    """Every intra mode, every kind of block beside every other, in the scans and contexts of frames and of fields."""
+    found = written(Coding(chroma_444=chroma_444, lossless=lossless), fields)
+    for some, tolerance in ((those_at(found, 0), EXACTLY), (those_at(found, 0, above=True), TOLERANCE)):
+        if not lossless and tolerance == EXACTLY:
+            continue
+        for plane in range(3 if chroma_444 else 1):
+            one = of_plane(some, plane) if chroma_444 else some
+            check_intra_nxn(*one, tolerance)
+            check_intra_16x16(*one, tolerance)
+        if not chroma_444:
+            check_intra_chroma(*some, tolerance)
+
+
+@pytest.mark.parametrize("fields", [False, True], ids=["frames", "fields"])
+def test_streams_of_an_x264_before_build_151_are_read_by_its_own_rule(fields):
+    """FFmpeg knows by an SEI message; this parser sees that a slice does not end by the standard's."""
+    found = written(Coding(chroma_444=True, old_x264=True), fields)
+    for plane in range(3):
+        check_intra_nxn(*of_plane(found, plane))
+        check_intra_16x16(*of_plane(found, plane))
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])

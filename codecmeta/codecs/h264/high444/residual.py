@@ -42,6 +42,8 @@ from codecmeta.codecs.h264.state import (
     N_LUMA,
     N_PLANE,
     N_TOP,
+    NOT_AVAILABLE,
+    OLD_X264,
     PIC_HEIGHT,
     PIC_MBS,
     PIC_WIDTH,
@@ -72,14 +74,15 @@ def load_plane(s, n, word, plane):
     """`load_neighbours` of one plane of 4:4:4.
 
     The coded_block_flag of an 8x8 block sees a neighbour only where that is in 8x8 blocks too (9.3.3.1.1.9); others
-    count as not coded, and I_PCM as coded.
+    count as not coded, and I_PCM as coded. x264 before build 151 (December 2017) took others for not available.
     """
     first, top, left = N_LUMA + N_PLANE * plane, N_TOP + N_COLUMN * s[MB_X] + 4 * plane, N_LEFT + 4 * plane
     other = W_AVAILABLE if s[CABAC] and word & W_T8X8 else -1
-    kind = W_AVAILABLE | W_T8X8 | W_PCM
+    kind = W_AVAILABLE | W_T8X8 | (0 if s[OLD_X264] else W_PCM)
+    otherwise = NOT_AVAILABLE if s[OLD_X264] else 0
     for i in range(4):
-        n[first - 8 + i] = n[top + i] if s[TOP_WORD] & kind != other else 0
-        n[first - 1 + 8 * i] = n[left + i] if s[LEFT_WORD] & kind != other else 0
+        n[first - 8 + i] = n[top + i] if s[TOP_WORD] & kind != other else otherwise
+        n[first - 1 + 8 * i] = n[left + i] if s[LEFT_WORD] & kind != other else otherwise
         for j in range(4):
             n[first + 8 * i + j] = 0
 
