@@ -62,12 +62,14 @@ ENCODES = {
 }
 P2 = "x264-params=weightp=0:bframes=2"
 LOSSY_ENERGY = {
-    "4:4:4, 8x8": f"crf=20 {P2}",
-    "4:4:4, CAVLC": f"crf=20 {P2}:cabac=0",
-    "4:4:4, CAVLC, no 8x8": f"crf=26 {P2}:cabac=0:8x8dct=0",
-    "4:4:4, matrices": f"crf=22 {P2}:cqm=jvt",
-    "4:4:4, matrices, chroma offset": f"crf=22 {P2}:cqm=jvt:chroma-qp-offset=-9",
+    "8x8": (f"crf=20 {P2}", "yuv444p"),
+    "CAVLC, 10 bit": (f"crf=20 {P2}:cabac=0", "yuv444p10le"),
+    "CAVLC, no 8x8": (f"crf=26 {P2}:cabac=0:8x8dct=0", "yuv444p"),
+    "matrices, 10 bit": (f"crf=22 {P2}:cqm=jvt", "yuv444p10le"),
+    "matrices, chroma offset": (f"crf=22 {P2}:cqm=jvt:chroma-qp-offset=-9", "yuv444p"),
 }
+LOSSLESS_ENERGY = [("yuv420p", 0), ("yuv420p", 1), ("yuv422p", 0), ("yuv444p", 0), ("yuv444p", 1)]
+LOSSLESS_ENERGY += [("yuv420p10le", 1), ("yuv444p10le", 0)]
 EXACTLY = 1e-4  # the squares are whole numbers, their roots are not
 
 
@@ -146,10 +148,9 @@ def check_inter(found, tolerance, kinds):
         assert max(values[kind]) <= tolerance, kind
 
 
-@pytest.mark.parametrize("pixel_format", ["yuv444p", "yuv444p10le"])
 @pytest.mark.parametrize("name", LOSSY_ENERGY)
-def test_inter_energy_of_every_plane_is_the_squared_difference_to_the_prediction(name, pixel_format):
-    found = parsed(LOSSY_ENERGY[name], pixel_format)
+def test_inter_energy_of_every_plane_is_the_squared_difference_to_the_prediction(name):
+    found = parsed(*LOSSY_ENERGY[name])
     for plane in range(3):
         kinds = ["luma 4x4"] if "no 8x8" in name else ["luma 4x4", "luma 8x8"]
         check_inter(of_plane(found, plane), TOLERANCE, kinds)
@@ -165,8 +166,7 @@ def test_intra_energy_of_every_plane_is_the_squared_difference_to_one_of_the_pre
         check_intra_16x16(*of_plane(smooth, plane))
 
 
-@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv444p10le"])
-@pytest.mark.parametrize("cabac", [0, 1])
+@pytest.mark.parametrize("pixel_format, cabac", LOSSLESS_ENERGY)
 def test_a_lossless_stream_gives_back_what_was_encoded_and_its_inter_energy_is_exact(pixel_format, cabac):
     found = parsed(f"{LOSSLESS}{P2}:cabac={cabac}", pixel_format)
     source = pictures(12, 176, 144, depth=depth_of(pixel_format))
