@@ -192,6 +192,17 @@ def test_lossless_intra_energy_is_exactly_the_squared_difference_to_one_of_the_p
         check_intra_chroma(*found, EXACTLY)
 
 
+@pytest.mark.parametrize("constrained", [0, 1])
+def test_lossless_intra_energy_is_exact_beside_inter_macroblocks(constrained):
+    """Which give DC as a neighbouring mode; under constrained_intra_pred_flag they count as not available."""
+    refresh = "intra-refresh=1:keyint=6:bframes=0"  # a column of intra macroblocks that moves across
+    found = parsed(f"{LOSSLESS}x264-params={refresh}:constrained-intra={constrained}", "yuv420p")
+    alone = [picture for picture in found[0] if picture.slice_type != "I"]
+    planes = [of for picture, of in zip(*found, strict=True) if picture.slice_type != "I"]
+    assert any(0 < (picture.flags & state.M_INTRA != 0).sum() < picture.flags.size for picture in alone)
+    check_intra_nxn(alone, planes, EXACTLY, inside=bool(constrained))
+
+
 def written(coding, fields):
     """Random intra pictures -> frames or fields, and their planes."""
     stream, packets = Stream(width=6, height=8, interlaced=True, cabac=True, seed=3, coding=coding), []
