@@ -17,15 +17,18 @@ from typing import Any
 
 from benchmarks.fuzzing import Stream, damaged, fuzz
 from codecmeta.codecs.h264.fields import FieldPair
+from codecmeta.codecs.h264.high444.slice_data import slice_data_of_high_444
 from codecmeta.codecs.h264.mbaff.slice_data import slice_data_of_pairs
 from codecmeta.codecs.h264.motion_vectors import motion_rows
 from codecmeta.codecs.h264.picture import Picture
 from codecmeta.codecs.h264.sequence import PictureSequence
 from codecmeta.codecs.h264.stream import ENTRY_KERNELS
 from tests.support import h264_writer as written
+from tests.support.h264_cabac import Coding
 from tests.support.h264_encodes import encode, ffmpeg
 
 SMALL = dict(size=(96, 80), frames=10)
+FOUR_TWO_ZERO = Coding()
 ENCODES = [
     dict(options="x264-params=bframes=3:b-adapt=0", **SMALL),
     dict(options="x264-params=bframes=3:b-adapt=0:cabac=0", **SMALL),
@@ -43,6 +46,11 @@ ENCODES = [
     dict(options="x264-params=interlaced=1:bframes=2:direct=temporal:b-adapt=0:slices=3", woven=True, **SMALL),
     dict(options="qp=1 x264-params=interlaced=1:bframes=2:psy=0:cabac=0", woven=True, noise=True, **SMALL),
     dict(options="qp=4 x264-params=interlaced=1:bframes=2", pixel_format="yuv422p", woven=True, **SMALL),
+    dict(options="x264-params=bframes=2:b-adapt=0", pixel_format="yuv444p", **SMALL),
+    dict(options="qp=1 x264-params=bframes=2:psy=0:cabac=0", pixel_format="yuv444p10le", noise=True, **SMALL),
+    dict(options="qp=0 x264-params=bframes=2:b-adapt=0", **SMALL),
+    dict(options="qp=0 x264-params=bframes=2:cabac=0:slice-max-mbs=7", pixel_format="yuv422p", **SMALL),
+    dict(options="qp=0 x264-params=bframes=2", pixel_format="yuv444p10le", **SMALL),
 ]
 
 
@@ -51,10 +59,10 @@ def _stream(**kwargs: Any) -> Stream:
     return Stream(packets, lambda random: PictureSequence(extradata))
 
 
-def _fields(temporal: bool, cabac: bool = False, mbaff: bool = False) -> Stream:
+def _fields(temporal: bool, cabac: bool = False, mbaff: bool = False, coding: Coding = FOUR_TWO_ZERO) -> Stream:
     """Field pictures and frames by turns, written: no encoder makes them. Packets of start codes, parameter sets in the
     first one."""
-    writer = written.Stream(width=6, height=6, interlaced=True, cabac=cabac, mbaff=mbaff)
+    writer = written.Stream(width=6, height=6, interlaced=True, cabac=cabac, mbaff=mbaff, coding=coding)
     first, second = (written.I, written.I if cabac else written.P)
     packets = [writer.parameter_sets() + _pair(writer, (first, second), 0, 0, idr=True)]
     for number in range(1, 8 if cabac else 2):
@@ -88,7 +96,14 @@ def run(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict
     streams = [_stream(**kwargs) for kwargs in ENCODES]
     streams += [_fields(temporal=False), _fields(temporal=True), _fields(temporal=False, cabac=True)]
     streams += [_fields(temporal, mbaff=True) for temporal in (False, True)]
-    for kernel in (*ENTRY_KERNELS, slice_data_of_pairs):  # compiling is none of the time of a packet
+    streams += [
+        _fields(temporal=False, cabac=True, coding=Coding(chroma_444=True, lossless=one)) for one in (False, True)
+    ]
+    for kernel in (
+        *ENTRY_KERNELS,
+        slice_data_of_pairs,
+        slice_data_of_high_444,
+    ):  # compiling is none of the time of a packet
         kernel.prepare()
     outcome = fuzz(
         streams, lambda packet, _, random: damaged(packet, random, header=5), _state, cases, seed, digest, say=say

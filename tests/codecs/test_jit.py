@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from numba import njit, types
 
+import codecmeta.codecs.h264.high444.slice_data
 import codecmeta.codecs.h264.mbaff.slice_data  # noqa: F401
 from codecmeta.codecs.h264 import slice_data
 from codecmeta.codecs.syntax.jit import _Build, _build_of
@@ -41,11 +42,12 @@ def test_the_numba_that_is_here_is_told_of_all_sources(tmp_path: Path) -> None:
     assert found == [False, True, False]
 
 
-def test_kernels_for_rare_streams_are_a_build_of_their_own_that_knows_the_sources_it_calls() -> None:
+@pytest.mark.parametrize("name", ["mbaff", "high444"])
+def test_kernels_for_rare_streams_are_a_build_of_their_own_that_knows_the_sources_it_calls(name: str) -> None:
     """Who never opens such a stream never compiles them; who changes what they call compiles them anew."""
     folder = Path(slice_data.__file__).parent
-    rare = _build_of(folder / "mbaff")
-    assert [build.folder.name for build in rare._from()] == ["syntax", "h264", "mbaff"]
+    rare = _build_of(folder / name)
+    assert [build.folder.name for build in rare._from()] == ["syntax", "h264", name]
     assert [build.folder.name for build in _build_of(folder)._from()] == ["syntax", "h264"]
     assert rare.entries and not set(rare.entries) & set(_build_of(folder).entries)
 

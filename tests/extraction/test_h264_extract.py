@@ -129,7 +129,7 @@ def test_pictures_come_with_the_residual_of_their_own_packets(written):
 
 
 def test_what_is_refused_is_served_by_ffmpeg_and_the_report_says_why(written):
-    meta = codecmeta.extract(written(options="qp=0"))
+    meta = codecmeta.extract(written(options="qp=0 x264-params=interlaced=1"))
     assert meta.capability["residual"]["level"] == "estimated" and "lossless" in meta.capability["residual"]["why"]
     assert meta.capability["bits"]["level"] == "none" and "lossless" in meta.capability["bits"]["why"]
     assert meta.capability["motion"]["level"] == "exported" and len(meta.residual.frame) == 30

@@ -48,7 +48,8 @@ def encoded(
             frame = av.VideoFrame(width, height, pixel_format)
             planes = [picture]
             if not pixel_format.startswith("gray"):
-                small = picture[:: 1 if "422" in pixel_format else 2, ::2]
+                across, down = (1, 1) if "444" in pixel_format else (2, 1 if "422" in pixel_format else 2)
+                small = picture[::down, ::across]
                 planes += [np.roll(small, 3, 1), (1 << depth) - 1 - small]
             for plane, values in zip(frame.planes, planes, strict=True):
                 view = np.frombuffer(plane, np.uint8 if depth == 8 else np.uint16).reshape(plane.height, -1)

@@ -67,7 +67,7 @@ def inter_differences(pictures, planes):
                                     zero["luma 4x4"] += energy[r, c] == 0
                 down = 2 if picture.sps.chroma_format_idc == 2 else 1  # 4x4 chroma blocks to an 8x8 luma block
                 if vector[0] % 8 == 0 and vector[1] % (8 // down) == 0:
-                    for plane in (1, 2):
+                    for plane in range(1, len(planes[i])):
                         at, moved = (4 * x, 4 * down * y), (vector[0] // 8, vector[1] * down // 8)
                         residual = _residual(planes[i][plane], reference[plane], *at, 4, *moved, shift, 4 * down)
                         if residual is not None:

@@ -5,13 +5,13 @@ Residuals are present but zero, so a decoded block is its prediction; I_PCM macr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from codecmeta.codecs.h264.tables import table
 from tests.support.bits import Bits, unit
-from tests.support.h264_cabac import IntraSlice
+from tests.support.h264_cabac import Coding, IntraSlice
 
 P, B, I = range(3)  # noqa: E741  slice_type
 INTER_CODE_NUM = {pattern: code for code, pattern in enumerate(table("coded_block_pattern_420_inter"))}
@@ -37,6 +37,7 @@ class Stream:
     interlaced: bool = False  # pictures may be fields; `height` macroblocks of a frame, an even number
     mbaff: bool = False  # and frames have pairs of macroblocks (of CAVLC)
     cabac: bool = False
+    coding: Coding = field(default_factory=Coding)  # of slices in CABAC
     seed: int = 0
     random: np.random.Generator = field(init=False)
 
@@ -45,11 +46,17 @@ class Stream:
 
     def parameter_sets(self) -> bytes:
         sps = Bits()
-        for value in (100, 0, 40):  # High, level 4
+        whole, lossless = self.coding.chroma_444, self.coding.lossless
+        for value in (244 if whole or lossless else 100, 0, 40):  # High 4:4:4 Predictive, High; level 4
             sps.u(8, value)
-        for value in (0, 1, 0, 0):  # id, 4:2:0, 8 bits
+        for value in (0, 3 if whole else 1):  # id, 4:4:4 or 4:2:0
             sps.ue(value)
-        sps.u(2, 0)  # no lossless, no scaling matrices
+        if whole:
+            sps.flag(0)  # separate_colour_plane_flag
+        for value in (0, 0):  # 8 bits
+            sps.ue(value)
+        sps.flag(lossless)
+        sps.flag(0)  # no scaling matrices
         for value in (0, 0, 4, self.num_ref_frames):  # frame_num of 4 bits, pic_order_cnt_type 0, lsb of 8 bits
             sps.ue(value)
         sps.u(1, 0)
@@ -78,7 +85,11 @@ class Stream:
         pps.u(1, int(self.transform_8x8_mode))
         pps.u(1, 0)
         pps.se(0)
-        return unit(b"\x67", sps.rbsp()) + unit(b"\x68", pps.rbsp())
+        settings = b""
+        if self.coding.old_x264:  # user_data_unregistered SEI (D.1.6): by it FFmpeg knows
+            text = bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef") + b"x264 - core 148 r0\0"
+            settings = unit(b"\x06", bytes([5, len(text)]) + text + b"\x80")
+        return unit(b"\x67", sps.rbsp()) + unit(b"\x68", pps.rbsp()) + settings
 
     def picture(
         self,
@@ -133,14 +144,14 @@ class Stream:
                     bits.ue(value)
             if operations:
                 bits.ue(0)
-        bits.se(0)  # slice_qp_delta
+        bits.se(-26 if self.coding.lossless else 0)  # slice_qp_delta
         bits.ue(1)  # no deblocking
         header = bytes([(0x60 if reference else 0) | (5 if idr else 1)])
         if self.cabac:  # I slices alone
             digits = "".join(bits.digits)
             digits += "1" * (-len(digits) % 8)  # cabac_alignment_one_bit
-            field = parity is not None
-            data = IntraSlice(self.random, self.width, self.height >> field, field).e.data()
+            coding = replace(self.coding, field=parity is not None)
+            data = IntraSlice(self.random, self.width, self.height >> coding.field, coding).e.data()
             return unit(header, int(digits, 2).to_bytes(len(digits) // 8, "big") + data)
         pairs = self.mbaff and parity is None
         self._macroblocks(bits, slice_type, active, pcm, self.width * self.height >> (parity is not None), pairs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codecmeta.codecs.h264.state import BAD_SYNTAX, BIT_POSITION, STATUS, T_CODED, T_LEVELS, TOTAL_COEFF
+from codecmeta.codecs.h264.state import BAD_SYNTAX, BIT_POSITION, STATUS, T_CODED, TOTAL_COEFF
 from codecmeta.codecs.h264.tables import table
 from codecmeta.codecs.syntax.arithmetic import BYTE_END
 from codecmeta.codecs.syntax.jit import F32P, F64, I32P, I64, I64P, U8P, constant, kernel, leading_zeros
@@ -145,12 +145,12 @@ def level(s, d, suffixLength, plus):
     return -((levelCode + 1) >> 1) if levelCode & 1 else (levelCode + 2) >> 1
 
 
-@kernel(F64(I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, I64))
-def residual_block_cavlc(s, d, n, t, w, nC, maxNumCoeff, weights, step, dc):
+@kernel(F64(I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64))
+def residual_block_cavlc(s, d, n, t, w, nC, maxNumCoeff, weights, step):
     """residual_block_cavlc() of 7.3.5.3.2 -> energy, sum of level squared times weight; TOTAL_COEFF in `s`.
 
-    The weight of scan position i is w[weights + step * i] (step 4: one of the four interleaved parts of an 8x8 block);
-    `dc`: the levels go to t[T_LEVELS + i] instead and the energy is 0.
+    The weight of scan position i is w[weights + step * i] (step 4: one of the four interleaved parts of an 8x8 block).
+    weights below 0: the levels go to t[~weights + step * i] instead, and the energy is 0.
     """
     token = coeff_token(s, d, nC)
     total, ones = token >> 2, token & 3
@@ -193,8 +193,8 @@ def residual_block_cavlc(s, d, n, t, w, nC, maxNumCoeff, weights, step, dc):
     energy = 0.0
     for i in range(total):
         value = I64(t[T_CODED + i])
-        if dc:
-            t[T_LEVELS + position] = value
+        if weights < 0:
+            t[~weights + step * position] = value
         else:
             energy += float(value * value) * w[weights + step * position]
         if zerosLeft > 0 and i < total - 1:

@@ -1,4 +1,4 @@
-"""Clauses 7.3.5.3, 9.3.3.1.3 and 8.5: residual data, as energy instead of samples.
+"""Clauses 7.3.5.3 and 8.5: residual data, as energy instead of samples.
 
 The inverse transforms are orthogonal, so the energy of a block's residual is the sum over its levels of level squared
 times a weight that depends on scaling list, qP and scan position: no transform is carried out, except the small ones
@@ -7,10 +7,18 @@ of the DC levels of Intra_16x16 luma and of chroma, which spread one level over 
 
 from __future__ import annotations
 
+from codecmeta.codecs.h264.cabac_residual import (
+    CHROMA_AC,
+    CHROMA_DC,
+    LUMA_4X4,
+    LUMA_8X8,
+    LUMA_AC,
+    LUMA_DC,
+    residual_block_cabac,
+)
 from codecmeta.codecs.h264.cavlc import residual_block_cavlc
 from codecmeta.codecs.h264.energy_weights import QP_COUNT, WEIGHTS_8X8, WEIGHTS_FIELD
 from codecmeta.codecs.h264.state import (
-    BAD_SYNTAX,
     CABAC,
     CB_OFFSET,
     CHROMA,
@@ -20,168 +28,37 @@ from codecmeta.codecs.h264.state import (
     MB_X,
     MB_Y,
     N_CB,
+    N_COLUMN,
     N_CR,
     N_LEFT,
     N_LUMA,
-    N_POSITIONS,
+    N_PLANE,
     N_TOP,
     PIC_HEIGHT,
+    PIC_MBS,
     PIC_WIDTH,
+    PLANES,
     QP,
     QP_BD_OFFSET,
     QP_BD_OFFSET_C,
-    STATUS,
     T_LEVELS,
     TOP_WORD,
     TOTAL_COEFF,
     W_AVAILABLE,
+    W_CBP_CHROMA,
+    W_CBP_LUMA,
     W_DC,
+    W_I_NXN,
+    W_INTRA,
+    W_T8X8,
 )
 from codecmeta.codecs.h264.tables import table
-from codecmeta.codecs.syntax.arithmetic import (
-    BYTE_END,
-    BYTE_POSITION,
-    COD_I_OFFSET,
-    COD_I_RANGE,
-    SHIFT,
-    SPARE_BITS,
-    bypass,
-    decode_bin,
-    decode_decision,
-    refill,
-)
 from codecmeta.codecs.syntax.jit import F32P, F64, I32P, I64, I64P, U8P, VOID, constant, kernel
 from codecmeta.codecs.syntax.rms import RMS, rms_of_blocks
 
 QPC = constant(table("QPc"), "int64")
 SCAN = constant([table("zigzag_4x4"), table("field_4x4")], "int64").reshape(-1)
 CHROMA_DC_422 = constant(table("chroma_DC_422"), "int64")
-CODED_BLOCK_FLAG = constant(table("ctxIdx_coded_block_flag"), "int64")
-# [field coded][ctxBlockCat]
-SIGNIFICANT = constant(table("ctxIdx_significant_coeff_flag") + table("ctxIdx_significant_coeff_flag_field"), "int64")
-LAST = constant(
-    table("ctxIdx_last_significant_coeff_flag") + table("ctxIdx_last_significant_coeff_flag_field"), "int64"
-)
-ABS_LEVEL = constant(table("ctxIdx_coeff_abs_level_minus1"), "int64")
-# ctxIdxInc by levelListIdx: in 8x8 blocks of frames, of fields, and in the chroma DC blocks of 4:2:2, where it is
-# Min(levelListIdx / NumC8x8, 2); in all others it is the index itself
-_CHROMA_DC_422_INC = [min(i // 2, 2) for i in range(64)]
-SIGNIFICANT_INC = constant(
-    [*table("ctxIdxInc_significant_coeff_flag_8x8"), 0, *table("ctxIdxInc_significant_coeff_flag_8x8_field"), 0]
-    + _CHROMA_DC_422_INC,
-    "uint8",
-)
-LAST_INC = constant([*table("ctxIdxInc_last_significant_coeff_flag_8x8"), 0] * 2 + _CHROMA_DC_422_INC, "uint8")
-
-# ctxBlockCat (Table 9-42)
-LUMA_DC, LUMA_AC, LUMA_4X4, CHROMA_DC, CHROMA_AC, LUMA_8X8 = range(6)
-
-
-@kernel(I64(I64P, U8P))
-def exp_golomb_0(s, d):
-    """The suffix of UEGk with k = 0 (9.3.2.3)."""
-    value, k = I64(0), I64(0)
-    while bypass(s, d):
-        value += I64(1) << k
-        k += 1
-        if k > 20:
-            s[STATUS] = BAD_SYNTAX
-            break
-    while k:
-        k -= 1
-        value += bypass(s, d) << k
-    return value
-
-
-@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64))
-def residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights, flags):
-    """residual_block_cabac() of 7.3.5.3.3 -> energy; TOTAL_COEFF in `s`.
-
-    flags: ctxIdxInc of the coded_block_flag, -1 where it is not sent. Levels of DC blocks (ctxBlockCat 0 and 3) go to
-    t[T_LEVELS + position] instead, and the energy is 0. The engine stays in registers, and is filled up once for each
-    pair of bins: those with 16 bits to spare need no second look.
-    """
-    codIRange, codIOffset, spare, position = s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION]
-    end = s[BYTE_END]
-    total = I64(0)
-    if flags >= 0:
-        binVal, codIRange, codIOffset, spare, position = decode_decision(
-            c, d, CODED_BLOCK_FLAG[ctxBlockCat] + flags, codIRange, codIOffset, spare, position, end
-        )
-        if not binVal:
-            s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = codIRange, codIOffset, spare, position
-            s[TOTAL_COEFF] = 0
-            return 0.0
-    significant, last = SIGNIFICANT[6 * s[FIELD] + ctxBlockCat], LAST[6 * s[FIELD] + ctxBlockCat]
-    increments = I64(-1)  # where they stand in the tables of ctxIdxInc; -1: the index itself
-    if ctxBlockCat == LUMA_8X8:
-        increments = 64 * s[FIELD]
-    elif maxNumCoeff == 8:
-        increments = I64(128)
-    i = I64(0)
-    while i < maxNumCoeff - 1:
-        if spare < 16:
-            codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
-        inc = I64(SIGNIFICANT_INC[increments + i]) if increments >= 0 else i
-        binVal, codIRange, codIOffset, spare = decode_bin(c, significant + inc, codIRange, codIOffset, spare)
-        if binVal:
-            n[N_POSITIONS + total] = i
-            total += 1
-            inc = I64(LAST_INC[increments + i]) if increments >= 0 else i
-            binVal, codIRange, codIOffset, spare = decode_bin(c, last + inc, codIRange, codIOffset, spare)
-            if binVal:
-                break
-        i += 1
-    if i == maxNumCoeff - 1:  # no last_significant_coeff_flag: the last position is significant
-        n[N_POSITIONS + total] = i
-        total += 1
-    dc = ctxBlockCat == LUMA_DC or ctxBlockCat == CHROMA_DC
-    first = ABS_LEVEL[ctxBlockCat]
-    most = I64(3 if ctxBlockCat == CHROMA_DC else 4)
-    equal_1, greater_1 = I64(0), I64(0)  # numDecodAbsLevelEq1, numDecodAbsLevelGt1 of 9.3.3.1.3
-    energy = 0.0
-    for k in range(total):
-        at = I64(n[N_POSITIONS + total - 1 - k])
-        ctxIdx = first if greater_1 else first + min(4, 1 + equal_1)
-        level = I64(1)
-        if spare < 16:
-            codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
-        binVal, codIRange, codIOffset, spare = decode_bin(c, ctxIdx, codIRange, codIOffset, spare)
-        if binVal:
-            ctxIdx = first + 5 + min(most, greater_1)
-            greater_1 += 1
-            level = I64(2)
-            while level < 15:
-                if spare < 16:
-                    codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
-                binVal, codIRange, codIOffset, spare = decode_bin(c, ctxIdx, codIRange, codIOffset, spare)
-                if not binVal:
-                    break
-                level += 1
-            if level == 15:  # coeff_abs_level_minus1 has its suffix: UEG0, uCoff 14
-                s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = (
-                    codIRange,
-                    codIOffset,
-                    spare,
-                    position,
-                )
-                level += exp_golomb_0(s, d)
-                codIOffset, spare, position = s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION]
-        else:
-            equal_1 += 1
-        codIOffset <<= 1  # DecodeBypass of 9.3.3.2.3: coeff_sign_flag
-        spare -= 1
-        negative = I64(codIOffset >= codIRange << SHIFT)
-        codIOffset -= (codIRange << SHIFT) * negative
-        if dc:
-            t[T_LEVELS + at] = -level if negative else level
-        else:
-            energy += float(level * level) * w[weights + at]
-    if spare < 8:
-        codIOffset, spare, position = refill(d, codIOffset, spare, position, end)
-    s[COD_I_RANGE], s[COD_I_OFFSET], s[SPARE_BITS], s[BYTE_POSITION] = codIRange, codIOffset, spare, position
-    s[TOTAL_COEFF] = total
-    return energy
 
 
 @kernel(I64(I64P, U8P, I64, I64), inline=True)
@@ -202,12 +79,12 @@ def predicted_total(n, at):
 
 @kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, I64))
 def residual_block(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, at, intra, weights):
-    """One 4x4 block (ctxBlockCat 1, 2 or 4) at grid position `at` of `n` -> energy; total_coeff goes into the grid."""
+    """One 4x4 block (not of DC levels) at grid position `at` of `n` -> energy; total_coeff goes into the grid."""
     if s[CABAC]:
         flags = neighbouring_flags(s, n, at, intra)
         energy = residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, weights, flags)
     else:
-        energy = residual_block_cavlc(s, d, n, t, w, predicted_total(n, at), maxNumCoeff, weights, 1, 0)
+        energy = residual_block_cavlc(s, d, n, t, w, predicted_total(n, at), maxNumCoeff, weights, 1)
     n[at] = s[TOTAL_COEFF]
     return energy
 
@@ -215,7 +92,7 @@ def residual_block(s, c, d, n, t, w, ctxBlockCat, maxNumCoeff, at, intra, weight
 @kernel(VOID(I64P, U8P))
 def load_neighbours(s, n):
     """The totals left of and above the macroblock into the grid, zeros into the macroblock."""
-    top = N_TOP + 8 * s[MB_X]
+    top = N_TOP + N_COLUMN * s[MB_X]
     for i in range(4):
         n[N_LUMA - 8 + i] = n[top + i]
         n[N_LUMA - 1 + 8 * i] = n[N_LEFT + i]
@@ -238,7 +115,7 @@ def load_neighbours(s, n):
 @kernel(VOID(I64P, U8P))
 def store_totals(s, n):
     """The totals of the macroblock's last row and column, for the macroblocks below and to the right."""
-    top = N_TOP + 8 * s[MB_X]
+    top = N_TOP + N_COLUMN * s[MB_X]
     for i in range(4):
         n[top + i] = n[N_LUMA + 24 + i]
         n[N_LEFT + i] = n[N_LUMA + 8 * i + 3]
@@ -254,27 +131,40 @@ def store_totals(s, n):
 @kernel(VOID(I64P, U8P, I64), inline=True)
 def set_totals(s, n, value):
     """The same total for every block of the macroblock: 0 where nothing is coded, 16 for I_PCM."""
-    top = N_TOP + 8 * s[MB_X]
-    for i in range(8):
+    top = N_TOP + N_COLUMN * s[MB_X]
+    for i in range(N_COLUMN):
         n[top + i] = value
-    for i in range(12):
+    for i in range(N_COLUMN):
         n[N_LEFT + i] = value
 
 
-@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64))
-def residual_8x8(s, c, d, n, t, w, at, weights):
-    """An 8x8 luma block: one CABAC block without coded_block_flag, or four interleaved CAVLC blocks (7.3.5.3.2)."""
+@kernel(F64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64))
+def residual_8x8(s, c, d, n, t, w, ctxBlockCat, at, intra, weights):
+    """An 8x8 block: one CABAC block, or four interleaved CAVLC blocks (7.3.5.3.2).
+
+    Its coded_block_flag is sent in 4:4:4 alone. weights below 0 as in `residual_block_cabac`.
+    """
     if s[CABAC]:
-        energy = residual_block_cabac(s, c, d, n, t, w, LUMA_8X8, 64, weights, -1)
+        flags = neighbouring_flags(s, n, at, intra) if s[PLANES] == 3 else I64(-1)
+        energy = residual_block_cabac(s, c, d, n, t, w, ctxBlockCat, 64, weights, flags)
         for i4 in range(4):
             n[at + 8 * (i4 >> 1) + (i4 & 1)] = min(s[TOTAL_COEFF], 16)
         return energy
     energy = 0.0
     for i4 in range(4):
         block = at + 8 * (i4 >> 1) + (i4 & 1)
-        energy += residual_block_cavlc(s, d, n, t, w, predicted_total(n, block), 16, weights + i4, 4, 0)
+        first = weights + i4 if weights >= 0 else weights - i4
+        energy += residual_block_cavlc(s, d, n, t, w, predicted_total(n, block), 16, first, 4)
         n[block] = s[TOTAL_COEFF]
     return energy
+
+
+@kernel(I64(I64, I64), inline=True)
+def category(of_luma, plane):
+    """ctxBlockCat of a plane that is coded as luma is (LUMA_DC, LUMA_AC, LUMA_4X4 or LUMA_8X8)."""
+    if plane == 0:
+        return of_luma
+    return 2 + 4 * plane + (3 if of_luma == LUMA_8X8 else of_luma)
 
 
 @kernel(I64(I64, I64), inline=True)
@@ -291,19 +181,26 @@ def dc_flags(s, bit, intra):
     return left + 2 * top
 
 
-@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, F32P, I64, I64))
-def intra_16x16_dc(s, c, d, n, t, w, weights, e, origin, stride):
-    """Intra16x16DCLevel and its transform (8.5.10) -> coded_block_flag; each DC's energy goes to its block.
-
-    A transformed DC is scaled by LevelScale(0, 0) * 2^(qP / 6) / 64, a sixteenth in energy of a plain 4x4 block's.
-    """
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64))
+def intra_16x16_dc_levels(s, c, d, n, t, w, plane):
+    """Intra16x16DCLevel (CbIntra16x16DCLevel, CrIntra16x16DCLevel) into T_LEVELS -> coded_block_flag."""
     for i in range(16):
         t[T_LEVELS + i] = 0
     if s[CABAC]:
-        residual_block_cabac(s, c, d, n, t, w, LUMA_DC, 16, 0, dc_flags(s, W_DC, 1))
+        residual_block_cabac(s, c, d, n, t, w, category(LUMA_DC, plane), 16, ~T_LEVELS, dc_flags(s, W_DC + plane, 1))
     else:
-        residual_block_cavlc(s, d, n, t, w, predicted_total(n, N_LUMA), 16, 0, 1, 1)
-    if s[TOTAL_COEFF] == 0:
+        nC = predicted_total(n, N_LUMA + N_PLANE * plane)
+        residual_block_cavlc(s, d, n, t, w, nC, 16, ~T_LEVELS, 1)
+    return I64(s[TOTAL_COEFF] != 0)
+
+
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, F32P, I64, I64, I64))
+def intra_16x16_dc(s, c, d, n, t, w, weights, e, origin, stride, plane):
+    """DC levels of Intra_16x16 and their transform (8.5.10) -> coded_block_flag; each DC's energy goes to its block.
+
+    A transformed DC is scaled by LevelScale(0, 0) * 2^(qP / 6) / 64, a sixteenth in energy of a plain 4x4 block's.
+    """
+    if not intra_16x16_dc_levels(s, c, d, n, t, w, plane):
         return I64(0)
     scale = w[weights] / 16.0
     for row in range(4):  # 8.5.10: f = H c H, one output at a time; rows of H are sign patterns
@@ -356,6 +253,19 @@ def chroma_dc_energy_422(t, e, scale, out, stride):
             e[out + row * stride + column] = float(value * value) * scale
 
 
+@kernel(VOID(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64), inline=True)
+def chroma_dc_levels(s, c, d, n, t, w, iCbCr, intra):
+    """ChromaDCLevel of 4:2:0 or 4:2:2 into T_LEVELS; TOTAL_COEFF in `s`."""
+    count = 8 if s[CHROMA] == 2 else 4
+    for i in range(count):
+        t[T_LEVELS + i] = 0
+    if s[CABAC]:
+        flags = dc_flags(s, W_DC + 1 + iCbCr, intra)
+        residual_block_cabac(s, c, d, n, t, w, CHROMA_DC, count, ~T_LEVELS, flags)
+    else:
+        residual_block_cavlc(s, d, n, t, w, -2 if s[CHROMA] == 2 else -1, count, ~T_LEVELS, 1)
+
+
 @kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, F32P))
 def residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e):
     """Chroma DC and AC of 4:2:0 and 4:2:2 (7.3.5.3) -> coded_block_flag of the Cb and Cr DC blocks at their word bits.
@@ -370,12 +280,7 @@ def residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e):
     plane = rows * s[PIC_HEIGHT] * stride
     origin = 8 * s[PIC_HEIGHT] * stride + rows * s[MB_Y] * stride + 2 * s[MB_X]
     for iCbCr in range(2):
-        for i in range(2 * rows):
-            t[T_LEVELS + i] = 0
-        if s[CABAC]:
-            residual_block_cabac(s, c, d, n, t, w, CHROMA_DC, 2 * rows, 0, dc_flags(s, W_DC + 1 + iCbCr, intra))
-        else:
-            residual_block_cavlc(s, d, n, t, w, -2 if tall else -1, 2 * rows, 0, 1, 1)
+        chroma_dc_levels(s, c, d, n, t, w, iCbCr, intra)
         if s[TOTAL_COEFF]:
             flags |= I64(1) << (W_DC + 1 + iCbCr)
             weights, out = chroma_weights(s, iCbCr, intra), origin + iCbCr * plane
@@ -395,27 +300,28 @@ def residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e):
     return flags
 
 
-@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, I64, I64, I64, F32P))
-def residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transform_size_8x8_flag, e):
-    """residual() of 7.3.5.3, luma then chroma, energies into `e` -> coded_block_flag of the three DC blocks << W_DC."""
-    load_neighbours(s, n)
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, F32P, I64), inline=True)
+def residual_luma(s, c, d, n, t, w, word, e, plane):
+    """residual_luma() of 7.3.5.3, also of Cb (plane 1) and Cr (2) in 4:4:4 -> coded_block_flag of its DC << W_DC."""
     flags = I64(0)
-    qp = s[QP] + s[QP_BD_OFFSET]
+    intra = I64(word & W_INTRA != 0)
+    intra_16x16 = I64(word & (W_INTRA | W_I_NXN) == W_INTRA)
+    qp = chroma_qp(s, s[CB_OFFSET + plane - 1]) if plane else s[QP] + s[QP_BD_OFFSET]
     stride = 4 * s[PIC_WIDTH]
-    origin = 4 * s[MB_Y] * stride + 4 * s[MB_X]
+    origin = 16 * plane * s[PIC_MBS] + 4 * s[MB_Y] * stride + 4 * s[MB_X]
     scan = s[FIELD] * WEIGHTS_FIELD
-    luma = ((0 if intra else 3) * QP_COUNT + qp) * 16 + scan
-    luma_8x8 = WEIGHTS_8X8 + ((0 if intra else 1) * QP_COUNT + qp) * 64 + scan
+    weights = (((0 if intra else 3) + plane) * QP_COUNT + qp) * 16 + scan
+    weights_8x8 = WEIGHTS_8X8 + ((2 * plane + (0 if intra else 1)) * QP_COUNT + qp) * 64 + scan
     if intra_16x16:
-        flags |= intra_16x16_dc(s, c, d, n, t, w, luma, e, origin, stride) << W_DC
+        flags = intra_16x16_dc(s, c, d, n, t, w, weights, e, origin, stride, plane) << (W_DC + plane)
     for i8 in range(4):
-        if not coded_block_pattern >> i8 & 1:
+        if not word >> i8 & 1:
             continue
         x, y = 2 * (i8 & 1), 2 * (i8 >> 1)
-        at = N_LUMA + 8 * y + x
+        at = N_LUMA + N_PLANE * plane + 8 * y + x
         out = origin + y * stride + x
-        if transform_size_8x8_flag:
-            energy = 0.25 * residual_8x8(s, c, d, n, t, w, at, luma_8x8)
+        if word & W_T8X8:
+            energy = 0.25 * residual_8x8(s, c, d, n, t, w, category(LUMA_8X8, plane), at, intra, weights_8x8)
             e[out] = energy
             e[out + 1] = energy
             e[out + stride] = energy
@@ -423,13 +329,25 @@ def residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transfor
         else:
             for i4 in range(4):
                 column, row = i4 & 1, i4 >> 1
+                block = at + 8 * row + column
                 if intra_16x16:
-                    energy = residual_block(s, c, d, n, t, w, LUMA_AC, 15, at + 8 * row + column, intra, luma + 1)
+                    kind = category(LUMA_AC, plane)
+                    energy = residual_block(s, c, d, n, t, w, kind, 15, block, intra, weights + 1)
                 else:
-                    energy = residual_block(s, c, d, n, t, w, LUMA_4X4, 16, at + 8 * row + column, intra, luma)
+                    kind = category(LUMA_4X4, plane)
+                    energy = residual_block(s, c, d, n, t, w, kind, 16, block, intra, weights)
                 e[out + row * stride + column] += energy
-    if coded_block_pattern >> 4:
-        flags |= residual_chroma(s, c, d, n, t, w, coded_block_pattern, intra, e)
+    return flags
+
+
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I64, F32P))
+def residual(s, c, d, n, t, w, word, e):
+    """residual() of 7.3.5.3 but for 4:4:4, luma then chroma, energies into `e` -> coded_block_flag of the three DC
+    blocks << W_DC. word: of the macroblock, from `macroblock_layer`."""
+    load_neighbours(s, n)
+    flags = residual_luma(s, c, d, n, t, w, word, e, 0)
+    if word & W_CBP_CHROMA:
+        flags |= residual_chroma(s, c, d, n, t, w, word & (W_CBP_LUMA | W_CBP_CHROMA), I64(word & W_INTRA != 0), e)
     store_totals(s, n)
     return flags
 

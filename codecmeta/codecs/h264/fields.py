@@ -94,8 +94,9 @@ class FieldPair:
 
     @property
     def chroma_energy(self) -> NDArray[np.float32]:
-        """float32 (2, 2 * rows, 2 * columns), in 4:2:2 4 * rows."""
-        return self.energy[16 * self.rows * self.columns :].reshape(2, -1, 2 * self.columns)
+        """float32, laid out as `Picture.chroma_energy`."""
+        across = 4 if self.sps.chroma_array_type == 3 else 2
+        return self.energy[16 * self.rows * self.columns :].reshape(2, -1, across * self.columns)
 
     @property
     def bits(self) -> NDArray[np.float32]:

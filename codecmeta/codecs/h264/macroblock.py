@@ -14,7 +14,7 @@ from codecmeta.codecs.h264.cabac import (
     sub_mb_type_p_cabac,
 )
 from codecmeta.codecs.h264.cavlc import se, te, u, ue
-from codecmeta.codecs.h264.coefficients import residual, set_totals
+from codecmeta.codecs.h264.coefficients import set_totals
 from codecmeta.codecs.h264.inter_prediction import (
     assign,
     assign_direct,
@@ -30,13 +30,13 @@ from codecmeta.codecs.h264.inter_prediction import (
 from codecmeta.codecs.h264.slice_header import B, I, P
 from codecmeta.codecs.h264.state import (
     BAD_SYNTAX,
-    BIT_DEPTH,
-    BIT_DEPTH_C,
     BIT_POSITION,
     CABAC,
     CHROMA,
     DIRECT_8X8_INFERENCE,
     DIRECT_SHAPE,
+    INTRA_CHROMA_MODE,
+    INTRA_MODES,
     LAST_QP_DELTA,
     LEFT_WORD,
     LIST_STRIDE,
@@ -54,6 +54,7 @@ from codecmeta.codecs.h264.state import (
     NO_SUB_LESS_THAN_8X8,
     NUM_REF_L0,
     OVERRUN,
+    PCM_BITS,
     PIC_MBS,
     QP,
     QP_BD_OFFSET,
@@ -76,11 +77,12 @@ from codecmeta.codecs.h264.state import (
     W_INTRA,
     W_PCM,
     W_REF,
+    W_RESIDUAL,
     W_T8X8,
 )
 from codecmeta.codecs.h264.tables import table
 from codecmeta.codecs.syntax.arithmetic import BYTE_END, BYTE_POSITION, SPARE_BITS, decision, initialise_decoding_engine
-from codecmeta.codecs.syntax.jit import F32P, I8P, I32P, I64, I64P, U8P, U16P, VOID, constant, kernel
+from codecmeta.codecs.syntax.jit import I8P, I32P, I64, I64P, U8P, U16P, VOID, constant, kernel
 
 # coded_block_pattern of me(v) (Table 9-4): [ChromaArrayType != 0][inter][codeNum]
 CODED_BLOCK_PATTERN = constant(
@@ -188,27 +190,35 @@ def assign_intra(s, v, g, r):
 
 @kernel(I64(I64P, I64P, U8P, I64, I64))
 def intra_mb_pred(s, c, d, intra_16x16, transform_8x8):
-    """The intra part of mb_pred(), modes read over -> W_CHROMA_MODE if intra_chroma_pred_mode is not 0."""
+    """The intra part of mb_pred(), modes as they are coded -> W_CHROMA_MODE if intra_chroma_pred_mode is not 0."""
     if not intra_16x16:
+        modes = I64(0)
         for _ in range(4 if transform_8x8 else 16):
+            mode = I64(8)
             if s[CABAC]:
                 if not decision(s, c, d, 68):
-                    for _ in range(3):
-                        decision(s, c, d, 69)
+                    mode = decision(s, c, d, 69)
+                    mode |= decision(s, c, d, 69) << 1
+                    mode |= decision(s, c, d, 69) << 2
             elif not u(s, d, 1):
-                u(s, d, 3)
+                mode = u(s, d, 3)
+            modes = modes << 4 | mode
+        s[INTRA_MODES] = modes
+    s[INTRA_CHROMA_MODE] = 0
     if not s[CHROMA]:
         return I64(0)
     if s[CABAC]:
         inc = I64((s[LEFT_WORD] & W_CHROMA_MODE) != 0) + I64((s[TOP_WORD] & W_CHROMA_MODE) != 0)
         if not decision(s, c, d, 64 + inc):
             return I64(0)
+        s[INTRA_CHROMA_MODE] = 1
         if decision(s, c, d, 67):
-            decision(s, c, d, 67)
+            s[INTRA_CHROMA_MODE] = 2 + decision(s, c, d, 67)
         return I64(W_CHROMA_MODE)
     intra_chroma_pred_mode = ue(s, d)
     if intra_chroma_pred_mode > 3:
         s[STATUS] = BAD_SYNTAX
+    s[INTRA_CHROMA_MODE] = intra_chroma_pred_mode
     return I64(W_CHROMA_MODE if intra_chroma_pred_mode else 0)
 
 
@@ -216,8 +226,7 @@ def intra_mb_pred(s, c, d, intra_16x16, transform_8x8):
 def i_pcm(s, d, n, m):
     """I_PCM: samples read over; QPY counts as 0 (-QpBdOffset) and stays the predictor of what follows."""
     position = (bits_consumed(s) + 7) & ~7
-    luma, chroma = 256 * s[BIT_DEPTH], 128 * s[CHROMA] * s[BIT_DEPTH_C]
-    position += luma + chroma
+    position += s[PCM_BITS]
     if position > 8 * s[BYTE_END]:
         s[STATUS] = OVERRUN
         position = 8 * s[BYTE_END]
@@ -397,9 +406,10 @@ def sub_mb_pred(s, c, d, t, v, g, q, r, kv, kr, km, k, ref_idx_0):
     return flags
 
 
-@kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I32P, F32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P))
-def macroblock_layer(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
-    """macroblock_layer() of the macroblock at MB_ADDR -> the word for its neighbours; `m`, `e`, `v`, `r` are filled."""
+@kernel(I64(I64P, I64P, U8P, U8P, I32P, I32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P))
+def macroblock_layer(s, c, d, n, t, m, v, g, q, r, kv, kr, km, k):
+    """macroblock_layer() of the macroblock at MB_ADDR, up to residual() -> the word for its neighbours; `m`, `v` and
+    `r` are filled. W_RESIDUAL in it: residual() follows, which adds W_DC."""
     mb_type = mb_type_of(s, c, d)
     mb_type_flags, word = I64(0), I64(W_AVAILABLE)
     coded_block_pattern, transform_8x8 = I64(0), I64(0)
@@ -415,6 +425,7 @@ def macroblock_layer(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
         if intra_16x16:
             mb_type_flags |= M_I_16X16
             coded_block_pattern = (15 if mb_type >= 32 + 13 else 0) | ((mb_type - 33) // 4 % 3) << 4
+            s[INTRA_MODES] = (mb_type - 33) & 3
         else:
             mb_type_flags |= M_I_NXN
             word |= W_I_NXN
@@ -440,8 +451,7 @@ def macroblock_layer(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
         mb_type_flags |= M_T8X8
     if coded_block_pattern or intra_16x16:
         mb_qp_delta(s, c, d)
-        if s[STATUS] == 0:
-            word |= residual(s, c, d, n, t, w, coded_block_pattern, intra, intra_16x16, transform_8x8, e)
+        word |= W_RESIDUAL
     else:
         s[LAST_QP_DELTA] = 0
         set_totals(s, n, 0)

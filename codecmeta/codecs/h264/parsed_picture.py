@@ -121,15 +121,16 @@ class Picture:
     def luma_energy(self) -> np.ndarray:
         """float32 (4 * rows, 4 * columns): squared grey levels of the luma residual per 4x4 block.
 
-        An 8x8 transform's energy is spread evenly over its four blocks.
+        An 8x8 transform's energy is spread evenly over its four blocks; a lossless block has no transform.
         """
         return self.energy[: 16 * self.rows * self.columns].reshape(4 * self.rows, 4 * self.columns)
 
     @property
     def chroma_energy(self) -> np.ndarray:
         """float32 (2, 2 * rows, 2 * columns): Cb and Cr residual energy per 4x4 chroma block; zero in monochrome. In
-        4:2:2 it has 4 * rows."""
-        return self.energy[16 * self.rows * self.columns :].reshape(2, -1, 2 * self.columns)
+        4:2:2 it has 4 * rows, in 4:4:4 the shape of both planes is that of luma."""
+        across = 4 if self.sps.chroma_array_type == 3 else 2
+        return self.energy[16 * self.rows * self.columns :].reshape(2, -1, across * self.columns)
 
     def nothing_of(self, parity: int) -> Picture:
         """The other field of this one's frame, where nothing of it is known."""

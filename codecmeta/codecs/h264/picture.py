@@ -14,6 +14,7 @@ import numpy as np
 from codecmeta.codecs.h264 import state
 from codecmeta.codecs.h264.energy_weights import energy_weights
 from codecmeta.codecs.h264.fields import FieldPair, FirstField, frame_of, is_completed_by
+from codecmeta.codecs.h264.high444.slice_data import slice_data_of_high_444
 from codecmeta.codecs.h264.mbaff.slice_data import slice_data_of_pairs
 from codecmeta.codecs.h264.mbaff.work_areas import WorkAreas
 from codecmeta.codecs.h264.nal import SLICE_IDR, SLICE_NON_IDR, nal_length_size_of, nal_units, rbsp_of
@@ -105,7 +106,7 @@ class PictureParser:
             sps=sps,
             headers=[],
             macroblocks=macroblocks,
-            energy=np.zeros((32 if sps.chroma_array_type == 2 else 24) * mbs, np.float32),
+            energy=np.zeros((24, 24, 32, 48)[sps.chroma_array_type] * mbs, np.float32),
             vectors=np.empty((2, 4 * rows + 1, 4 * sps.pic_width_in_mbs + 4), np.int32),
             references=np.full((2, mbs, 4), -1, np.int8),
             parity=header.parity,
@@ -169,13 +170,28 @@ class PictureParser:
                 picture.forget(np.array([at]))
 
     def _of_frame_or_field(self, picture: Picture, data: np.ndarray, colocated: Any) -> int:
-        """`slice_data`, all prepared."""
+        """`slice_data`, all prepared, or its sibling for 4:4:4 and lossless coding."""
         vectors, references, macroblocks = _flat(picture)
-        status: int = parse_pictures(
-            *(self.s, self.c, data, self.n, self.t, picture.energy, self.g, self.q, self.k),
-            *(macroblocks, vectors, references, *_flat(colocated)),
-            *(self.w[None], *_NO_PACKETS),
+        if self.s[state.PLANES] == 1 and not self.s[state.LOSSLESS]:
+            return int(
+                parse_pictures(
+                    *(self.s, self.c, data, self.n, self.t, picture.energy, self.g, self.q, self.k),
+                    *(macroblocks, vectors, references, *_flat(colocated)),
+                    *(self.w[None], *_NO_PACKETS),
+                )
+            )
+        arguments = (
+            *(self.s, self.c, data, self.n, self.t, self.w, macroblocks, picture.energy, vectors, self.g, self.q),
+            *(references, *_flat(colocated), self.k),
         )
+        self.s[state.OLD_X264] = 0
+        status = slice_data_of_high_444(*arguments)
+        if status and self.s[state.PLANES] == 3 and self.s[state.CABAC] and self.s[state.TRANSFORM_8X8_MODE]:
+            for old in (1, 0):  # by the rule of an old x264; where that does not end on the stop bit either, as before
+                picture.forget(picture.behind(int(self.s[state.FIRST_MB])))
+                self.s[state.OLD_X264] = old
+                if not (status := slice_data_of_high_444(*arguments)):
+                    break
         return status
 
     def _of_pairs(self, picture: Picture, data: np.ndarray, colocated: Any) -> int:
@@ -201,8 +217,8 @@ class PictureParser:
             if len(self._areas) > 1:
                 self._areas.clear()
             self._areas[self._size] = (
-                np.zeros(state.N_TOP + 8 * width, np.uint8),
-                np.zeros(state.T_TOP + width, np.int32),
+                np.zeros(state.N_TOP + state.N_COLUMN * width, np.uint8),
+                np.zeros(state.T_TOP + 2 * width, np.int32),
                 np.full(2 * list_stride, -2, np.int8),
                 np.zeros(2 * list_stride, np.uint16),
             )
@@ -231,11 +247,15 @@ class PictureParser:
         s = self.s
         self._prepared = sps, pps
         self.w = self.weights_of(pps)
-        s[state.CHROMA] = sps.chroma_array_type
+        whole = sps.chroma_array_type == 3
+        s[state.CHROMA], s[state.PLANES] = (0, 3) if whole else (sps.chroma_array_type, 1)
         s[state.CABAC] = pps.entropy_coding_mode_flag
         s[state.DIRECT_8X8_INFERENCE] = sps.direct_8x8_inference_flag
         s[state.TRANSFORM_8X8_MODE] = pps.transform_8x8_mode_flag
-        s[state.BIT_DEPTH], s[state.BIT_DEPTH_C] = sps.bit_depth_luma, sps.bit_depth_chroma
+        chroma_samples = (0, 128, 256, 512)[sps.chroma_array_type]
+        s[state.PCM_BITS] = 256 * sps.bit_depth_luma + chroma_samples * sps.bit_depth_chroma
+        s[state.LOSSLESS] = sps.qpprime_y_zero_transform_bypass_flag
+        s[state.CONSTRAINED_INTRA] = pps.constrained_intra_pred_flag
         s[state.QP_BD_OFFSET] = 6 * (sps.bit_depth_luma - 8)
         s[state.QP_BD_OFFSET_C] = 6 * (sps.bit_depth_chroma - 8)
         s[state.CB_OFFSET] = pps.chroma_qp_index_offset

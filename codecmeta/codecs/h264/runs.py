@@ -124,6 +124,8 @@ class PictureRuns:
         if (
             not sps.frame_mbs_only_flag
             or sps.pic_order_cnt_type == 1
+            or sps.chroma_array_type == 3
+            or sps.qpprime_y_zero_transform_bypass_flag
             or any({r.short, r.long} != {0, FRAME} for r in references)
         ):
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codecmeta.codecs.h264.cabac import initialise_context_variables
 from codecmeta.codecs.h264.cavlc import ue
-from codecmeta.codecs.h264.coefficients import set_totals
+from codecmeta.codecs.h264.coefficients import residual, set_totals
 from codecmeta.codecs.h264.inter_prediction import (
     assign_macroblock,
     direct_macroblock,
@@ -15,6 +15,7 @@ from codecmeta.codecs.h264.macroblock import bits_consumed, macroblock_layer
 from codecmeta.codecs.h264.slice_header import B, I, P
 from codecmeta.codecs.h264.state import (
     BAD_SYNTAX,
+    BEGIN,
     BIT_POSITION,
     CABAC,
     DIRECT_SHAPE,
@@ -29,6 +30,7 @@ from codecmeta.codecs.h264.state import (
     MB_X,
     MB_Y,
     MBS_PARSED,
+    N_COLUMN,
     N_LEFT,
     N_TOP,
     NO_STOP_BIT,
@@ -37,6 +39,7 @@ from codecmeta.codecs.h264.state import (
     PIC_MBS,
     PIC_WIDTH,
     QP,
+    SKIP_RUN,
     SLICE_NUMBER,
     SLICE_QP,
     SLICE_TYPE,
@@ -48,6 +51,7 @@ from codecmeta.codecs.h264.state import (
     W_AVAILABLE,
     W_DIRECT,
     W_NOTHING,
+    W_RESIDUAL,
     W_SKIP,
 )
 from codecmeta.codecs.syntax.arithmetic import BYTE_POSITION, decision, initialise_decoding_engine, terminate
@@ -63,7 +67,7 @@ of their own. A decoder that obeys the standard has ended before."""
 def start_row(s, n):
     """Nothing is available to the left."""
     s[LEFT_WORD] = W_NOTHING
-    for i in range(12):
+    for i in range(N_COLUMN):
         n[N_LEFT + i] = NOT_AVAILABLE
 
 
@@ -84,7 +88,7 @@ def start_slice(s, n, t, g, q):
     s[MB_X], s[MB_Y] = s[FIRST_MB] % s[PIC_WIDTH], s[FIRST_MB] // s[PIC_WIDTH]
     for x in range(s[PIC_WIDTH]):
         t[T_TOP + x] = W_NOTHING
-    for i in range(8 * s[PIC_WIDTH]):
+    for i in range(N_COLUMN * s[PIC_WIDTH]):
         n[N_TOP + i] = NOT_AVAILABLE
     clear_rows(s, g, q, 4 * s[MB_Y], 5)
     start_row(s, n)
@@ -133,6 +137,66 @@ def skip_macroblock(s, n, t, m, v, g, r, kv, kr, km, k):
     return I64(W_AVAILABLE | W_SKIP | W_DIRECT)
 
 
+@kernel(VOID(I64P, I64P, U8P, U8P, I32P, I8P, U16P))
+def begin_slice(s, c, d, n, t, g, q):
+    """Contexts, engine, predictors and neighbours at the start of slice_data(), at BIT_POSITION."""
+    s[STATUS] = 0
+    s[MBS_PARSED] = 0
+    s[QP] = s[SLICE_QP]
+    s[LAST_QP_DELTA] = 0
+    s[SKIP_RUN] = -1
+    s[BEGIN] = s[BIT_POSITION]
+    if s[CABAC]:
+        s[BEGIN] = (s[BEGIN] + 7) & ~7  # cabac_alignment_one_bit
+        s[BYTE_POSITION] = s[BEGIN] >> 3
+        initialise_context_variables(s, c)
+        initialise_decoding_engine(s, d)
+    start_slice(s, n, t, g, q)
+
+
+@kernel(I64(I64P, I64P, U8P, I32P), inline=True)
+def is_skipped(s, c, d, t):
+    """mb_skip_flag, or what mb_skip_run says."""
+    if s[SLICE_TYPE] == I:
+        return I64(0)
+    if s[CABAC]:
+        return mb_skip_flag(s, c, d, t)
+    if s[SKIP_RUN] < 0:
+        s[SKIP_RUN] = ue(s, d)
+        if s[SKIP_RUN] > s[PIC_MBS] - s[MB_ADDR]:
+            s[STATUS] = BAD_SYNTAX
+    return I64(s[SKIP_RUN] > 0)
+
+
+@kernel(I64(I64P, U8P, I32P), inline=True)
+def end_of_macroblock(s, d, m):
+    """Bits and slice number of a macroblock, unless its data ran out -> whether it was the last one of its slice."""
+    position = bits_consumed(s)
+    if position > (s[STOP_BIT] | 7) + 1:
+        s[STATUS] = OVERRUN
+        return I64(1)
+    if s[CABAC]:
+        ended = terminate(s, d)
+        position = bits_consumed(s) - 1  # the engine is ahead by the bit that ends up as the stop bit
+        if ended:  # the last one of the payload may stand behind it (see FLUSHED_BITS)
+            behind = s[STOP_BIT] - position
+            if behind < 0 or behind > FLUSHED_BITS or not d[position >> 3] >> (7 - (position & 7)) & 1:
+                s[STATUS] = NO_STOP_BIT
+    else:
+        s[SKIP_RUN] -= 1
+        ended = I64(0)
+        if s[SKIP_RUN] <= 0:  # a run that has just ended, or a coded macroblock: more_rbsp_data()
+            ended = I64(position >= s[STOP_BIT])
+            if position > s[STOP_BIT]:
+                s[STATUS] = NO_STOP_BIT
+    mb = s[MB_ADDR]
+    m[s[PIC_MBS] + mb] = position - s[BEGIN]
+    m[3 * s[PIC_MBS] + mb] = s[SLICE_NUMBER]
+    s[BEGIN] = position
+    s[MBS_PARSED] += 1
+    return ended
+
+
 @kernel(I64(I64P, I64P, U8P, U8P, I32P, F32P, I32P, F32P, I32P, I8P, U16P, I8P, I32P, I8P, I32P, I32P))
 def slice_data(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
     """Parse a slice from BIT_POSITION -> STATUS; MBS_PARSED macroblocks are complete, whatever the status.
@@ -140,62 +204,19 @@ def slice_data(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k):
     In `m` the bits of a macroblock include its mb_skip_flag and the end_of_slice_flag behind it; those of an
     mb_skip_run count for the first macroblock of the run. They sum up to the slice data, stop bit not included.
     """
-    s[STATUS] = 0
-    s[MBS_PARSED] = 0
-    s[QP] = s[SLICE_QP]
-    s[LAST_QP_DELTA] = 0
-    begin = s[BIT_POSITION]
-    if s[CABAC]:
-        begin = (begin + 7) & ~7  # cabac_alignment_one_bit
-        s[BYTE_POSITION] = begin >> 3
-        initialise_context_variables(s, c)
-        initialise_decoding_engine(s, d)
-    start_slice(s, n, t, g, q)
-    mb_skip_run = I64(-1)
-    inter = s[SLICE_TYPE] != I
+    begin_slice(s, c, d, n, t, g, q)
     while True:
-        skipped = I64(0)
-        if inter:
-            if s[CABAC]:
-                skipped = mb_skip_flag(s, c, d, t)
-            else:
-                if mb_skip_run < 0:
-                    mb_skip_run = ue(s, d)
-                    if mb_skip_run > s[PIC_MBS] - s[MB_ADDR]:
-                        s[STATUS] = BAD_SYNTAX
-                        break
-                skipped = I64(mb_skip_run > 0)
+        skipped = is_skipped(s, c, d, t)
+        if s[STATUS]:
+            break
         s[TOP_WORD] = t[T_TOP + s[MB_X]]
         if skipped:
             word = skip_macroblock(s, n, t, m, v, g, r, kv, kr, km, k)
         else:
-            word = macroblock_layer(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k)
-        if s[STATUS]:
-            break
-        position = bits_consumed(s)
-        if position > (s[STOP_BIT] | 7) + 1:
-            s[STATUS] = OVERRUN
-            break
-        if s[CABAC]:
-            ended = terminate(s, d)
-            position = bits_consumed(s) - 1  # the engine is ahead by the bit that ends up as the stop bit
-            if ended:  # the last one of the payload may stand behind it (see FLUSHED_BITS)
-                behind = s[STOP_BIT] - position
-                if behind < 0 or behind > FLUSHED_BITS or not d[position >> 3] >> (7 - (position & 7)) & 1:
-                    s[STATUS] = NO_STOP_BIT
-        else:
-            mb_skip_run -= 1
-            ended = I64(0)
-            if mb_skip_run <= 0:  # a run that has just ended, or a coded macroblock: more_rbsp_data()
-                ended = I64(position >= s[STOP_BIT])
-                if position > s[STOP_BIT]:
-                    s[STATUS] = NO_STOP_BIT
-        mb = s[MB_ADDR]
-        m[s[PIC_MBS] + mb] = position - begin
-        m[3 * s[PIC_MBS] + mb] = s[SLICE_NUMBER]
-        begin = position
-        s[MBS_PARSED] += 1
-        if ended or s[STATUS]:
+            word = macroblock_layer(s, c, d, n, t, m, v, g, q, r, kv, kr, km, k)
+            if word & W_RESIDUAL and s[STATUS] == 0:
+                word |= residual(s, c, d, n, t, w, word, e)
+        if s[STATUS] or end_of_macroblock(s, d, m):
             break
         next_macroblock(s, n, t, g, q, word)
         if s[MB_ADDR] >= s[PIC_MBS]:

@@ -86,12 +86,15 @@ class SliceHeader:
 
 def refusal_of(sps: SPS, pps: PPS | None = None) -> str | None:
     """Why streams with these parameter sets are not parsed; None: they are."""
-    if sps.chroma_format_idc == 3:
-        return "H.264 4:4:4 chroma"
+    if sps.separate_colour_plane_flag:
+        return "H.264 4:4:4 with separate colour planes"
     if max(sps.bit_depth_luma, sps.bit_depth_chroma) > 10:
         return f"H.264 with {max(sps.bit_depth_luma, sps.bit_depth_chroma)} bits per sample"
-    if sps.qpprime_y_zero_transform_bypass_flag:
-        return "H.264 with lossless transform bypass"
+    if sps.mb_adaptive_frame_field_flag:
+        if sps.chroma_format_idc == 3:
+            return "H.264 4:4:4 chroma in MBAFF frames"
+        if sps.qpprime_y_zero_transform_bypass_flag:
+            return "H.264 with lossless transform bypass in MBAFF frames"
     if pps is not None and pps.num_slice_groups > 1:
         return "H.264 with slice groups (FMO)"
     return None

@@ -21,7 +21,9 @@ The arrays that every kernel of this package passes on:
 # after the words of the arithmetic decoder (syntax/arithmetic.py): the bit position of CAVLC
 BIT_POSITION, STOP_BIT = 5, 6
 # the picture
-PIC_WIDTH, PIC_HEIGHT, PIC_MBS, STRIDE, LIST_STRIDE, CHROMA = range(8, 14)  # macroblocks; 4x4 blocks; ChromaArrayType
+PIC_WIDTH, PIC_HEIGHT, PIC_MBS, STRIDE, LIST_STRIDE = range(8, 13)  # macroblocks; 4x4 blocks
+CHROMA = 13  # ChromaArrayType; 0 also in 4:4:4, where Cb and Cr are coded as luma is
+PLANES = 14  # that are coded as luma is: 3 in 4:4:4, else 1
 # the slice
 (
     SLICE_TYPE,
@@ -41,10 +43,12 @@ PIC_WIDTH, PIC_HEIGHT, PIC_MBS, STRIDE, LIST_STRIDE, CHROMA = range(8, 14)  # ma
     CR_OFFSET,
     CABAC_INIT_IDC,
     SLICE_QP,
-    BIT_DEPTH,
-    BIT_DEPTH_C,
+    PCM_BITS,  # of the samples of an I_PCM macroblock
+    LOSSLESS,  # qpprime_y_zero_transform_bypass_flag
     FIELD,  # 1 in field pictures
-) = range(16, 36)
+    CONSTRAINED_INTRA,
+    OLD_X264,  # high444/: see `load_plane`
+) = range(16, 38)
 # the macroblock
 (
     STATUS,
@@ -89,6 +93,9 @@ DIAGONAL_MASK, DIAGONAL = 57, 80
     SKIP_RUN,
     BEGIN,  # position where the macroblock starts
 ) = range(58, 77)
+# how an intra macroblock is predicted: Intra16x16PredMode, or 4 bits per block, the first one's highest, which are 8
+# for its prev_intra_pred_mode_flag, else its rem_intra_pred_mode; intra_chroma_pred_mode; T_MODES to the left
+INTRA_MODES, INTRA_CHROMA_MODE, LEFT_MODES = range(77, 80)
 S_SIZE = DIAGONAL + 64
 
 # STATUS
@@ -96,9 +103,11 @@ OK, BAD_SYNTAX, OVERRUN, NO_STOP_BIT = range(4)
 
 # n: a grid of eight columns with the neighbours in row/column 0; luma from (1, 1), Cb from (6, 1), Cr from (6, 5)
 N_LUMA, N_CB, N_CR = 9, 49, 53
-N_POSITIONS = 80  # positions of the significant coefficients of a block
-N_LEFT = 144  # luma 4, Cb 2, Cr 2 of the macroblock to the left, in 4:2:2 Cb 2, Cr 2 of its lower half
-N_TOP = 156  # 8 per column of macroblocks
+N_PLANE = 40  # in 4:4:4 Cb and Cr have grids like luma's, each so far behind the one before
+N_POSITIONS = 128  # positions of the significant coefficients of a block
+N_LEFT = 192  # luma 4, Cb 2, Cr 2 of the macroblock to the left, in 4:2:2 Cb 2, Cr 2 of its lower half; 4:4:4: 4 each
+N_TOP = 204  # of a column of macroblocks luma 4, Cb 2, Cr 2; in 4:4:4 4 each
+N_COLUMN = 12  # totals of each column
 NOT_AVAILABLE = 64  # total_coeff of a block outside the slice
 
 # t
@@ -108,13 +117,17 @@ T_DIRECT_REF = 48  # refIdx of direct prediction: [list][8x8 block]
 T_REF = 56  # refIdx of the partitions: [list][4]
 T_SUB = 64  # sub_mb_type of the four 8x8 blocks: partition shape, lists | 4 where direct
 T_CODED = 72  # CAVLC levels in coding order
-T_TOP = 88  # word per column of macroblocks
+# lossless coding (high444/): levels of a block in the order of the scan; residual of a plane of the macroblock, 16 x 16
+T_SCAN, T_SAMPLES = 88, 152
+T_PRED_MODES = 408  # and its Intra4x4PredModes, in a grid as n is
+T_TOP = 448  # word per column of macroblocks; behind all of them, T_MODES, the modes of its last row, 4 bits each
 
 # the word that a macroblock leaves for its neighbours
 W_CBP_LUMA, W_CBP_CHROMA = 15, 48  # CodedBlockPatternLuma, CodedBlockPatternChroma << 4
 W_SKIP, W_AVAILABLE, W_I_NXN, W_INTRA, W_PCM, W_T8X8, W_CHROMA_MODE, W_DIRECT = (1 << i for i in range(6, 14))
 W_DC = 14  # bits 14, 15, 16: coded_block_flag of the luma, Cb, Cr DC block
 W_REF = 17  # bits 17..20 list 0, 21..24 list 1: refIdx > 0 of the 8x8 block, not by direct prediction
+W_RESIDUAL = 1 << 25  # residual() follows macroblock_layer()
 W_NOTHING = W_CBP_LUMA  # outside the slice
 
 # m, first plane: what a macroblock is

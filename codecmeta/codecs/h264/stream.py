@@ -324,8 +324,8 @@ class H264Picture:
         luma, chroma = np.empty((2, 2 * picture.rows, 2 * picture.columns), np.float32)
         scales = 1 << (sps.bit_depth_luma - 8), 1 << (sps.bit_depth_chroma - 8)
         energy = picture.energy
-        if sps.chroma_array_type == 2:  # two 4x4 chroma blocks to an 8x8 luma block: their mean stands for one
-            both = picture.chroma_energy.reshape(2, 2 * picture.rows, 2, 2 * picture.columns).mean(2)
+        if sps.chroma_array_type >= 2:  # two or four 4x4 chroma blocks to an 8x8 luma block: their mean stands for one
+            both = picture.chroma_energy.reshape(2, 2 * picture.rows, 2, 2 * picture.columns, -1).mean((2, 4))
             energy = np.concatenate([picture.luma_energy.reshape(-1), both.reshape(-1)])
         block_rms(energy, *scales, _LARGEST, luma, chroma)
         return luma.astype(np.float16), chroma.astype(np.float16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import av
@@ -63,28 +64,27 @@ def test_the_type_of_each_slice_is_the_picture_type_of_ffmpeg(container):
 @pytest.mark.parametrize(
     "options, pixel_format, reason",
     [
-        ("", "yuv444p", "4:4:4"),
-        ("qp=0", "yuv420p", "lossless"),
+        ("x264-params=interlaced=1", "yuv444p", "4:4:4 chroma in MBAFF"),
+        ("qp=0 x264-params=interlaced=1", "yuv420p", "lossless transform bypass in MBAFF"),
     ],
 )
 def test_what_is_not_read_is_refused_by_name(options, pixel_format, reason):
-    if pixel_format == "yuv420p":
-        data = encode(options, frames=3)
-    else:
-        data = _planar(pixel_format)
-    sets, *_ = _sets(BytesIO(data))
+    sets, *_ = _sets(BytesIO(encode(options, frames=3, pixel_format=pixel_format)))
     (sps,) = sets.sps.values()
     assert reason in (refusal_of(sps) or "")
 
 
-def _planar(pixel_format):
-    sink = BytesIO()
-    with av.open(sink, "w", format="mp4") as output:
-        stream = output.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
-        output.mux(stream.encode(av.VideoFrame(64, 48, pixel_format)))
-        output.mux(stream.encode())
-    return sink.getvalue()
+@pytest.mark.parametrize(
+    "reason, elements",
+    [
+        ("separate colour planes", dict(chroma_format_idc=3, separate_colour_plane_flag=True)),
+        ("14 bits", dict(bit_depth_chroma=14)),
+    ],
+)
+def test_what_no_encoder_here_writes_is_refused_by_name(reason, elements):
+    sets, *_ = _sets(BytesIO(encode(frames=3)))
+    (sps,) = sets.sps.values()
+    assert refusal_of(sps) is None and reason in refusal_of(replace(sps, **elements))
 
 
 def test_real_streams_have_the_size_that_ffmpeg_shows():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codecmeta.codecs.h264.cabac import initialise_context_variables
 from codecmeta.codecs.h264.cavlc import u, ue
+from codecmeta.codecs.h264.coefficients import residual
 from codecmeta.codecs.h264.macroblock import bits_consumed, macroblock_layer
 from codecmeta.codecs.h264.mbaff.colocated import load_colocated, load_scales
 from codecmeta.codecs.h264.mbaff.neighbours import (
@@ -69,6 +70,7 @@ from codecmeta.codecs.h264.state import (
     STRIDE,
     W_AVAILABLE,
     W_REF,
+    W_RESIDUAL,
     W_SKIP,
 )
 from codecmeta.codecs.syntax.arithmetic import BYTE_POSITION, decision, initialise_decoding_engine, terminate
@@ -303,7 +305,9 @@ def one_macroblock(
     if skipped:
         word = skip_macroblock(s, n, t, m, v, g, r, kv, kr, km, k)
     else:
-        word = macroblock_layer(s, c, d, n, t, w, m, e, v, g, q, r, kv, kr, km, k)
+        word = macroblock_layer(s, c, d, n, t, m, v, g, q, r, kv, kr, km, k)
+        if word & W_RESIDUAL and s[STATUS] == 0:
+            word |= residual(s, c, d, n, t, w, word, e)
     if s[STATUS] == 0:
         if bits_consumed(s) > (s[STOP_BIT] | 7) + 1:
             s[STATUS] = OVERRUN

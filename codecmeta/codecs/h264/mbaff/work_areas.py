@@ -16,7 +16,7 @@ class WorkAreas:
         self.macroblocks = macroblocks
         blocks = 2 * LIST_STRIDE_OF_ONE
         self.of_one = (
-            np.zeros(state.N_TOP + 8, np.uint8),
+            np.zeros(state.N_TOP + state.N_COLUMN, np.uint8),
             np.zeros(state.T_TOP + 1, np.int32),
             np.zeros(4, np.int32),
             np.zeros(32, np.float32),
