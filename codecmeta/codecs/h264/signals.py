@@ -13,8 +13,6 @@ import numpy as np
 
 from codecmeta.codecs.h264.inter_prediction import mv_x, mv_y
 from codecmeta.codecs.h264.state import (
-    BIT_DEPTH,
-    BIT_DEPTH_C,
     CHROMA,
     LIST_STRIDE,
     M_CBP,
@@ -27,6 +25,7 @@ from codecmeta.codecs.h264.state import (
     PIC_MBS,
     PIC_WIDTH,
     QP_BD_OFFSET,
+    QP_BD_OFFSET_C,
     STRIDE,
 )
 from codecmeta.codecs.syntax.jit import (
@@ -87,7 +86,7 @@ def taken_chroma(e, at, stride, tall):
 def write_rms(s, m, e, largest, luma, chroma):
     """Root mean squares per 8x8 luma block as float16, see `rms_of_blocks`; `e` is zero behind it, for the next one."""
     width, height, mbs, tall = s[PIC_WIDTH], s[PIC_HEIGHT], s[PIC_MBS], I64(s[CHROMA] == 2)
-    luma_scale, chroma_scale = F64(1 << (s[BIT_DEPTH] - 8)), F64(1 << (s[BIT_DEPTH_C] - 8))
+    luma_scale, chroma_scale = F64(1 << s[QP_BD_OFFSET] // 6), F64(1 << s[QP_BD_OFFSET_C] // 6)
     blue = 16 * mbs
     plane = (8 if tall else 4) * mbs
     for y in range(height):
