@@ -1,6 +1,6 @@
 """Harder clips for the fine model: small objects among others, events of 1 to 10 seconds, where and when.
 
-    python -m benchmarks.fine_clips OUT --clips 150 --seed 2        # OUT/dataset.jsonl and OUT/clips/
+    python -m benchmarks.fine_clips OUT --clips 100 --seed 2        # OUT/dataset.jsonl and OUT/clips/
 
 What is to be seen is that of the fine model's world (models/small/world/fine.py); backdrops, cameras, sizes and
 encoders are those of `benchmarks/heldout.py`, which training never had. Clips last 16 to 50 seconds, so that an event

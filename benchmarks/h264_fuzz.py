@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.fuzzing import Stream, damaged, fuzz
 from codecmeta.codecs.h264.fields import FieldPair
@@ -21,8 +24,10 @@ from codecmeta.codecs.h264.high444.slice_data import slice_data_of_high_444
 from codecmeta.codecs.h264.mbaff.slice_data import slice_data_of_pairs
 from codecmeta.codecs.h264.motion_vectors import motion_rows
 from codecmeta.codecs.h264.picture import Picture
+from codecmeta.codecs.h264.runs import FrameOfBatch
 from codecmeta.codecs.h264.sequence import PictureSequence
-from codecmeta.codecs.h264.stream import ENTRY_KERNELS
+from codecmeta.codecs.h264.stream import ENTRY_KERNELS, H264Parser, H264Picture
+from codecmeta.codecs.protocol import Refused
 from tests.support import h264_writer as written
 from tests.support.h264_cabac import Coding
 from tests.support.h264_encodes import encode, ffmpeg
@@ -54,9 +59,26 @@ ENCODES = [
 ]
 
 
-def _stream(**kwargs: Any) -> Stream:
+def _streams(**kwargs: Any) -> list[Stream]:
+    """One stream, picture by picture and by the batch."""
     extradata, packets, _ = ffmpeg(encode(**kwargs))
-    return Stream(packets, lambda random: PictureSequence(extradata))
+    return [
+        Stream(packets, lambda random: PictureSequence(extradata)),
+        Stream(packets, lambda random: H264Parser(PictureSequence(extradata)), _by_the_batch),
+    ]
+
+
+def _by_the_batch(parser: H264Parser, packets: list[bytes]) -> Iterator[H264Picture | FrameOfBatch | None]:
+    """What runs make of packets; nothing of those behind one that is refused, as its caller stops there."""
+    left = len(packets)
+    rows = np.arange(left)
+    try:
+        for _, picture in parser.pictures(enumerate(packets), rows, rows >= 0):
+            yield picture
+            left -= 1
+    except Refused:
+        pass
+    yield from [None] * left
 
 
 def _fields(temporal: bool, cabac: bool = False, mbaff: bool = False, coding: Coding = FOUR_TWO_ZERO) -> Stream:
@@ -84,8 +106,12 @@ def _pair(
     )
 
 
-def _state(picture: Picture | FieldPair) -> bytes:
+def _state(picture: Picture | FieldPair | H264Picture | FrameOfBatch) -> bytes:
     """All that a picture says."""
+    if isinstance(picture, H264Picture | FrameOfBatch):
+        facts = (picture.picture_type, picture.identity, picture.complete, picture.vectors_exact)
+        arrays = (*picture.vectors(0, {}), *picture.rms(), picture.qp(), picture.bits())
+        return b"".join(one.tobytes() for one in arrays) + repr(facts).encode()
     pictures = picture.fields if isinstance(picture, FieldPair) else (picture,)
     said = [one for each in pictures for one in (each.macroblocks, each.energy)] + [motion_rows(picture)]
     return b"".join(one.tobytes() for one in said) + repr(picture.errors).encode()
@@ -93,7 +119,7 @@ def _state(picture: Picture | FieldPair) -> bytes:
 
 def run(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict[str, object]:
     """`cases` damaged packets, each behind its predecessors; the counts and the longest time of one."""
-    streams = [_stream(**kwargs) for kwargs in ENCODES]
+    streams = [stream for kwargs in ENCODES for stream in _streams(**kwargs)]
     streams += [_fields(temporal=False), _fields(temporal=True), _fields(temporal=False, cabac=True)]
     streams += [_fields(temporal, mbaff=True) for temporal in (False, True)]
     streams += [

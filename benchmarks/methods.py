@@ -2,7 +2,7 @@
 
     python -m benchmarks.methods --clips-in heldout                 # makes missing clips first
     python -m benchmarks.methods --clips-in heldout --clips 200     # a part, for a quick look
-    python -m benchmarks.methods --clips-in harder --clips 150 --world fine    # harder clips, the model for them
+    python -m benchmarks.methods --clips-in harder --clips 100 --world fine    # harder clips, the model for them
     python -m benchmarks.methods --clips-in heldout --world regions            # what merges before the encoder
 
 Writes benchmarks/results/methods.json and docs/methods.png; of the others methods_fine.json and regions.json. Answers
@@ -85,14 +85,10 @@ FINE = (
     "replenish weights=features",
     "replenish signal=none",
     "metom",
-    "metom tau_tem=2",
     "metom tau_tem=2 rpm=false signal=bits_first",
     "evs",
-    "dycoke window=32",
     "vidcom2",
     "divprune",
-    "flashvid",
-    "tome",
 )
 """Methods on the harder clips, where a question costs eight times as much."""
 

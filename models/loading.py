@@ -20,11 +20,14 @@ from codecmeta.models import llava_qwen
 from codecmeta.models.checkpoints import chat_template_of, check_device, config_json, first_line, settings_of
 from codecmeta.models.hub import found
 from codecmeta.models.preprocessing import Preprocessing
-from codecmeta.models.small.scope import note_on
+from codecmeta.models.small.scope import note_on, note_on_fine
 from codecmeta.models.video_model import VideoModel
 
 SMALL = "small"
 """The name of the built-in model."""
+BUILT_IN = {SMALL: "codecmeta.models.small", "fine": "codecmeta.models.small.fine"}
+"""Names of the models that come with the package, and the packages whose `weights` they are. "fine" has 32 frames of
+8x8 tokens, and is for evaluation."""
 
 
 def load(
@@ -44,14 +47,14 @@ def load(
     >>> model.ask("clip.mp4", "Which shape is the red object?").text
     'circle'
 
-    name: "small", a folder, or a Hugging Face id of a supported architecture; weights must be safetensors, code of the
-    repository is never run. device: where it runs, such as "cpu" or "cuda". dtype: of the weights; default float32 on
-    a CPU, else what the checkpoint holds. attn_implementation: "sdpa", "eager" or "flash_attention_2", one for all or
-    by part of the model. revision: of the Hugging Face repository. device_map: layers -> devices, in place of `device`;
-    needs accelerate. quantization_config: of the weights. All as transformers' `from_pretrained` takes them. options:
-    what differs from the checkpoint's config.json, for LLaVA-Video, LLaVA-OneVision and LongVA in their published
-    layout: pooling, newline, time_instruction (see `codecmeta.models.llava_qwen.Options`); LLaVA-Video's file and its
-    published evaluation differ in `pooling`.
+    name: "small" or "fine", a folder, or a Hugging Face id of a supported architecture; weights must be safetensors,
+    code of the repository is never run. device: where it runs, such as "cpu" or "cuda". dtype: of the weights; default
+    float32 on a CPU, else what the checkpoint holds. attn_implementation: "sdpa", "eager" or "flash_attention_2", one
+    for all or by part of the model. revision: of the Hugging Face repository. device_map: layers -> devices, in place
+    of `device`; needs accelerate. quantization_config: of the weights. All as transformers' `from_pretrained` takes
+    them. options: what differs from the checkpoint's config.json, for LLaVA-Video, LLaVA-OneVision and LongVA in their
+    published layout: pooling, newline, time_instruction (see `codecmeta.models.llava_qwen.Options`); LLaVA-Video's file
+    and its published evaluation differ in `pooling`.
 
     Raises ValueError, listing what is supported, for another architecture or attention, and for what cannot be loaded
     or is not there, such as the device.
@@ -61,7 +64,7 @@ def load(
     if quantization_config is not None and device_map is None:
         device_map = {"": device}  # quantised weights are made where they stay
     try:
-        where = str(builtin_folder()) if name == SMALL else found(name, [SMALL], revision)
+        where = str(builtin_folder(name)) if name in BUILT_IN else found(name, BUILT_IN, revision)
         files = described(where, revision, options)
         if dtype is None and device_map is None and torch.device(device).type == "cpu":
             dtype = torch.float32
@@ -85,7 +88,7 @@ def load(
         raise ValueError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     if template is None:
         raise ValueError(f"model {name!r} cannot be loaded: it has no chat template, so its prompt format is unknown")
-    note = note_on if name == SMALL else None
+    note = {SMALL: note_on, "fine": note_on_fine}.get(name)
     model = (model if device_map is not None else model.to(device)).eval()
     chosen = "".join(f" {key}={value}" for key, value in (options or {}).items() if value is not None)
     return VideoModel(f"{name}{chosen}", model, tokenizer, preprocessing, template, note)
@@ -122,9 +125,9 @@ def described(where: str, revision: str | None = None, options: Mapping[str, Any
     return Described(config, cls, load_there, preprocessing, llava_qwen.TEMPLATE, spare=True)
 
 
-def builtin_folder() -> Path:
-    """Where the weights of the built-in model are."""
-    spec = find_spec("codecmeta.models.small")
+def builtin_folder(name: str = SMALL) -> Path:
+    """Where the weights of a built-in model are."""
+    spec = find_spec(BUILT_IN[name])
     folder = Path(next(iter(spec.submodule_search_locations or ()))) / "weights" if spec else None
     if folder is None or not (folder / "config.json").exists():
         raise ValueError(f"the built-in model's weights are missing (expected in {folder}); reinstall codecmeta")

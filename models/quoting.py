@@ -28,7 +28,7 @@ from codecmeta.errors import VideoError
 from codecmeta.extraction.choose import choose_frames
 from codecmeta.models.checkpoints import first_line, settings_of
 from codecmeta.models.hub import found
-from codecmeta.models.loading import SMALL, builtin_folder, described
+from codecmeta.models.loading import BUILT_IN, SMALL, builtin_folder, described
 from codecmeta.models.preprocessing import Preprocessing
 from codecmeta.models.video_model import usual_policy
 from codecmeta.record.metadata import Maps, Metadata, Probe, Stream
@@ -104,7 +104,7 @@ class Paper:
         where = str(file.parent) if file.is_file() else ""
         try:
             if not where:
-                where = str(builtin_folder()) if name == SMALL else found(name, [SMALL])
+                where = str(builtin_folder(name)) if name in BUILT_IN else found(name, BUILT_IN)
             there = described(str(file) if file.is_file() else where, options=options)
             config, architecture = there.config, there.cls
             try:

@@ -25,6 +25,14 @@ def note_on(question: str) -> str:
     )
 
 
+def note_on_fine(question: str) -> str:
+    """What has to be known beside every answer of the fine model."""
+    return (
+        "the fine model is there to compare methods: it knows synthetic clips of small moving shapes and the questions "
+        "of models/small/world/fine.py, and nothing else; --model takes others"
+    )
+
+
 def outside_training(question: str) -> str | None:
     """One sentence that says why the built-in model cannot know the answer, or None for a question it was made for.
 

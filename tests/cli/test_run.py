@@ -205,7 +205,7 @@ def test_a_plain_install_is_told_what_to_install(call, monkeypatch):
 
 
 def test_what_the_built_in_model_cannot_know_is_part_of_the_answer(folder, clip, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("codecmeta.models.loading.builtin_folder", lambda: folder)
+    monkeypatch.setattr("codecmeta.models.loading.builtin_folder", lambda name: folder)
     for question, told in (
         ("Why is the dog barking?", "cannot be trusted here"),
         (QUESTION, "shapes and nothing else"),

@@ -150,7 +150,7 @@ def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[s
     (-1 for none). `words` int64 (named, 3) holds the
     (clip, question, place) of every word that names an object, `owners` bool (named, frames*16) that object's tokens.
     """
-    texts = [[_tokenise(question, tokenizer) for question in sample.questions] for sample in samples]
+    texts = [[tokenise(question, tokenizer) for question in sample.questions] for sample in samples]
     length = max(len(ids) for row in texts for ids, _ in row)
     text = torch.full((len(samples), len(texts[0]), length), tokenizer.pad_token_id)
     answers = torch.zeros(text.shape[:2], dtype=torch.long)
@@ -256,7 +256,7 @@ def _cover(labels: np.ndarray, objects: int, grid: int) -> np.ndarray:
     return np.stack([(cells == number).mean(axis=(2, 4)) for number in range(1, objects + 1)])
 
 
-def _tokenise(question: Question, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[tuple[int, int]]]:
+def tokenise(question: Question, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[tuple[int, int]]]:
     """Token numbers of what follows the video (question, answer, end), and (place, object) of its naming words."""
     prompt = PROMPT.format(question=question.text).split("<video>")[1]
     ids = tokenizer(prompt + question.answer + tokenizer.eos_token, add_special_tokens=False)["input_ids"]

@@ -36,7 +36,7 @@ from codecmeta.models.small.fine.model import (
     build_tokenizer,
 )
 from codecmeta.models.small.training import forward
-from codecmeta.models.small.training.data import FAST_PRESETS, IGNORE, _tokenise, prefix_ids
+from codecmeta.models.small.training.data import FAST_PRESETS, IGNORE, prefix_ids, tokenise
 from codecmeta.models.small.training.train import save_state
 from codecmeta.models.small.world.encoding import draw_encoder, round_trip
 from codecmeta.models.small.world.fine import MOMENTS, SIDES, TYPES, draw_questions, make_scene, moment_of, side_of
@@ -146,7 +146,7 @@ def _number(words: Sequence[str], word: str | None) -> int:
 
 def collate(samples: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast) -> dict[str, Tensor]:
     """Samples into tensors, named as those of `data.collate`."""
-    texts = [[_tokenise(question, tokenizer) for question in sample["questions"]] for sample in samples]
+    texts = [[tokenise(question, tokenizer) for question in sample["questions"]] for sample in samples]
     length = max(len(ids) for row in texts for ids, _ in row)
     text = torch.full((len(samples), len(texts[0]), length), tokenizer.pad_token_id)
     answers = torch.zeros(text.shape[:2], dtype=torch.long)
