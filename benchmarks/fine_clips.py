@@ -80,7 +80,11 @@ def rows_of(clip: Clip) -> list[dict[str, Any]]:
             "question": one.text,
             "answer": one.answer,
             "type": one.type,
-            "strata": {**clip.strata, "event": event_of(clip, one), "asks": one.type},
+            "strata": {
+                **clip.strata,
+                "event": event_of(clip, one),
+                "asks": "how many" if one.type == "count" else "else",
+            },
         }
         for one in questions(clip)
     ]

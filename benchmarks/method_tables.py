@@ -105,37 +105,100 @@ def inside_table(result: dict[str, Any]) -> str:
     return _by_tokens(result, inside=True)
 
 
-SHORT_EVENTS = ("event: a quarter or less", "event: 10 s or less")
-"""Strata of what is there for a short time: of benchmarks/heldout.py and of benchmarks/fine_clips.py."""
-
-
 def fine_table(result: dict[str, Any]) -> str:
-    """The fine model on harder clips: what it answers from all tokens by type, then every method."""
-    none = result["methods"][0]
-    kinds = ", ".join(f"{kind.replace('_', ' ')} {100 * one['accuracy'][0]:.0f}" for kind, one in none["types"].items())
-    whole = f"From all tokens {100 * none['accuracy'][0]:.1f} % are right ({kinds})."
-    return f"{_by_tokens(result, inside=None, soft=True)} {whole}"
-
-
-def _by_tokens(result: dict[str, Any], inside: bool | None, soft: bool = False) -> str:
-    """Points lost to all tokens and won over chance at equal tokens, by the tokens that entered the layers. inside: of
-    methods within the language model, or before it; None for all. soft: with the probability of the right answer."""
+    """The fine model on harder clips: "how many" apart from all else, by the tokens that entered the layers."""
     rows = []
-    short = next(name for name in SHORT_EVENTS if name in result["methods"][0]["strata"])
     for one in sorted(result["methods"][1:], key=lambda one: -one["share_llm_mean"]):
-        if any(name in one["label"] for name in VARIANTS):
+        rest, count = (one["strata"][f"asks: {what}"] for what in ("else", "how many"))
+        parts = (one["strata"]["event: 10 s or less"], one["types"]["when"], count)
+        rows.append(
+            [f"{100 * one['share_llm_mean']:.1f}", row_name(one, result), _points(rest["difference"])]
+            + [_points(rest["against_chance"]), _points(rest["soft_difference"])]
+            + [f"{100 * part['difference'][0]:+.1f}" for part in parts]
+        )
+    head = ["tokens per layer, %", "method", "to all tokens", "to chance at equal tokens"]
+    head += ["probability of the right answer", "short events", "when", "how many"]
+    none = result["methods"][0]["strata"]
+    rest, count = none["asks: else"], none["asks: how many"]
+    asked = (
+        f"{rest['questions']} questions about {result['videos']} clips, {none['event: 10 s or less']['questions']} of "
+    )
+    asked += f"them about short events; all tokens answer {100 * rest['accuracy'][0]:.1f} %. The last column: "
+    asked += f"{count['questions']} more, {100 * count['accuracy'][0]:.1f} %."
+    return f"{table(head, rows)}\n\n{asked} {result['note'][:1].upper()}{result['note'][1:]}."
+
+
+def fine_types_table(result: dict[str, Any]) -> str:
+    """What the fine model answers from all tokens, by type of question and by how long its object is there."""
+    none = result["methods"][0]
+    parts = {kind.replace("_", " "): one for kind, one in none["types"].items()}
+    parts |= {name.removeprefix("event: "): one for name, one in none["strata"].items() if name.startswith("event: ")}
+    rows = [[name, one["questions"], _per_cent(one["accuracy"])] for name, one in parts.items()]
+    rows.append(["all", none["questions"], _per_cent(none["accuracy"])])
+    return table(["questions about", "questions", "right, %"], rows)
+
+
+def natural_table(result: dict[str, Any]) -> str:
+    """Features of natural video in kept tokens, from benchmarks/natural.py."""
+    rows = []
+    for label in dict.fromkeys(one["label"] for one in result["methods"]):
+        row: list[Any] = [f"`{label}`"]
+        for one in (one for one in result["methods"] if one["label"] == label):
+            better = one["better_than_chance"]
+            row += [f"{one[name]:.3f} ({better[name]})" for name in ("coverage", "changed")]
+            row.append(f"{one['same class']:.2f}")
+        rows.append(row)
+    head = ["method"]
+    for budget in dict.fromkeys(one["budget"] for one in result["methods"]):
+        head += [f"{budget:.0%}: distance of all", "of what changed", "same class"]
+    files, clips = result["methods"][0]["files"], len(result["clips"])
+    return f"{table(head, rows)}\n\n{clips} clips in {len(result['encoders'])} encoders, {files} files."
+
+
+def kept_table(result: dict[str, Any]) -> str:
+    """What is in kept tokens by the truth, from benchmarks/kept.py."""
+    measures = ("object pixels", "changed pixels", "event pixels", "events seen", "places seen")
+    rows = [
+        [f"{100 * one['tokens kept']:.1f}", f"`{label}`", *(_per_cent(one[name]) for name in measures)]
+        for label, one in sorted(result["results"].items(), key=lambda item: -item[1]["tokens kept"])
+    ]
+    return f"{table(['tokens kept, %', 'method', *measures], rows)}\n\n{result['clips']} clips of the tuning split."
+
+
+def regions_table(result: dict[str, Any]) -> str:
+    """What merging patches before the vision encoder costs, beside regions drawn by chance."""
+    rows = [
+        [
+            f"`{one['label']}`",
+            f"{100 * one['share_encoder']:.1f}",
+            _points(one["difference"]),
+            _points(one["soft_difference"]),
+        ]
+        for one in result["methods"][1:]
+    ]
+    asked = f"{result['questions']:,} questions about {result['videos']} clips."
+    head = ["method", "tokens in the encoder, %", "to all tokens", "probability of the right answer"]
+    return f"{table(head, rows)}\n\n{asked} {result['note'][:1].upper()}{result['note'][1:]}."
+
+
+def _per_cent(values: list[float]) -> str:
+    return "{:.1f} ({:.1f} to {:.1f})".format(*(100 * one for one in values))
+
+
+def _by_tokens(result: dict[str, Any], inside: bool) -> str:
+    """Points lost to all tokens and won over chance at equal tokens, by the tokens that entered the layers."""
+    rows = []
+    for one in sorted(result["methods"][1:], key=lambda one: -one["share_llm_mean"]):
+        if any(name in one["label"] for name in INSIDE) != inside or any(name in one["label"] for name in VARIANTS):
             continue
-        if inside is not None and any(name in one["label"] for name in INSIDE) != inside:
-            continue
-        parts = (short, "codec: H.264", "codec: HEVC", "codec: VP9")
+        parts = ("event: a quarter or less", "codec: H.264", "codec: HEVC", "codec: VP9")
         strata = [f"{100 * one['strata'][name]['difference'][0]:+.1f}" for name in parts]
         rows.append(
             [f"{100 * one['share_llm_mean']:.1f}", row_name(one, result), _points(one["difference"])]
-            + [_points(one["against_chance"]), *([_points(one["soft_difference"])] if soft else []), *strata]
+            + [_points(one["against_chance"]), *strata]
         )
-    head = ["tokens per layer, %", "method", "to all tokens", "to chance at equal tokens"]
-    head += [*(["probability of the right answer"] if soft else []), "short events"]
-    shown = result["methods"][0]["strata"][short]["questions"]
+    head = ["tokens per layer, %", "method", "to all tokens", "to chance at equal tokens", "short events"]
+    shown = result["methods"][0]["strata"]["event: a quarter or less"]["questions"]
     asked = f"{result['questions']:,} questions about {result['videos']} clips, {shown} of them about short events."
     note = f"{result['note'][:1].upper()}{result['note'][1:]}."
     return f"{table([*head, 'H.264', 'HEVC', 'VP9'], rows)}\n\n{asked} {note}"

@@ -15,62 +15,24 @@ from typing import Any
 
 from benchmarks.method_tables import (
     before_table,
+    fine_table,
+    fine_types_table,
     in_short_table,
     inside_table,
+    kept_table,
+    natural_table,
+    regions_table,
     strata_table,
     text_image_table,
     variants_table,
 )
+from benchmarks.reading_tables import cache_table, events_table, extract_table
 from benchmarks.table import table
 from codecmeta.compression.engine.families import FAMILIES
 from codecmeta.compression.methods.registry import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-
-
-def extract_table(result: dict[str, Any]) -> str:
-    """Frames per second of every way of reading, from benchmarks/extract.py."""
-    names = {
-        "decode": "plain decode",
-        "probe": "probe",
-        "vectors_qp": "vectors + QP",
-        "vectors_qp_residual": "vectors + QP + residual",
-        "motion-vector-extractor": "motion-vector-extractor (two threads)",
-    }
-    names = {
-        name: said for name, said in names.items() if any(name in one["frames_per_second"] for one in result["speed"])
-    }
-    rows = [
-        [one["clip"], f"{one['size'][0]}x{one['size'][1]}", one["frames"]]
-        + [f"{one['frames_per_second'][name]:,.0f}" if one["frames_per_second"].get(name) else "" for name in names]
-        for one in result["speed"]
-    ]
-    return table(["clip", "size", "frames", *names.values()], rows)
-
-
-def cache_table(result: dict[str, Any]) -> str:
-    """Bytes of caches as a share of the video's, from benchmarks/extract.py."""
-    rows = [
-        [one["clip"], f"{one['video_bytes']:,}"]
-        + [f"{one['caches'][name]['share_of_video']:.2f}" if name in one["caches"] else "" for name in ("all", "64")]
-        for one in result["cache"]
-    ]
-    return table(["clip", "bytes of the video", "all frames, share of it", "64 frames, share of it"], rows)
-
-
-def events_table(result: dict[str, Any]) -> str:
-    """F1 of cuts and the share of fades and entrances found, from benchmarks/events.py."""
-    methods = {"all signals": "all signals", "packet table": "packets only", "packet size jump": "packet size alone"}
-    rows = [
-        [name, *(f"{group[kind][method][measure]:.2f}" for kind, measure in _EVENTS for method in methods)]
-        for name, group in result["groups"].items()
-    ]
-    kinds = {"cut": "cuts, F1", "fade": "fades found", "entrance": "entrances found"}
-    return table(["encoder", *(f"{kinds[kind]}: {name}" for kind, _ in _EVENTS for name in methods.values())], rows)
-
-
-_EVENTS = (("cut", "f1"), ("fade", "found"), ("entrance", "found"))
 
 
 def small_model_table(result: dict[str, Any]) -> str:
@@ -374,6 +336,11 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "before": ("methods.json", before_table),
     "inside": ("methods.json", inside_table),
     "text_image": ("text_image.json", text_image_table),
+    "fine": ("methods_fine.json", fine_table),
+    "fine_types": ("methods_fine.json", fine_types_table),
+    "kept": ("kept.json", kept_table),
+    "natural": ("natural.json", natural_table),
+    "regions": ("regions.json", regions_table),
     "in_short": ("methods.json", in_short_table),
     "variants": ("methods.json", variants_table),
     "strata": ("methods.json", strata_table),
@@ -400,7 +367,19 @@ PAGES = {
     "README.md": ("rare_in_short", "in_short"),
     "docs/methods.md": ("method_names", "model_names", "models"),
     "docs/numbers.md": ("extract", "cache", "events", "small_model"),
-    "docs/comparison.md": ("before", "inside", "variants", "strata", "oracle", "signals"),
+    "docs/comparison.md": (
+        "before",
+        "inside",
+        "fine",
+        "regions",
+        "natural",
+        "kept",
+        "variants",
+        "strata",
+        "oracle",
+        "signals",
+    ),
+    "models/small/fine/MODEL_CARD.md": ("fine_types",),
     "models/small/text_image/MODEL_CARD.md": ("text_image",),
     "docs/savings.md": ("cost", "stages"),
     "docs/vllm.md": ("vllm", "vllm_positions"),

@@ -93,15 +93,14 @@ def _method(
     by_chance: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     right = np.mean([one.right for one in marks], axis=0)
-    lost = right - plain.right
     agree = np.mean([one.agrees(plain) for one in marks], axis=0)
+    values = {"accuracy": right, "difference": right - plain.right, **_soft(marks, plain)}
+    if by_chance is not None:
+        values["against_chance"] = right - by_chance
 
     def part(where: NDArray[np.bool_]) -> dict[str, Any]:
-        return {
-            "questions": int(where.sum()),
-            "accuracy": _rounded(bootstrap.interval(right, where)),
-            "difference": _rounded(bootstrap.interval(lost, where)),
-        } | ({} if by_chance is None else {"against_chance": _rounded(bootstrap.interval(right - by_chance, where))})
+        means = {name: _rounded(bootstrap.interval(one, where)) for name, one in values.items()}
+        return {"questions": int(where.sum()), **means}
 
     every = [reply for one in given for reply in one]
     full = sum(reply.tokens_full for reply in every)
@@ -116,7 +115,6 @@ def _method(
         "seeds": setting.seeds,
         **part(np.ones(len(rows), bool)),
         "accuracy_by_seed": [round(float(one.right.mean()), 4) for one in marks],
-        **_soft_lines(marks, plain, bootstrap),
         "agreement": _rounded(bootstrap.interval(agree)),
         "unparsable": round(float(np.mean([one.unparsable for one in marks])), 4),
         "tokens_full": round(full / len(every), 2),
@@ -140,17 +138,14 @@ def _method(
     }
 
 
-def _soft_lines(marks: Sequence[Marks], plain: Marks, bootstrap: Bootstrap) -> dict[str, list[float]]:
-    """The mean probability of the right answer's first token, and its difference to the plain model's; nothing where
-    answers come from a file that is older than this."""
+def _soft(marks: Sequence[Marks], plain: Marks) -> dict[str, NDArray[np.float64]]:
+    """The probability of the right answer's first token, and its difference to the plain model's, float (questions,);
+    nothing where answers come from a file that is older than this."""
     known = [one.soft for one in marks if one.soft is not None]
     if plain.soft is None or len(known) < len(marks):
         return {}
     soft = np.mean(known, axis=0)
-    return {
-        "soft": _rounded(bootstrap.interval(soft)),
-        "soft_difference": _rounded(bootstrap.interval(soft - plain.soft)),
-    }
+    return {"soft": soft, "soft_difference": soft - plain.soft}
 
 
 def _rounded(values: tuple[float, float, float]) -> list[float]:
