@@ -26,6 +26,15 @@ from codecmeta.models.evaluation.statistics import Bootstrap
 from codecmeta.models.small.world.scenes import Scene, object_map
 
 SIDE, PIXELS, SHORT = 4, 64, 0.3
+METHODS = [
+    "random",
+    "uniform mode=tokens",
+    "replenish",
+    "replenish weights=features",
+    "evs",
+    "divprune",
+    "metom rpm=false tau_tem=2",
+]
 MEASURES = ("object pixels", "changed pixels", "event pixels", "events seen", "places seen")
 
 
@@ -83,8 +92,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, action="append")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    methods = options.method or ["random", "uniform mode=tokens", "replenish", "evs", "metom rpm=false tau_tem=2"]
-    budgets = options.budget or [0.5, 0.3, 0.2, 0.1]
+    methods = options.method or METHODS
+    budgets = options.budget or [0.3, 0.1]
     rows = list(choices(options.clips_in, options.seed, options.clips, methods, budgets))
     result = {
         "what": " ".join(__doc__.split("\n\n")[0].split()),
@@ -118,7 +127,12 @@ def choices(folder: Path, seed: int, clips: int, methods: list[str], budgets: li
             with torch.inference_mode(), apply(model.model, strategy, read.meta, frames=read.rows) as session:
                 model.model(**asked.memory.recall(session, asked.inputs[0]), use_cache=True)
             assert session.kept is not None
-            yield setting.keys[0], number, float(session.kept.mean()), seen(session.kept, truth)
+            yield (
+                f"{setting.label} at {setting.budget:.0%}",
+                number,
+                float(session.kept.mean()),
+                seen(session.kept, truth),
+            )
         if number % 20 == 19:
             print(f"{number + 1} of {clips} clips", file=sys.stderr, flush=True)
 

@@ -159,7 +159,11 @@ def kept_table(result: dict[str, Any]) -> str:
     """What is in kept tokens by the truth, from benchmarks/kept.py."""
     measures = ("object pixels", "changed pixels", "event pixels", "events seen", "places seen")
     rows = [
-        [f"{100 * one['tokens kept']:.1f}", f"`{label}`", *(_per_cent(one[name]) for name in measures)]
+        [
+            f"{100 * one['tokens kept']:.1f}",
+            f"`{label.rpartition(' at ')[0]}`",
+            *(_per_cent(one[name]) for name in measures),
+        ]
         for label, one in sorted(result["results"].items(), key=lambda item: -item[1]["tokens kept"])
     ]
     return f"{table(['tokens kept, %', 'method', *measures], rows)}\n\n{result['clips']} clips of the tuning split."
