@@ -33,7 +33,7 @@ from codecmeta.view.report import Report, costs, looked_at, said, waited_for
     "--model",
     default="small",
     show_default=True,
-    help="small (built in), a folder, or a Hugging Face id of a supported architecture.",
+    help="small or fine (built in), a folder, or a Hugging Face id of a supported architecture.",
 )
 @click.option(
     "--model-set",

@@ -150,18 +150,8 @@ def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[s
     (-1 for none). `words` int64 (named, 3) holds the
     (clip, question, place) of every word that names an object, `owners` bool (named, frames*16) that object's tokens.
     """
-    texts = [[tokenise(question, tokenizer) for question in sample.questions] for sample in samples]
-    length = max(len(ids) for row in texts for ids, _ in row)
-    text = torch.full((len(samples), len(texts[0]), length), tokenizer.pad_token_id)
-    answers = torch.zeros(text.shape[:2], dtype=torch.long)
-    words, owners = [], []
-    for clip, (sample, row) in enumerate(zip(samples, texts, strict=True)):
-        for number, (ids, named) in enumerate(row):
-            text[clip, number, : len(ids)] = torch.tensor(ids)
-            answers[clip, number] = len(ids) - 2
-            words += [(clip, number, place) for place, _ in named]
-            owners += [sample.owners[which].reshape(-1) for _, which in named]
-    return {
+    asked = [sample.questions for sample in samples]
+    return spelled(asked, [sample.owners for sample in samples], tokenizer) | {
         "pixels": torch.from_numpy(np.stack([sample.pixels for sample in samples])),
         "frames": torch.from_numpy(np.stack([sample.frames for sample in samples])),
         "patches": torch.from_numpy(np.stack([sample.patches for sample in samples], axis=1)),
@@ -169,14 +159,33 @@ def collate(samples: list[Sample], tokenizer: PreTrainedTokenizerFast) -> dict[s
         "patch_places": torch.from_numpy(np.stack([sample.patch_places for sample in samples], axis=1)),
         "token_places": torch.from_numpy(np.stack([sample.token_places for sample in samples], axis=1)),
         "objects": torch.from_numpy(np.stack([sample.objects for sample in samples])),
-        "text": text,
-        "answers": answers,
         "barred": torch.tensor(
             [[tokenizer.convert_tokens_to_ids(word) if word else -1 for word in sample.barred] for sample in samples]
         ),
         "types": torch.tensor([[TYPES.index(question.type) for question in sample.questions] for sample in samples]),
+    }
+
+
+def spelled(
+    asked: list[list[Question]], owners: list[np.ndarray], tokenizer: PreTrainedTokenizerFast
+) -> dict[str, torch.Tensor]:
+    """Text, answers, words and owners of `collate`, of the questions about each clip and the tokens of its objects."""
+    texts = [[_tokenise(question, tokenizer) for question in questions] for questions in asked]
+    length = max(len(ids) for row in texts for ids, _ in row)
+    text = torch.full((len(texts), len(texts[0]), length), tokenizer.pad_token_id)
+    answers = torch.zeros(text.shape[:2], dtype=torch.long)
+    words, shown = [], []
+    for clip, row in enumerate(texts):
+        for number, (ids, named) in enumerate(row):
+            text[clip, number, : len(ids)] = torch.tensor(ids)
+            answers[clip, number] = len(ids) - 2
+            words += [(clip, number, place) for place, _ in named]
+            shown += [owners[clip][which].reshape(-1) for _, which in named]
+    return {
+        "text": text,
+        "answers": answers,
         "words": torch.tensor(words),
-        "owners": torch.from_numpy(np.stack(owners)),
+        "owners": torch.from_numpy(np.stack(shown)),
     }
 
 
@@ -256,7 +265,7 @@ def _cover(labels: np.ndarray, objects: int, grid: int) -> np.ndarray:
     return np.stack([(cells == number).mean(axis=(2, 4)) for number in range(1, objects + 1)])
 
 
-def tokenise(question: Question, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[tuple[int, int]]]:
+def _tokenise(question: Question, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[tuple[int, int]]]:
     """Token numbers of what follows the video (question, answer, end), and (place, object) of its naming words."""
     prompt = PROMPT.format(question=question.text).split("<video>")[1]
     ids = tokenizer(prompt + question.answer + tokenizer.eos_token, add_special_tokens=False)["input_ids"]

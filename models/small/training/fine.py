@@ -36,7 +36,7 @@ from codecmeta.models.small.fine.model import (
     build_tokenizer,
 )
 from codecmeta.models.small.training import forward
-from codecmeta.models.small.training.data import FAST_PRESETS, IGNORE, prefix_ids, tokenise
+from codecmeta.models.small.training.data import FAST_PRESETS, IGNORE, prefix_ids, spelled
 from codecmeta.models.small.training.train import save_state
 from codecmeta.models.small.world.encoding import draw_encoder, round_trip
 from codecmeta.models.small.world.fine import MOMENTS, SIDES, TYPES, draw_questions, make_scene, moment_of, side_of
@@ -146,28 +146,17 @@ def _number(words: Sequence[str], word: str | None) -> int:
 
 def collate(samples: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast) -> dict[str, Tensor]:
     """Samples into tensors, named as those of `data.collate`."""
-    texts = [[tokenise(question, tokenizer) for question in sample["questions"]] for sample in samples]
-    length = max(len(ids) for row in texts for ids, _ in row)
-    text = torch.full((len(samples), len(texts[0]), length), tokenizer.pad_token_id)
-    answers = torch.zeros(text.shape[:2], dtype=torch.long)
-    words, owners = [], []
-    for clip, (sample, row) in enumerate(zip(samples, texts, strict=True)):
-        for number, (ids, named) in enumerate(row):
-            text[clip, number, : len(ids)] = torch.tensor(ids)
-            answers[clip, number] = len(ids) - 2
-            words += [(clip, number, place) for place, _ in named]
-            owners += [sample["owners"][which].reshape(-1) for _, which in named]
-    types = [[TYPES.index(question.type) for question in sample["questions"]] for sample in samples]
+    asked = [sample["questions"] for sample in samples]
+    types = [[TYPES.index(question.type) for question in questions] for questions in asked]
+    found = spelled(asked, [sample["owners"] for sample in samples], tokenizer)
     stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in ("pixels", "frames")}
-    return stacked | {
+    return {
+        **found,
+        **stacked,
         "objects": torch.from_numpy(np.stack([sample["objects"] for sample in samples])).long(),
         "labels": torch.from_numpy(np.stack([sample["labels"] for sample in samples], axis=1)).long(),
-        "text": text,
-        "answers": answers,
-        "barred": torch.full_like(answers, -1),
+        "barred": torch.full_like(found["answers"], -1),
         "types": torch.tensor(types),
-        "words": torch.tensor(words),
-        "owners": torch.from_numpy(np.stack(owners)),
     }
 
 
