@@ -256,6 +256,11 @@ def implementation(module: nn.Module) -> str:
     return str(config._attn_implementation)
 
 
+def stretch_positions(config: Any, factor: float) -> None:
+    """Let positions of a text configuration count a `factor`-th each (linear RoPE scaling): before a model is made."""
+    config.rope_parameters = {**config.rope_parameters, "rope_type": "linear", "factor": factor}
+
+
 def check_attention(*modules: nn.Module) -> None:
     """Raise ValueError where attention is computed in a way that hooks cannot reach into."""
     for module in modules:

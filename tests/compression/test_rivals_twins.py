@@ -1,7 +1,5 @@
 """The compared methods on tensors: against slow twins and hand-made cases; what published code does wrong stays out."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from codecmeta.compression import Context, Dycoke, Evs, Holitom, Layout, Metom, 
 from codecmeta.compression.engine.attention import received_attention
 from codecmeta.compression.methods.fastv import KeepAttended, most_attended
 from codecmeta.compression.methods.holitom import MergeUnattended, density_peaks, share_out, windows
-from codecmeta.compression.methods.metom.twins import curvature_weights, frame_difference, smooth_noise
+from codecmeta.compression.methods.metom.twins import curvature_weights, frame_difference
 from codecmeta.compression.methods.random_keep import KeepDrawn
 from codecmeta.compression.methods.sttm import Pyramids
 from codecmeta.compression.methods.tome import merge_bipartite
@@ -348,31 +346,6 @@ def test_uniform_pooling_averages_two_by_two_and_then_leaves_frames_out():
     close(reduced.tokens[0], tokens[0, [0, 1, 4, 5]].mean(0))
     close(reduced.tokens[5], tokens[2, [2, 3, 6, 7]].mean(0))
     close(reduced.tokens[3], tokens[0, [10, 11]].mean(0))  # the odd last row by itself
-
-
-def test_smooth_noise_is_smooth_and_knows_nothing():
-    """Neighbours are alike as in a density, frames are not; which patches are low is drawn evenly over the picture."""
-    field = smooth_noise(400, (16, 16), seed=3)
-    assert field.shape == (400, 16, 16) and field.dtype == np.float32
-    assert np.array_equal(field, smooth_noise(400, (16, 16), seed=3))
-    assert not np.array_equal(field, smooth_noise(400, (16, 16), seed=4))
-
-    def alike(one, other):
-        return np.corrcoef(one.ravel(), other.ravel())[0, 1]
-
-    assert alike(field[:, 1:], field[:, :-1]) > 0.6 and alike(field[:, :, 1:], field[:, :, :-1]) > 0.6
-    assert abs(alike(field[:, 6:], field[:, :-6])) < 0.1 and abs(alike(field[1:], field[:-1])) < 0.02
-    low = (field <= np.quantile(field.reshape(400, -1), 0.2, axis=1)[:, None, None]).mean(axis=0)
-    assert low[2:-2, 2:-2].std() < 0.05 and abs(low.mean() - 0.2) < 0.01
-
-
-def test_regions_by_chance_join_as_many_patches_as_asked_and_others_than_the_codec():
-    grid = layout(16, 16, 16)
-    noise = Metom(density_source="noise", btm=False, tau_mode="target", share=0.14, seed=1)
-    assert not noise.needs_metadata and not noise.needs_pictures
-    plan, other = noise.plan(grid), replace(noise, seed=2).plan(grid)
-    assert abs(plan.encoder_tokens.sum() / (16 * 256) - 0.86) < 0.02
-    assert not np.array_equal(plan.regions, other.regions)
 
 
 def test_frame_difference_is_the_mean_over_patch_and_channels():

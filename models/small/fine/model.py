@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
 
+from codecmeta.compression.engine.transformers_names import stretch_positions
 from codecmeta.models.small import tokenizer as words
 from codecmeta.models.small.model import PATCH, PATCH_GRID, PREPROCESSOR, build_config
 from codecmeta.models.small.world.fine import MOMENTS, NUMBERS, SIDES, WORDINGS
@@ -42,7 +43,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, coarse: Path = COARSE) -> Ll
     config = build_config(tokenizer)
     config.vision_config.image_size = SIZE
     config.image_grid_pinpoints = [[SIZE, SIZE]]
-    config.text_config.rope_parameters = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+    stretch_positions(config.text_config, 4.0)
     model = LlavaOnevisionForConditionalGeneration(config)
     model.generation_config.eos_token_id = config.text_config.eos_token_id
     model.generation_config.pad_token_id = config.text_config.pad_token_id
