@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.heldout import CAMERAS, RATES, SIZES, STREAM, Clip, _bin, _draw_backdrop, _draw_encoder, main
+from benchmarks.heldout import CAMERAS, RATES, SIZES, STREAM, Clip, binned, draw_backdrop, draw_encoder, main
 from codecmeta.models.small.world import fine
 from codecmeta.models.small.world.questions import Question
 from codecmeta.models.small.world.scenes import Scene
@@ -34,19 +34,19 @@ def make_clip(split: int, number: int) -> Clip:
     while objects is None:
         objects = fine.draw_objects(rng, spans, width / height)
     camera = CAMERAS[number // 25 % 4]
-    backdrops = tuple(_draw_backdrop(rng, camera) for _ in range(1 if cut is None else 2))
+    backdrops = tuple(draw_backdrop(rng, camera) for _ in range(1 if cut is None else 2))
     noise = float(rng.choice((0.0, rng.uniform(1, 6))))
     scene = Scene(seed, "eval", kind, objects, (), cut, noise, width / height)  # type: ignore[arg-type]
     rate = int(rng.choice(RATES[:3]))
     frames = int(rng.uniform(16, 50) * rate)
-    codec, options, strata = _draw_encoder(rng, number // 5, frames)
-    strata |= {"camera": camera, "kind": kind, "seconds": _bin(frames / rate, (25, 40), "s")}
+    codec, options, strata = draw_encoder(rng, number // 5, frames)
+    strata |= {"camera": camera, "kind": kind, "seconds": binned(frames / rate, (25, 40), "s")}
     return Clip(number, scene, backdrops, frames, rate, width, height, codec, options, strata)
 
 
 def questions(clip: Clip) -> list[Question]:
-    """`PER_CLIP` of all that the clip answers, every type as likely as another, none twice; at least one about an event
-    that is short, where there is one."""
+    """`PER_CLIP` of two dozen that are drawn, every type as likely as another, none twice: those about short events
+    first, then the order in which they were drawn."""
     rng = np.random.default_rng([STREAM, clip.scene.seed, 18])
     drawn = fine.draw_questions(clip.scene, rng, 4 * PER_CLIP)
     every = list({one.text: one for one in drawn}.values())

@@ -125,12 +125,8 @@ def run(cases: int, seed: int, digest: Path | None, *, say: bool = True) -> dict
     streams += [
         _fields(temporal=False, cabac=True, coding=Coding(chroma_444=True, lossless=one)) for one in (False, True)
     ]
-    for kernel in (
-        *ENTRY_KERNELS,
-        slice_data_of_pairs,
-        slice_data_of_high_444,
-    ):  # compiling is none of the time of a packet
-        kernel.prepare()
+    for kernel in (*ENTRY_KERNELS, slice_data_of_pairs, slice_data_of_high_444):
+        kernel.prepare()  # compiling is none of the time of a packet
     outcome = fuzz(
         streams, lambda packet, _, random: damaged(packet, random, header=5), _state, cases, seed, digest, say=say
     )

@@ -193,12 +193,12 @@ def make_clip(split: int, number: int) -> Clip:
     objects = None
     while objects is None:
         objects = _draw_objects(rng, spans, width / height)
-    backdrops = tuple(_draw_backdrop(rng, CAMERAS[number // 4 % 4]) for _ in range(1 if cut is None else 2))
+    backdrops = tuple(draw_backdrop(rng, CAMERAS[number // 4 % 4]) for _ in range(1 if cut is None else 2))
     noise = float(rng.choice((0.0, rng.uniform(1, 6))))
     scene = Scene(seed, "eval", "late" if kind == "short" else kind, objects, (), cut, noise, width / height)  # type: ignore[arg-type]
     frames, rate = _draw_length(rng, kind, width * height)
-    codec, options, strata = _draw_encoder(rng, number, frames)
-    strata |= {"camera": backdrops[0].camera, "kind": kind, "seconds": _bin(frames / rate, (10, 60), "s")}
+    codec, options, strata = draw_encoder(rng, number, frames)
+    strata |= {"camera": backdrops[0].camera, "kind": kind, "seconds": binned(frames / rate, (10, 60), "s")}
     return Clip(number, scene, backdrops, frames, rate, width, height, codec, options, strata)
 
 
@@ -255,7 +255,7 @@ def _draw_object(
     )
 
 
-def _draw_backdrop(rng: np.random.Generator, camera: str) -> Backdrop:
+def draw_backdrop(rng: np.random.Generator, camera: str) -> Backdrop:
     way = rng.uniform(0.3, 1.0, size=2) * rng.choice((-1, 1), size=2) * rng.choice(((1, 0), (0, 1), (1, 1)))
     reach = (float(way[0]), float(way[1])) if camera == "pan" else (0.0, 0.0)
     return Backdrop(str(rng.choice(BACKDROPS)), int(rng.integers(2**31)), camera, reach)
@@ -271,7 +271,7 @@ def _draw_length(rng: np.random.Generator, kind: str, area: int) -> tuple[int, i
     return int(seconds * rate), rate
 
 
-def _draw_encoder(rng: np.random.Generator, number: int, frames: int) -> tuple[str, dict[str, str], dict[str, str]]:
+def draw_encoder(rng: np.random.Generator, number: int, frames: int) -> tuple[str, dict[str, str], dict[str, str]]:
     """(FFmpeg's name of the encoder, its options, strata)."""
     codec = ("libx264", "libx264", "libx264", "libx265", "libvpx-vp9")[number % 5]
     gop, crf, by_rate = int(rng.choice(GOPS)), int(rng.integers(19, 36)), rng.random() < 0.25
@@ -290,11 +290,15 @@ def _draw_encoder(rng: np.random.Generator, number: int, frames: int) -> tuple[s
         name = "VP9"
         options = {"g": str(gop), "deadline": "realtime", "cpu-used": "7", "row-mt": "0", "b": "0", **quality}
         options |= {} if by_rate else {"crf": str(crf + 8)}  # about the quality of the others at crf
-    strata = {"codec": name, "gop": _bin(gop, (16, 61), "frames"), "b_frames": str(b_frames) if name != "VP9" else "-"}
-    return codec, options, {**strata, "quality": "bitrate" if by_rate else f"crf {_bin(crf, (24, 30), '')}"}
+    strata = {
+        "codec": name,
+        "gop": binned(gop, (16, 61), "frames"),
+        "b_frames": str(b_frames) if name != "VP9" else "-",
+    }
+    return codec, options, {**strata, "quality": "bitrate" if by_rate else f"crf {binned(crf, (24, 30), '')}"}
 
 
-def _bin(value: float, edges: tuple[int, int], unit: str) -> str:
+def binned(value: float, edges: tuple[int, int], unit: str) -> str:
     low, high = edges
     text = f"under {low}" if value < low else f"{low} to {high}" if value < high else f"{high} and more"
     return f"{text} {unit}".strip()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu6
+from torch.nn.functional import pad, relu6
 
 STAGES = ((1, 16, 1, 1, 3), (2, 24, 2, 6, 3), (2, 40, 2, 6, 5), (3, 80, 2, 6, 3), (3, 112, 1, 6, 5), (4, 192, 2, 6, 5))
 LAST = (1, 320, 1, 6, 3)
@@ -14,6 +14,18 @@ LAST = (1, 320, 1, 6, 3)
 
 MEAN, SCALE = 127.0, 128.0
 STRIDE, WIDTH = 32, 320
+
+
+class SameConv2d(nn.Conv2d):
+    """TensorFlow's padding "same", with which the weights were trained: what is odd goes to the right and below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, width, rows, columns) -> (n, out, rows / stride, columns / stride), rounded up."""
+        rows, columns = (
+            max((-(-side // step) - 1) * step + kernel - side, 0)
+            for side, step, kernel in zip(x.shape[-2:], self.stride, self.kernel_size, strict=True)
+        )
+        return super().forward(pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)))
 
 
 class Block(nn.Module):
@@ -25,7 +37,7 @@ class Block(nn.Module):
         if expansion > 1:
             self._expand_conv = nn.Conv2d(width, inner, 1, bias=False)
             self._bn0 = nn.BatchNorm2d(inner, eps=1e-3)
-        self._depthwise_conv = nn.Conv2d(inner, inner, kernel, stride, kernel // 2, groups=inner, bias=False)
+        self._depthwise_conv = SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
         self._bn1 = nn.BatchNorm2d(inner, eps=1e-3)
         self._project_conv = nn.Conv2d(inner, out, 1, bias=False)
         self._bn2 = nn.BatchNorm2d(out, eps=1e-3)
@@ -43,7 +55,7 @@ class LiteNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
+        self._conv_stem = SameConv2d(3, 32, 3, 2, bias=False)
         self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
         blocks, width = [], 32
         for count, out, stride, expansion, kernel in (*STAGES, LAST):

@@ -19,8 +19,9 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,12 +105,23 @@ REGIONS = (
 )
 """Merging before the vision encoder alone, at 14 % of the patches, beside regions drawn by chance."""
 
+
+class World(NamedTuple):
+    """model: that is asked. script: makes the clips. result: name of the JSON. more: arguments of `codecmeta eval`."""
+
+    model: str
+    script: str
+    methods: Sequence[str]
+    budgets: Sequence[str]
+    result: str
+    more: Sequence[str] = ()
+
+
 WORLDS = {
-    "plain": ("small", "benchmarks.heldout", METHODS, BUDGETS, ("--text-model", "small"), "methods"),
-    "regions": ("small", "benchmarks.heldout", REGIONS, (), (), "regions"),
-    "fine": ("fine", "benchmarks.fine_clips", FINE, BUDGETS[1:], (), "methods_fine"),
+    "plain": World("small", "benchmarks.heldout", METHODS, BUDGETS, "methods", ("--text-model", "small")),
+    "regions": World("small", "benchmarks.heldout", REGIONS, (), "regions"),
+    "fine": World("fine", "benchmarks.fine_clips", FINE, BUDGETS[1:], "methods_fine"),
 }
-"""Model, script that makes the clips, methods, budgets, what else is asked, and the name of the result."""
 
 TOO_LOW = ("uniform mode=temporal", "uniform mode=spatial")
 """Left out of the figure: at 10 % they fall so low that nothing could be told of the others."""
@@ -127,18 +139,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="default: in benchmarks/results")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "methods.png")
     options = parser.parse_args()
-    model, script, methods, budgets, more, name = WORLDS[options.world]
+    world = WORLDS[options.world]
     clips = ["--clips", str(options.clips), "--seed", str(options.seed)]
-    subprocess.run([sys.executable, "-m", script, str(options.clips_in), *clips], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-m", world.script, str(options.clips_in), *clips], check=True, cwd=ROOT)
     answered = options.clips_in / f"results-{options.words}.json"
     split = "test" if options.seed == TEST else "tuning" if options.seed == TUNING else "other"
-    made_by = f"{script.replace('.', '/')}.py {' '.join(clips)}"
+    made_by = f"{world.script.replace('.', '/')}.py {' '.join(clips)}"
     note = f"{split} split: {made_by}; options chosen on seed 1"
     arguments = ["eval", str(options.clips_in / "dataset.jsonl"), "--out", str(answered), "--note", note]
     arguments += ["--max-new-tokens", str(options.words), "--timed", str(options.timed), "--reference", "random"]
-    arguments += ["--model", model, *more, "--seed", "0"]  # masks are drawn per video: a draw per clip
-    arguments += [part for budget in budgets for part in ("--budget", budget)]
-    arguments += [part for method in methods for part in ("--method", method)]
+    arguments += ["--model", world.model, *world.more, "--seed", "0"]  # masks are drawn per video: a draw per clip
+    arguments += [part for budget in world.budgets for part in ("--budget", budget)]
+    arguments += [part for method in world.methods for part in ("--method", method)]
     codecmeta.main(arguments, standalone_mode=False)
     result = json.loads(answered.read_text())
     result["command"] = " ".join(["python -m benchmarks.methods", *sys.argv[1:]]).replace(
@@ -148,7 +160,7 @@ def main() -> None:
         left_out = (*VARIANTS, *TOO_LOW)
         whole = [one for one in result["methods"] if not any(part in one["label"] for part in left_out)]
         options.figure.write_bytes(png({**result, "methods": whole}))
-    file = options.json or ROOT / "benchmarks" / "results" / f"{name}.json"
+    file = options.json or ROOT / "benchmarks" / "results" / f"{world.result}.json"
     file.write_text(one_method_a_line(result))
 
 

@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+import pytest
 
-from benchmarks.kept import PIXELS, SIDE, Truth, seen, summarise, tokens_of, truth_of
+from benchmarks import heldout
+from benchmarks.kept import PIXELS, SIDE, Truth, choices, seen, summarise, tokens_of, truth_of
 from codecmeta.models.small.world.scenes import MovingObject, Scene
 
 
@@ -59,3 +61,19 @@ def test_everything_kept_shows_everything():
     assert set(everything.values()) == {1.0}
     result = summarise([("all", n, 1.0, everything) for n in range(3)])
     assert result["all"]["object pixels"] == [1.0, 1.0, 1.0]
+
+
+def test_choices_of_a_clip_are_those_of_the_methods(tmp_path):
+    """of 256 tokens the budget's share: about as much of what is to be seen, and all of it with all of them"""
+    pytest.importorskip("transformers")
+    (tmp_path / "clips").mkdir()
+    clip = heldout.make_clip(6, 0)
+    clip.write(tmp_path / "clips")
+    methods = ["random", "uniform mode=temporal", "random budget=1"]
+    found = {label: (share, said) for label, _, share, said in choices(tmp_path, 6, 1, methods, [0.5])}
+    assert [round(share, 3) for share, _ in found.values()] == [0.5, 0.5, 1.0]
+    assert list(found) == ["random at 50%", "uniform mode=temporal at 50%", "random at 100%"]
+    every = found["random at 100%"][1]
+    assert every["object pixels"] == every["places seen"] == 1.0
+    assert 0.3 < found["random at 50%"][1]["object pixels"] < 0.7
+    assert found["uniform mode=temporal at 50%"][1]["object pixels"] == pytest.approx(0.5, abs=0.1)

@@ -17,12 +17,12 @@ from codecmeta.models.small.world.fine import (
 )
 from codecmeta.models.small.world.scenes import MovingObject, Scene, frame_times, render
 
-SIDE, FRAMES = 256, 32
+SIDE, FRAMES = 128, 32
 TIMES = frame_times(FRAMES)
 
 
-def pixels_of(item: MovingObject, frame: np.ndarray, others: list[MovingObject]) -> np.ndarray:
-    """Pixels (count, 2) as x, y of the object's colour, near where no other object of about that colour is."""
+def pixels_of(item: MovingObject, frame: np.ndarray) -> np.ndarray:
+    """Pixels (count, 2) as x, y of the object's colour, whoever drew them."""
     near = np.abs(frame.astype(int) - item.rgb).max(axis=-1) <= 34
     return np.argwhere(near)[:, ::-1]
 
@@ -38,8 +38,8 @@ def watched(kind: str, seeds: range):
         frames = render(scene, TIMES, width=SIDE, height=SIDE)
         for number, item in enumerate(scene.objects):
             if alone_in_colour(scene, item):
-                found = [pixels_of(item, frame, []) for frame in frames]
-                shown = np.array([len(pixels) > 150 for pixels in found])
+                found = [pixels_of(item, frame) for frame in frames]
+                shown = np.array([len(pixels) > 38 for pixels in found])
                 centres = np.array([pixels.mean(axis=0) for pixels in np.array(found, object)[shown]]) / SIDE
                 yield scene, number, shown, centres
 

@@ -188,9 +188,9 @@ def test_tokens_that_left_are_not_seen_again(tokenizer):
     gone = torch.zeros(2, 256, dtype=torch.bool)
     gone[:, 100:] = True
     with torch.no_grad():
-        masked = forward._language_model(model, visual, places, False, batch, prefix, {0: gone})[0]
-        short = forward._language_model(model, visual[:, :100], places[:, :100], False, batch, prefix, {})[0]
-        late = forward._language_model(model, visual, places, False, batch, prefix, {2: gone})[0]
+        masked = forward.language_model(model, visual, places, False, batch, prefix, {0: gone})[0]
+        short = forward.language_model(model, visual[:, :100], places[:, :100], False, batch, prefix, {})[0]
+        late = forward.language_model(model, visual, places, False, batch, prefix, {2: gone})[0]
     assert torch.allclose(masked, short, atol=1e-5)
     assert not torch.allclose(late, short, atol=1e-3)
     leaving = thinning(stay=(1.0, 0.5, 0.0)).leaving(places, None)

@@ -105,12 +105,14 @@ class Stream:
         operations: tuple[tuple[int, ...], ...] = (),
         pcm: float = 0.0,
         parity: int | None = None,
+        first_mb: int = 0,
     ) -> bytes:
         """One slice, a whole picture. order: pic_order_cnt_lsb. modification: of list 0, pairs as in 7.3.3.1.
         operations: memory management control operations with their operands. pcm: share of I_PCM macroblocks; without
-        any residual otherwise, because a total_coeff of 16 beside it would choose other tables. parity: of a field."""
+        any residual otherwise, because a total_coeff of 16 beside it would choose other tables. parity: of a field.
+        first_mb: where the slice says that it begins."""
         bits = Bits()
-        for value in (0, slice_type, 0):
+        for value in (first_mb, slice_type, 0):
             bits.ue(value)
         bits.u(4, frame_num % 16)
         if self.interlaced:

@@ -187,24 +187,24 @@ def losses(
     generator: torch.Generator,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Losses by name, and which answers are right; `keep`: share of the visual tokens that stay, chosen at random."""
-    patches = forward._encode(model, forward._normalise(batch["pixels"]), None)
-    visual = forward._project(model, patches, clips=len(batch["text"]))
+    patches = forward.encode(model, forward.normalise(batch["pixels"]), None)
+    visual = forward.project(model, patches, clips=len(batch["text"]))
     count = max(FRAME_TOKENS, round(keep * visual.shape[1]))
     draw = torch.rand(visual.shape[:2], generator=generator)
     kept = draw.topk(count, dim=1).indices.sort(dim=1).values
     places = (batch["frames"][:, :, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)).flatten(1).gather(1, kept)
     visual = visual.gather(1, kept[..., None].expand(-1, -1, visual.shape[-1]))
-    hidden, seeing, naming, tracking = forward._language_model(
+    hidden, seeing, naming, tracking = forward.language_model(
         model, visual, places, False, batch, prefix, {}, VISUAL_TOKENS
     )
-    answer, right = forward._answer_loss(model, hidden, batch)
+    answer, right = forward.answer_loss(model, hidden, batch)
     labels = batch["labels"].flatten(2).gather(2, kept.expand(len(HEADS), -1, -1))
     objects = batch["objects"].flatten(1).gather(1, kept)
     return {
         "answer": answer,
         "token": read_outs.loss(seeing, labels),
-        "naming": forward._naming_loss(naming, batch, kept),
-        "tracking": forward._tracking_loss(tracking, objects, kept // FRAME_TOKENS),
+        "naming": forward.naming_loss(naming, batch, kept),
+        "tracking": forward.tracking_loss(tracking, objects, kept // FRAME_TOKENS),
     }, right
 
 

@@ -69,10 +69,10 @@ def losses(
         prefix: int64 (length,), the text before the video.
         thinning: how to remove visual tokens, if at all.
     """
-    pixels = _normalise(batch["pixels"])
+    pixels = normalise(batch["pixels"])
     preference = None if thinning is None or thinning.strength == 0 else thinning.preference(batch)
-    patches = _encode(model, pixels, thinning, preference)
-    visual = _project(model, patches, clips=len(batch["text"]))
+    patches = encode(model, pixels, thinning, preference)
+    visual = project(model, patches, clips=len(batch["text"]))
     positions = (batch["frames"][:, :, None] * FRAME_TOKENS + torch.arange(FRAME_TOKENS)).flatten(1)
     kept = torch.arange(visual.shape[1]).expand(len(visual), -1)
     if thinning is not None:
@@ -81,45 +81,45 @@ def losses(
     contiguous = thinning is not None and thinning.contiguous
     objects = batch["objects"].flatten(1).gather(1, kept)
     gone = {} if thinning is None else thinning.leaving(kept, preference)
-    hidden, seeing, naming, tracking = _language_model(model, visual, positions, contiguous, batch, prefix, gone)
+    hidden, seeing, naming, tracking = language_model(model, visual, positions, contiguous, batch, prefix, gone)
     frames = kept // FRAME_TOKENS
 
-    answers, correct = _answer_loss(model, hidden, batch)
+    answers, correct = answer_loss(model, hidden, batch)
     labels = batch["tokens"].flatten(2).gather(2, kept.expand(len(HEADS), -1, -1))
     token = _read_out(auxiliary.token, seeing, labels)
     patch = _read_out(auxiliary.patch, patches, batch["patches"].flatten(3).flatten(1, 2))
     wanted = batch["token_places"].flatten(2).gather(2, kept.expand(4, -1, -1))
     place = _place_loss(auxiliary.token_place, seeing, wanted)
     place = place + _place_loss(auxiliary.patch_place, patches, batch["patch_places"].flatten(3).flatten(1, 2))
-    named = _naming_loss(naming, batch, kept)
-    return Losses(answers, patch, token, named, place, _tracking_loss(tracking, objects, frames), correct)
+    named = naming_loss(naming, batch, kept)
+    return Losses(answers, patch, token, named, place, tracking_loss(tracking, objects, frames), correct)
 
 
 def final_states(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor], prefix: Tensor) -> Tensor:
     """Hidden states of all questions after the last layer, float (clips, questions, length, size); all tokens kept."""
-    visual = _project(model, _encode(model, _normalise(batch["pixels"]), None), clips=len(batch["text"]))
+    visual = project(model, encode(model, normalise(batch["pixels"]), None), clips=len(batch["text"]))
     places = torch.arange(visual.shape[1]).expand(len(visual), -1)
-    return _language_model(model, visual, places, False, batch, prefix, {})[0]
+    return language_model(model, visual, places, False, batch, prefix, {})[0]
 
 
 def vision_losses(
     model: LlavaOnevisionForConditionalGeneration, auxiliary: Auxiliary, batch: dict[str, Tensor]
 ) -> Losses:
     """The losses on patches alone: single frames teach the vision tower much faster than clips do."""
-    patches = _encode(model, _normalise(batch["pixels"]), None)
+    patches = encode(model, normalise(batch["pixels"]), None)
     patch = _read_out(auxiliary.patch, patches, batch["patches"].flatten(3).flatten(1, 2))
     place = _place_loss(auxiliary.patch_place, patches, batch["patch_places"].flatten(3).flatten(1, 2))
     zero = patch.new_zeros(())
     return Losses(zero, patch, zero, zero, place, zero, torch.zeros_like(batch["answers"], dtype=torch.bool))
 
 
-def _normalise(pixels: Tensor) -> Tensor:
+def normalise(pixels: Tensor) -> Tensor:
     """uint8 (clips, frames, height, width, 3) to float32 (clips*frames, 3, height, width)."""
     mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
     return ((pixels.flatten(0, 1).float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def _encode(
+def encode(
     model: LlavaOnevisionForConditionalGeneration,
     pixels: Tensor,
     thinning: Thinning | None,
@@ -135,13 +135,13 @@ def _encode(
     return hidden
 
 
-def _project(model: LlavaOnevisionForConditionalGeneration, patches: Tensor, clips: int) -> Tensor:
+def project(model: LlavaOnevisionForConditionalGeneration, patches: Tensor, clips: int) -> Tensor:
     """Projector and pooling: float (clips, frames*16, text size)."""
     pooled = model.model.apply_pooling(model.model.multi_modal_projector(patches))
     return pooled.reshape(clips, -1, pooled.shape[-1])
 
 
-def _language_model(
+def language_model(
     model: LlavaOnevisionForConditionalGeneration,
     visual: Tensor,
     places: Tensor,
@@ -207,7 +207,7 @@ def _mask(seen: int, count: int, length: int, dtype: torch.dtype) -> Tensor:
     return torch.zeros(total, total, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)[None, None]
 
 
-def _answer_loss(
+def answer_loss(
     model: LlavaOnevisionForConditionalGeneration, hidden: Tensor, batch: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy of the answer and the end token, and which answers are right, bool (clips, questions)."""
@@ -286,7 +286,7 @@ def _naming_attention(
     return scores[..., prefix : seen - 1], clip
 
 
-def _naming_loss(naming: tuple[Tensor, Tensor], batch: dict[str, Tensor], kept: Tensor) -> Tensor:
+def naming_loss(naming: tuple[Tensor, Tensor], batch: dict[str, Tensor], kept: Tensor) -> Tensor:
     """How little of a naming word's attention rests on its object's tokens: -log of the share."""
     attention, clip = naming
     owners = batch["owners"].gather(1, kept[clip])
@@ -309,7 +309,7 @@ def _tracking_attention(layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor
     return scores.masked_fill(later, float("-inf")).log_softmax(-1)[..., prefix:]
 
 
-def _tracking_loss(attention: Tensor, objects: Tensor, frames: Tensor) -> Tensor:
+def tracking_loss(attention: Tensor, objects: Tensor, frames: Tensor) -> Tensor:
     """How little of a visual token's attention rests on its object in earlier frames: -log of the share."""
     same = (objects[:, :, None] == objects[:, None]) & (objects[:, :, None] > 0)
     earlier = same & (frames[:, :, None] > frames[:, None])

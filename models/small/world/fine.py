@@ -4,9 +4,9 @@
     for question in all_questions(scene, np.random.default_rng(0)):
         print(question.type, question.text, question.answer)
 
-Two to five objects of an eighth to a fifth of the frame's side (1.3 to 4 % of its area). Colours and shapes come more
-than once in a clip, pairs of them do not: an object is named by what no other object has. Some are there for a
-sixteenth to a fifth of the clip, some leave, some come late. Drawn and moved as in `scenes`.
+Two to five objects of an eighth to a fifth of the frame's side (a circle covers 1.3 to 3.1 % of its area). Colours and
+shapes come more than once in a clip, pairs of them do not: an object is named by what no other object has. Some are
+there for a sixteenth to a fifth of the clip, some leave, some come late. Drawn and moved as in `scenes`.
 """
 
 from collections import Counter
@@ -18,14 +18,13 @@ import numpy as np
 from codecmeta.models.small.world.questions import TEMPLATES, Question
 from codecmeta.models.small.world.scenes import (
     ASPECTS,
-    BACKGROUNDS,
     COLOURS,
     DIRECTIONS,
     SHAPES,
-    Background,
     MovingObject,
     Scene,
     apart,
+    draw_background,
     place,
 )
 
@@ -59,7 +58,7 @@ def make_scene(seed: int, *, split: str = "train", kind: str | None = None) -> S
     objects = None
     while objects is None:  # a crowded draft is thrown away whole, but keeps its number of objects
         objects = draw_objects(rng, spans, aspect)
-    backgrounds = tuple(_draw_background(rng) for _ in range(1 if cut is None else 2))
+    backgrounds = tuple(draw_background(rng) for _ in range(1 if cut is None else 2))
     noise = float(rng.choice((0.0, rng.uniform(1, 8))))
     return Scene(seed, split, kind or drawn, objects, backgrounds, cut, noise, aspect)  # type: ignore[arg-type]
 
@@ -114,12 +113,6 @@ def _draw_object(
     ends = (float(start[0] + travel[0]), float(start[1] + travel[1]))
     begins = (float(start[0]), float(start[1]))
     return MovingObject(colour, shape, direction, size, begins, ends, span[0], span[1], (red, green, blue))
-
-
-def _draw_background(rng: np.random.Generator) -> Background:
-    pan = rng.uniform(-0.5, 0.5, size=2) * (rng.random() < 0.5)
-    kind = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
-    return Background(kind, int(rng.integers(2**31)), (float(pan[0]), float(pan[1])))
 
 
 def all_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:

@@ -130,7 +130,7 @@ def make_scene(
         split=split,
         kind=kind,
         objects=objects,
-        backgrounds=tuple(_draw_background(rng) for _ in range(1 if cut is None else 2)),
+        backgrounds=tuple(draw_background(rng) for _ in range(1 if cut is None else 2)),
         cut=cut,
         noise=float(rng.choice((0.0, rng.uniform(1, 8)))),
         aspect=aspect,
@@ -291,7 +291,7 @@ def apart(first: MovingObject, second: MovingObject, aspect: float, moments: int
     return bool(np.hypot(gap[:, 0], gap[:, 1]).min() >= share * (first.size + second.size))
 
 
-def _draw_background(rng: np.random.Generator) -> Background:
+def draw_background(rng: np.random.Generator) -> Background:
     """A texture, scrolling in half of the clips."""
     pan = rng.uniform(-0.5, 0.5, size=2) * (rng.random() < 0.5)
     kind = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]

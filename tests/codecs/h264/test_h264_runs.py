@@ -11,7 +11,7 @@ from codecmeta.codecs.h264.sequence import PictureSequence
 from codecmeta.codecs.h264.stream import H264Parser, H264Picture
 from codecmeta.codecs.syntax.nal import START_CODE
 from tests.support.h264_encodes import encode, ffmpeg
-from tests.support.h264_writer import memory_management
+from tests.support.h264_writer import I, P, Stream, memory_management
 
 ENCODES = {
     "spatial": dict(options="x264-params=bframes=3:b-adapt=0:ref=4:weightp=2:weightb=1"),
@@ -130,6 +130,15 @@ def test_what_breaks_off_is_left_to_the_sequence(name):
                 damaged.append(bytes(data))
         in_runs += check(extradata, damaged)
     assert in_runs > 60
+
+
+def test_a_slice_behind_a_whole_picture_is_none_of_a_run():
+    """it claims to begin where the picture ends: there is no macroblock for it, and it is not read"""
+    writer = Stream(width=6, height=5)
+    packets = [writer.parameter_sets() + writer.picture(I, 0, 0, idr=True)]
+    packets += [writer.picture(P, number, 4 * number) for number in range(1, 6)]
+    packets[3] += writer.picture(P, 3, 12, first_mb=6 * 5)
+    assert check(None, packets) == len(packets) - 2
 
 
 def test_start_codes_delimit_as_lengths_do():
