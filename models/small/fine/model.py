@@ -37,7 +37,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return words.build_tokenizer(wordings=WORDINGS, answers=(*NUMBERS, *SIDES, *MOMENTS))
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, coarse: Path = COARSE) -> LlavaOnevisionForConditionalGeneration:
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaOnevisionForConditionalGeneration:
     """The model in float32, with the built-in model's weights: position embeddings between the old ones, and rows of
     words that both know. Words that are new start as small random rows (seed torch first)."""
     config = build_config(tokenizer)
@@ -47,11 +47,11 @@ def build_model(tokenizer: PreTrainedTokenizerFast, coarse: Path = COARSE) -> Ll
     model = LlavaOnevisionForConditionalGeneration(config)
     model.generation_config.eos_token_id = config.text_config.eos_token_id
     model.generation_config.pad_token_id = config.text_config.pad_token_id
-    old = LlavaOnevisionForConditionalGeneration.from_pretrained(coarse, dtype=torch.float32)
+    old = LlavaOnevisionForConditionalGeneration.from_pretrained(COARSE, dtype=torch.float32)
     state = old.state_dict()
     places = next(name for name in state if name.endswith("position_embedding.weight"))
     state[places] = _between(state[places])
-    was = PreTrainedTokenizerFast.from_pretrained(coarse).get_vocab()
+    was = PreTrainedTokenizerFast.from_pretrained(COARSE).get_vocab()
     rows = model.get_input_embeddings().weight.detach().clone()
     before = old.get_input_embeddings().weight.detach()
     for word, number in tokenizer.get_vocab().items():

@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--decay", type=float, default=0.4, help="share of the minutes in which the rate falls to zero")
     parser.add_argument("--rate", type=float, default=6e-4, help="learning rate before it falls")
-    parser.add_argument("--clips", type=int, default=6, help="clips per step")
+    parser.add_argument("--clips", type=int, default=8, help="clips per step")
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 16, 16, 32], help="of the clip's 32, in turns")
     parser.add_argument("--questions", type=int, default=14, help="questions per clip")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.pt")
